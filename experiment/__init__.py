@@ -1,0 +1,1 @@
+"""Experiments: typed settings, run folders, the report."""

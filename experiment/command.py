@@ -1,0 +1,88 @@
+"""What every command does around its work: help, processes, logging, exit codes."""
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from datetime import timedelta
+
+import torch
+from accelerate import PartialState
+
+from experiment.settings import Settings, help_text, load_settings
+from sparse_model import RunError, UserError
+
+# Rank 0 searches and writes while the others wait.
+PATIENCE = timedelta(days=7)
+
+
+def run_command(name: str, argv: list[str], work: Callable[[Settings], None]) -> int:
+    """Read settings, start the processes' group, do the work; the exit code (0 done, 2 a mistake, 1 else)."""
+    if any(word in ("--help", "-h") for word in argv):
+        print(help_text(f"python {name}"))
+        return 0
+    rank = int(os.environ.get("RANK", "0"))
+    show_traceback = any(word.replace("--", "").startswith("traceback") for word in argv)
+    try:
+        settings = load_settings(argv)
+        show_traceback = settings.run.traceback
+        start_processes(name)
+        quiet_libraries(rank)
+        work(settings)
+    except (UserError, RunError) as error:
+        return _fail(str(error), 2 if isinstance(error, UserError) else 1, rank, show_traceback)
+    except KeyboardInterrupt:
+        return _fail("interrupted; the same command continues", 1, rank, show_traceback)
+    except Exception as error:  # noqa: BLE001 - the last line of defence turns everything into an exit code
+        text = f"{type(error).__name__}: {error}\n(--traceback true shows where it happened)"
+        return _fail(text, 1, rank, show_traceback)
+    finally:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+    return 0
+
+
+def start_processes(name: str) -> None:
+    """Join the process group that torchrun or accelerate started; say so where devices would lie idle."""
+    PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
+    n_devices = torch.cuda.device_count()
+    if n_devices > 1 and "LOCAL_RANK" not in os.environ:
+        os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+        print(
+            f"one of {n_devices} GPUs is used; all: torchrun --nproc_per_node={n_devices} {name} …",
+            file=sys.stderr,
+        )
+
+
+def quiet_libraries(rank: int) -> None:
+    """Warnings of libraries only, ours from INFO on, both on rank 0; bars that say nothing off."""
+    import datasets
+    import transformers
+
+    logging.basicConfig(
+        level=logging.INFO if rank == 0 else logging.ERROR,
+        format="%(asctime)s %(name)s: %(message)s",
+        datefmt="%H:%M:%S",
+        stream=sys.stderr,
+    )
+    for library in ("httpx", "urllib3", "datasets", "transformers", "accelerate", "torch", "bm25s", "matplotlib"):
+        logging.getLogger(library).setLevel(logging.WARNING if rank == 0 else logging.ERROR)
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+
+
+def log_to_file(path: os.PathLike[str]) -> None:
+    """Write what is logged to a file too (rank 0)."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger().addHandler(handler)
+
+
+def _fail(message: str, code: int, rank: int, show_traceback: bool) -> int:
+    if show_traceback:
+        traceback.print_exc()
+    if rank == 0:
+        print(f"error: {message}" if "\n" not in message else f"error:\n{message}", file=sys.stderr)
+        logging.getLogger("run").debug(message)
+    return code

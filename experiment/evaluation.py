@@ -1,0 +1,181 @@
+"""One evaluation: each data set's figures and run written as soon as they are there, then the summary.
+
+A rerun computes only what is missing or what an input changed; an old result is moved aside, never overwritten.
+"""
+
+import csv
+import io
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from experiment import run_folder
+from experiment.keys import GROUP_OF, GROUPS
+from experiment.models import MODEL_KEYS, idf_from_corpus, load_for_evaluation, model_files, model_path
+from experiment.settings import Settings
+from retrieval.beir_data import BeirData, load_beir
+from retrieval.bm25 import evaluate_bm25
+from retrieval.distributed import is_main, on_main
+from retrieval.evaluate import Result, evaluate
+from retrieval.fingerprint import fingerprint
+from retrieval.run_file import write_run
+from sparse_model import SparseEncoder, UserError, corpus_idf
+
+logger = logging.getLogger(__name__)
+
+# Keys that change a result's figures; where they differ from the default they name its folder.
+RESULT_KEYS = ("split", "engine", "top_k", "baseline", "query_prune", "use_two_phase")
+TIMINGS = ("encode_docs_per_s", "search_queries_per_s", "seconds")
+
+
+def run_evaluation(settings: Settings) -> None:
+    """Score the model (or the baseline) on every data set of `beir_datasets`.
+
+    Raises:
+        UserError: for everything that cannot be used.
+    """
+    encoder = None if settings.evaluation.baseline else load_for_evaluation(settings)
+    if encoder is not None and settings.value("bf16_full_eval"):
+        encoder.encoding_dtype = torch.bfloat16
+    if encoder is not None and settings.value("fp16_full_eval") and torch.cuda.is_available():
+        encoder.encoding_dtype = torch.float16
+    inputs = on_main(lambda: _inputs(settings))
+    folder = evaluation_folder(settings)
+    if settings.run.dry_run:
+        on_main(lambda: _print_plan(settings, folder, encoder))
+        return
+    on_main(lambda: run_folder.make_writable(folder))
+    results = []
+    for name in settings.evaluation.beir_datasets:
+        data = on_main_first(settings, name)
+        stored = on_main(lambda d=data: _stored(folder, d, inputs))  # type: ignore[misc]
+        if stored:
+            logger.info("%s: %s is up to date", data.name, folder / f"{data.name}.json")
+        else:
+            for note in data.notes if is_main() else []:
+                logger.warning("%s: %s", data.name, note)
+            result = _score(settings, encoder, data)
+            stored = on_main(lambda d=data, r=result: _write(settings, folder, d, r, inputs))  # type: ignore[misc]
+        results.append(stored)
+    on_main(lambda: _summarise(folder, results, inputs))
+
+
+def on_main_first(settings: Settings, name: str) -> BeirData:
+    """A data set, downloaded by the main process where it is absent."""
+    keys = settings.evaluation
+    on_main(lambda: bool(load_beir(name, keys.beir_dir, keys.split)))
+    return load_beir(name, keys.beir_dir, keys.split)
+
+
+def evaluation_folder(settings: Settings) -> Path:
+    """output_dir/evaluation, or a folder in it for other than default settings."""
+    folder = settings.output_dir / "evaluation"
+    name = settings.evaluation.evaluation_name
+    if name is None:
+        differing = {key: settings.value(key) for key in RESULT_KEYS if settings.value(key) != _default(key)}
+        differing |= settings.on_command_line("model_name_or_path") if settings.trains else {}
+        differing |= settings.on_command_line(*MODEL_KEYS, "use_l0", "eval_max_seq_length")
+        name = "_".join(f"{key}-{_short(value)}" for key, value in differing.items())
+    return folder / name if name else folder
+
+
+def _score(settings: Settings, encoder: SparseEncoder | None, data: BeirData) -> Result:
+    keys = settings.evaluation
+    if encoder is None:
+        return evaluate_bm25(data, keys.top_k)
+    if encoder.inf_free and idf_from_corpus(settings):
+        encoder.use_idf(corpus_idf(encoder.tokenizer, data.texts, encoder.vocabulary_size, is_main()))
+    return evaluate(encoder, data, keys.top_k, keys.query_prune, settings.value("per_device_eval_batch_size") * 4)
+
+
+def _inputs(settings: Settings) -> dict[str, Any]:
+    """What a result depends on beside the data: the settings that change it and the model's files."""
+    keys = {key: settings.value(key) for key in (*RESULT_KEYS, "bf16_full_eval", "fp16_full_eval")}
+    if settings.evaluation.baseline:
+        return {"model": settings.evaluation.baseline, "config hash": run_folder.hash_of(keys)}
+    path = model_path(settings)
+    model = {key: settings.value(key) for key in (*MODEL_KEYS, "eval_max_seq_length", "use_l0") if key in settings.given}
+    idf = settings.model.idf_path
+    idf_file = fingerprint([Path(idf)]) if idf and Path(idf).is_file() else None
+    keys |= {"model keys": model, "weights": fingerprint(model_files(path)), "idf": idf_file}
+    return {"model": path, "config hash": run_folder.hash_of(keys)}
+
+
+def _stored(folder: Path, data: BeirData, inputs: dict[str, Any]) -> dict[str, Any] | None:
+    """The figures on disk if they come from the same inputs; others are moved aside."""
+    path = folder / f"{data.name}.json"
+    stored = run_folder.read_json(path)
+    if stored.get("config hash") == inputs["config hash"] and stored.get("data hash") == data.fingerprint:
+        return stored
+    if path.exists():
+        logger.info("%s comes from other inputs; it is now %s", path, run_folder.move_aside(path))
+    return None
+
+
+def _write(
+    settings: Settings, folder: Path, data: BeirData, result: Result, inputs: dict[str, Any]
+) -> dict[str, Any]:
+    record = dict(result.figures) | inputs | {"data hash": data.fingerprint, "seed": settings.value("seed")}
+    record |= {"versions": run_folder.versions(), "git commit": run_folder.git_commit()}
+    record["command"] = run_folder.command_line()
+    (folder / "runs").mkdir(exist_ok=True)
+    write_run(folder / "runs" / f"{data.name}.trec.gz", result.run)
+    # Last, so that its existence means that the data set is done.
+    run_folder.write_json(folder / f"{data.name}.json", record)
+    figures = result.figures
+    logger.info(
+        "%s: NDCG@10 %.4f, recall@100 %.4f, FLOPS %.3f, %.1f tokens a document",
+        *(data.name, figures["ndcg@10"], figures["recall@100"], figures["flops"], figures["d_length"]),
+    )
+    return record
+
+
+def _summarise(folder: Path, results: list[dict[str, Any]], inputs: dict[str, Any]) -> None:
+    """summary.json (macro averages and which data sets they are over) and summary.csv (a row each)."""
+    # index_bytes and counts are sums in nobody's sense: only real-valued figures are averaged.
+    names = [key for key, value in results[0].items() if isinstance(value, float)]
+    means = {name: sum(float(result[name]) for result in results) / len(results) for name in names}
+    data_sets = [result["dataset"] for result in results]
+    run_folder.write_json(folder / "summary.json", {"datasets": data_sets, "figures": means, **inputs})
+    buffer = io.StringIO()
+    table = csv.DictWriter(buffer, ["dataset", "split", "queries", "documents", *names], extrasaction="ignore")
+    table.writeheader()
+    table.writerows([*results, {"dataset": f"average of {len(results)}", **means}])
+    run_folder.write_atomically(folder / "summary.csv", buffer.getvalue())
+    print(_table(results, means))
+    print(f"written to {folder}")
+
+
+def _table(results: list[dict[str, Any]], means: dict[str, float]) -> str:
+    columns = ["ndcg@10", "recall@100", "mrr@10", "flops", "q_length", "d_length"]
+    width = max(len("average"), *(len(result["dataset"]) for result in results))
+    rows = [*results, *([{"dataset": "average", **means}] if len(results) > 1 else [])]
+    lines = [" ".join([" " * width, *(f"{name:>10}" for name in columns)])]
+    lines += [" ".join([f"{row['dataset']:<{width}}", *(f"{row[name]:>10.4f}" for name in columns)]) for row in rows]
+    return "\n".join(lines)
+
+
+def _print_plan(settings: Settings, folder: Path, encoder: SparseEncoder | None) -> None:
+    what = settings.evaluation.baseline or f"{model_path(settings)} ({encoder.activation_type if encoder else ''})"
+    print(f"scores      {what}\nwrites      {folder}")
+    missing = []
+    for name in settings.evaluation.beir_datasets:
+        try:
+            data = load_beir(name, settings.evaluation.beir_dir, settings.evaluation.split)
+            print(f"data set    {name}: {len(data.queries)} queries, {len(data.doc_ids)} documents, split {data.split}")
+        except UserError as error:
+            missing.append(str(error))
+    if missing:
+        raise UserError("\n".join(missing))
+
+
+def _default(key: str) -> Any:
+    return GROUPS[GROUP_OF[key]].model_fields[key].default
+
+
+def _short(value: Any) -> str:
+    text = Path(value).stem if isinstance(value, str) else str(value)
+    return re.sub(r"[^\w.=-]+", "-", text).strip("-").lower() or "none"

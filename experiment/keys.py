@@ -1,0 +1,159 @@
+"""Every key of ours with its type, default and meaning, in groups; the meaning stands under the key."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from retrieval.beir_data import BEIR_13
+
+
+def _split_commas(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Names = Annotated[list[str], BeforeValidator(_split_commas)]
+Positive = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Keys(BaseModel):
+    # The string under a key is its meaning in --help.
+    model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid", protected_namespaces=())
+
+
+class ModelKeys(Keys):
+    """The model"""
+
+    model_name_or_path: str | None = None
+    """a masked LM, a checkpoint of ours or a sentence-transformers sparse encoder: folder or hub id"""
+    tokenizer_name: str | None = None
+    """folder or hub id of the tokenizer; null: the model's"""
+    inf_free: bool = True
+    """queries need no model: tokenizer and query weights only; false: siamese"""
+    idf_path: str | None = None
+    """query weights: null (the checkpoint's, else 1 for every token), a JSON file, a hub id, or corpus"""
+    idf_requires_grad: bool = False
+    """train the query weights, starting from the IDF"""
+    idf_lr: NonNegative | None = None
+    """learning rate of the query weights; null: learning_rate"""
+    activation_type: Literal["relu", "l1_relu", "l2_relu", "l3_relu"] = "relu"
+    """saturation: log1p applied 1, 2, 3 or 4 times to relu of the maximum logit"""
+    use_l0: bool = False
+    """older name for activation_type: l1_relu"""
+    split_batch: Positive = 1
+    """obsolete, without effect"""
+    prune_ratio: Share | None = None
+    """at encoding, weights below this share of the document's largest are dropped"""
+    preprocess_func: None = None
+    """only null is accepted"""
+    model_overrides: dict[str, Any] = {}
+    """fields of the model's config, e.g. {hidden_dropout_prob: 0.0}"""
+    head_dtype: Literal["float32", "bfloat16"] = "float32"
+    """precision of the vocabulary head's product"""
+
+
+class DataKeys(Keys):
+    """The training data"""
+
+    max_seq_length: Positive = 512
+    """tokens a document is cut to while training"""
+    eval_max_seq_length: Positive | None = None
+    """tokens the saved checkpoint cuts documents to; null: max_seq_length"""
+    train_file: str | None = None
+    """training rows: a datasets.save_to_disk folder, a .jsonl or a .parquet file"""
+    train_file_dir: str | None = None
+    """a folder of such; each batch comes from one of them"""
+    data_type: Literal["kd", "posnegs"] | None = None
+    """kd: rows {query, docs, scores}; posnegs: rows {query, pos, negs}"""
+    sample_num_one_query: Positive = 2
+    """kd: documents an example; posnegs: negatives an example"""
+    swap_times: Annotated[int, Field(ge=0)] = 0
+    """kd: random swaps in a row's sorted documents before it is cut into examples"""
+    first_rank_thresh: int = 10000
+    """rows whose first_rank is negative or above this are dropped"""
+    score_scale: float = 1.0
+    """multiplies kd scores"""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """divides student and teacher scores in kldiv and marginmse"""
+
+
+class LossKeys(Keys):
+    """The loss = ranking_loss_weight × Σ ranking losses + λ_d(step) · FLOPS_d (+ λ_q(step) · FLOPS_q)"""
+
+    loss_types: Annotated[
+        list[Literal["kldiv", "marginmse", "infonce"]], BeforeValidator(_split_commas), Field(min_length=1)
+    ] = ["kldiv"]
+    """ranking losses, added up"""
+    ranking_loss_weight: NonNegative = 1.0
+    """weight of the ranking losses"""
+    use_in_batch_negatives: bool = False
+    """infonce: every other document of the (gathered) batch is a negative"""
+    flops_d_lambda: NonNegative = 1e-3
+    """λ_d, the weight of FLOPS over documents"""
+    flops_d_T: Positive = 10000
+    """optimizer steps over which λ_d rises quadratically"""
+    flops_threshold: NonNegative | None = None
+    """ℓ0 mask: documents with at most this many active tokens are left out of FLOPS; null: no mask"""
+    decouple_activation: bool = False
+    """FLOPS sees log1p(w), ranking and inference see w"""
+    flops_q_lambda: NonNegative | None = None
+    """λ_q; needed with inf_free: false"""
+    flops_q_T: Positive | None = None
+    """optimizer steps over which λ_q rises; needed with inf_free: false"""
+    flops_grouping: Literal["published", "pooled"] = "published"
+    """published: mean over queries per document slot, summed over slots (the paper's λ); pooled: one mean"""
+    kd_ensemble_teacher_kwargs: dict[str, Any] | None = None
+    """teachers that score while training; not available yet"""
+
+
+class EvaluationKeys(Keys):
+    """The evaluation"""
+
+    beir_dir: str = "data/beir"
+    """folder of BEIR data sets; those that are absent are downloaded into it"""
+    beir_datasets: Names = list(BEIR_13)
+    """names (BEIR's, NanoBEIR's, or folders in beir_dir) or paths of BEIR folders; list or comma string"""
+    eval_beir_datasets: Names | None = None
+    """data sets scored while training, as eval_strategy says"""
+    split: str | None = None
+    """qrels to score; null: test (dev for msmarco)"""
+    engine: Literal["exact", "opensearch"] = "exact"
+    """exact: an inverted index in memory; opensearch is not available yet"""
+    top_k: Positive = 1000
+    """hits a query"""
+    baseline: Literal["bm25"] | None = None
+    """score BM25 instead of a model"""
+    query_prune: Share = 0.0
+    """query weights of at most this share of the query's largest are dropped"""
+    skip_ingest: bool = False
+    """search what the engine's index already holds (opensearch only)"""
+    do_search: bool = True
+    """false: index only (opensearch only)"""
+    use_two_phase: bool = False
+    """two-phase search (opensearch only)"""
+    evaluation_name: str | None = None
+    """folder under evaluation/ for other than default settings; null: named by the differing keys"""
+
+
+class RunKeys(Keys):
+    """The run"""
+
+    output_dir: str | None = None
+    """where everything goes; null: output/<config path under config/>, or output/<model's name>"""
+    dry_run: bool = False
+    """resolve everything, print the plan, run nothing"""
+    overwrite: bool = False
+    """command line only: move the old output_dir aside and start anew"""
+    traceback: bool = False
+    """show tracebacks"""
+
+
+GROUPS: dict[str, type[Keys]] = {
+    "model": ModelKeys,
+    "data": DataKeys,
+    "loss": LossKeys,
+    "evaluation": EvaluationKeys,
+    "run": RunKeys,
+}
+GROUP_OF = {key: name for name, group in GROUPS.items() for key in group.model_fields}

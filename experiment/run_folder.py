@@ -1,0 +1,167 @@
+"""The folder of a run: what was asked for and with what, so that the same command continues and another does not.
+
+config.yaml holds the resolved keys, run.json what they were run with (processes, data, versions, commit) and, once
+it is trained to its end, the number of steps.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from experiment.keys import GROUPS
+from experiment.settings import Settings
+from sparse_model import UserError
+from training.checkpoints import complete_checkpoints
+
+# Fields of TrainingArguments that change the weights; every other one may change when a run is continued.
+WEIGHT_FIELDS = (
+    "per_device_train_batch_size gradient_accumulation_steps learning_rate lr_scheduler_type lr_scheduler_kwargs "
+    "warmup_steps warmup_ratio optim optim_args weight_decay adam_beta1 adam_beta2 adam_epsilon max_grad_norm "
+    "bf16 fp16 seed data_seed dataloader_drop_last max_steps num_train_epochs"
+).split()
+WEIGHT_KEYS = [
+    key
+    for group in ("model", "data", "loss")
+    for key in GROUPS[group].model_fields
+    if key not in ("eval_max_seq_length", "split_batch", "prune_ratio", "preprocess_func", "use_l0")
+] + WEIGHT_FIELDS
+
+
+def open_run(settings: Settings, facts: dict[str, Any]) -> dict[str, Any]:
+    """Create or reopen the output folder; returns run.json of an earlier start ({} if there was none).
+
+    Args:
+        facts: what the run depends on beside its keys: "processes", "data hash".
+
+    Raises:
+        UserError: if the folder cannot be written, holds something else, or an earlier run differs in what
+            changes weights (all differences at once).
+    """
+    folder = settings.output_dir
+    if settings.run.overwrite and folder.exists():
+        move_aside(folder)
+    recorded = read_json(folder / "run.json")
+    if recorded.get("finished") or complete_checkpoints(folder):
+        _refuse_differences(settings, folder, facts, recorded)
+    elif not recorded and folder.exists() and any(p for p in folder.iterdir() if p.name != "evaluation"):
+        raise UserError(
+            f"output_dir: {folder} is not empty and holds no run of this program; give another folder, or "
+            "overwrite=true to move it aside."
+        )
+    make_writable(folder)
+    write_atomically(folder / "config.yaml", yaml_text(settings.resolved()))
+    record = {**recorded, **facts, "command": command_line(), "started": time.strftime("%Y-%m-%d %H:%M:%S")}
+    write_json(folder / "run.json", record | {"versions": versions(), "git commit": git_commit()})
+    return recorded
+
+
+def _refuse_differences(
+    settings: Settings, folder: Path, facts: dict[str, Any], recorded: dict[str, Any]
+) -> None:
+    before = read_yaml(folder / "config.yaml")
+    now = settings.resolved()
+    found = []
+    for key in WEIGHT_KEYS:
+        old, new = before.get(key, settings.value(key)), now.get(key, settings.value(key))
+        longer = key in ("max_steps", "num_train_epochs") and new > old
+        if old != new and not longer:
+            found.append(f"{key}: {old!r} before, {new!r} now")
+    found += [f"{key}: {recorded.get(key)} before, {value} now" for key, value in facts.items() if recorded.get(key) != value]
+    if found:
+        raise UserError(
+            f"{folder} holds a run with other settings:\n  "
+            + "\n  ".join(found)
+            + "\nGive the old values to continue it, another output_dir, or overwrite=true to move it aside."
+        )
+
+
+def move_aside(path: Path) -> Path:
+    """Rename a file or folder to <name>.<time stamp>, so that nothing is lost; returns the new path."""
+    aside = path.with_name(f"{path.name}.{time.strftime('%Y%m%d-%H%M%S')}")
+    path.rename(aside)
+    return aside
+
+
+def make_writable(folder: Path) -> None:
+    """Create the folder and try to write in it.
+
+    Raises:
+        UserError: if that fails.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".write-test-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"output_dir: {folder} cannot be written ({error.strerror}); give another.") from None
+
+
+def yaml_text(values: dict[str, Any]) -> str:
+    """Plain YAML; what YAML has no type for becomes text."""
+    return yaml.safe_dump(json.loads(json.dumps(values, default=str)), sort_keys=False, allow_unicode=True)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A mapping from a YAML file; {} if there is none."""
+    return yaml.safe_load(path.read_text(encoding="utf-8")) or {} if path.is_file() else {}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A mapping from a JSON file; {} if there is none or it was cut off."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError:
+        return {}
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write atomically: a reader finds the old content or the new one."""
+    write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write text to a temporary file beside `path` and rename it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def hash_of(value: Any) -> str:
+    """A short hash of anything that JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def command_line() -> str:
+    """The command as typed."""
+    import shlex
+
+    return shlex.join(["python", *sys.argv])
+
+
+def versions() -> dict[str, str]:
+    """Python's and the main libraries' versions."""
+    names = ("torch", "transformers", "accelerate", "datasets", "numpy", "scipy", "tokenizers")
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in names}
+
+
+def git_commit() -> str | None:
+    """The commit of the program's own checkout, with "+changes" if files differ from it; None outside git."""
+    here = Path(__file__).resolve().parent.parent
+    try:
+        options = {"cwd": here, "capture_output": True, "text": True, "check": True}
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], **options).stdout.strip()  # type: ignore[call-overload]
+        changed = subprocess.run(["git", "status", "--porcelain", "-uno"], **options).stdout.strip()  # type: ignore[call-overload]
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+changes" if changed else "")

@@ -1,0 +1,288 @@
+"""Settings: every key with type, default and meaning; YAML files, overrides, and all mistakes at once.
+
+`load_settings(argv)` takes what a command takes, `[CONFIG.yaml] [key=value | --key value | --key=value]…`.
+Keys that are not ours are fields of the installed transformers.TrainingArguments.
+"""
+
+import dataclasses
+import difflib
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import transformers
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from transformers import TrainingArguments
+
+from experiment.keys import GROUP_OF, GROUPS, DataKeys, EvaluationKeys, Keys, LossKeys, ModelKeys, RunKeys
+from sparse_model import UserError
+
+REFUSED = {
+    "fsdp": "parameters are not sharded; use data parallelism (torchrun)",
+    "deepspeed": "use data parallelism (torchrun)",
+    "label_smoothing_factor": "ranking losses have no labels to smooth",
+    "remove_unused_columns": "columns are chosen by data_type",
+    "resume_from_checkpoint": "the same command continues by itself from the last checkpoint in output_dir",
+}
+RENAMED = {
+    "evaluation_strategy": "eval_strategy",
+    "no_cuda": "use_cpu",
+    "per_gpu_train_batch_size": "per_device_train_batch_size",
+    "per_gpu_eval_batch_size": "per_device_eval_batch_size",
+    "warmup_ratio": "warmup_steps",  # a value below 1 is a share of the steps
+}
+# Ours where the Trainer's default would surprise: no accounts asked for, NaN shown and not averaged away.
+TRAINER_DEFAULTS: dict[str, Any] = {"report_to": "none", "logging_nan_inf_filter": False, "seed": 42}
+
+
+@dataclasses.dataclass
+class Settings:
+    """Validated keys by group; `training` holds the given fields of TrainingArguments."""
+
+    model: ModelKeys
+    data: DataKeys
+    loss: LossKeys
+    evaluation: EvaluationKeys
+    run: RunKeys
+    training: dict[str, Any]
+    given: dict[str, str]  # key -> the file it stands in, or "command line"
+    config_path: Path | None
+
+    @property
+    def trains(self) -> bool:
+        return bool(self.data.train_file or self.data.train_file_dir)
+
+    @property
+    def output_dir(self) -> Path:
+        """output_dir, or its default: by the config's path, else the model's name."""
+        if self.run.output_dir:
+            return Path(self.run.output_dir)
+        if self.config_path is not None:
+            parts = self.config_path.with_suffix("").parts
+            below = parts[parts.index("config") + 1 :] if "config" in parts[:-1] else parts[-1:]
+            return Path("output", *below)
+        name = self.model.model_name_or_path or self.evaluation.baseline or "run"
+        return Path("output", Path(name).resolve().name if Path(name).exists() else Path(name).name)
+
+    def on_command_line(self, *keys: str) -> dict[str, Any]:
+        """The given ones of `keys` that stand on the command line, with their values."""
+        return {key: self.value(key) for key in keys if self.given.get(key) == COMMAND_LINE}
+
+    def value(self, key: str) -> Any:
+        """One key's value, ours or the Trainer's (its default where it is not given)."""
+        if key in GROUP_OF:
+            return getattr(getattr(self, GROUP_OF[key]), key)
+        return self.training.get(key, _trainer_defaults().get(key))
+
+    def resolved(self) -> dict[str, Any]:
+        """Every key of ours and every given one of the Trainer, flat, as config.yaml stores it."""
+        ours = {key: value for name in GROUPS for key, value in getattr(self, name).model_dump().items()}
+        return ours | {"output_dir": str(self.output_dir)} | self.training
+
+
+COMMAND_LINE = "command line"
+
+
+def load_settings(argv: list[str]) -> Settings:
+    """Settings from a command's arguments.
+
+    Raises:
+        UserError: naming every mistake at once, each with its file, key and remedy.
+    """
+    config_path, overrides = _parse_arguments(argv)
+    values: dict[str, Any] = {}
+    given: dict[str, str] = {}
+    if config_path is not None:
+        for path, mapping in _read_with_bases(config_path):
+            values.update(mapping)
+            given.update(dict.fromkeys(mapping, str(path)))
+    values.update(overrides)
+    given.update(dict.fromkeys(overrides, COMMAND_LINE))
+    return from_values(values, given, config_path)
+
+
+def from_values(values: dict[str, Any], given: dict[str, str], config_path: Path | None = None) -> Settings:
+    """Validate a flat mapping of keys (see `load_settings`)."""
+    mistakes: list[str] = []
+    groups, training = {}, {}
+    for name, group in GROUPS.items():
+        groups[name], errors = _validate_group(group, {k: v for k, v in values.items() if GROUP_OF.get(k) == name})
+        mistakes += [f"{given[key]}: {key}: {text}" for key, text in errors]
+    for key, value in values.items():
+        if key not in GROUP_OF:
+            try:
+                renamed, value = _validate_training(key, value)
+                training[renamed] = value
+                given.setdefault(renamed, given[key])
+            except ValueError as error:
+                mistakes.append(f"{given[key]}: {key}: {error}")
+    settings = Settings(**groups, training={**TRAINER_DEFAULTS, **training}, given=given, config_path=config_path)
+    if given.get("overwrite", COMMAND_LINE) != COMMAND_LINE:
+        mistakes.append(f"{given['overwrite']}: overwrite: give it on the command line, for one run only.")
+    mistakes += [] if mistakes else _common_mistakes(settings)
+    if mistakes:
+        raise UserError("\n".join(mistakes))
+    if settings.model.use_l0:
+        settings.model.activation_type = "l1_relu"
+    return settings
+
+
+def _common_mistakes(settings: Settings) -> list[str]:
+    """Combinations that no command can work with."""
+    model, evaluation, found = settings.model, settings.evaluation, []
+    if model.use_l0 and "activation_type" in settings.given and model.activation_type != "l1_relu":
+        found.append(f"use_l0: true means activation_type: l1_relu, but activation_type is {model.activation_type}.")
+    if evaluation.engine == "opensearch":
+        found.append("engine: opensearch is not available yet; use engine: exact.")
+    for key in ("skip_ingest", "use_two_phase"):
+        if getattr(evaluation, key):
+            found.append(f"{key}: true needs engine: opensearch, which is not available yet.")
+    if not evaluation.do_search:
+        found.append("do_search: false needs engine: opensearch, which is not available yet.")
+    return found
+
+
+def training_mistakes(settings: Settings) -> list[str]:
+    """Everything that keeps these settings from being trained."""
+    model, data, loss, found = settings.model, settings.data, settings.loss, []
+    if not model.model_name_or_path:
+        found.append("model_name_or_path: missing; name a masked language model (folder or hub id).")
+    if bool(data.train_file) == bool(data.train_file_dir):
+        found.append("train_file: give train_file or train_file_dir, one of them.")
+    if data.data_type is None:
+        found.append("data_type: missing; kd (rows query, docs, scores) or posnegs (rows query, pos, negs).")
+    if loss.kd_ensemble_teacher_kwargs is not None:
+        found.append("kd_ensemble_teacher_kwargs: teachers while training are not available yet; remove the key.")
+    distilled = [name for name in loss.loss_types if name != "infonce"]
+    if distilled and (loss.use_in_batch_negatives or data.data_type == "posnegs"):
+        why = "use_in_batch_negatives: true" if loss.use_in_batch_negatives else "data_type: posnegs"
+        found.append(
+            f"loss_types: {', '.join(distilled)} needs a teacher's score for every pair, which {why} does not have "
+            "without kd_ensemble_teacher_kwargs; use infonce, or kd data without in-batch negatives."
+        )
+    if data.data_type == "kd" and data.sample_num_one_query < 2 and not loss.use_in_batch_negatives:
+        found.append("sample_num_one_query: 1 leaves a query one document and nothing to rank; give 2 or more.")
+    if not model.inf_free and (loss.flops_q_lambda is None or loss.flops_q_T is None):
+        found.append("inf_free: false trains queries through the model: flops_q_lambda and flops_q_T are needed.")
+    if settings.value("eval_strategy") not in (None, "no") and not settings.evaluation.eval_beir_datasets:
+        found.append("eval_strategy: name eval_beir_datasets to score while training, or set eval_strategy: 'no'.")
+    return found
+
+
+def help_text(command: str) -> str:
+    """Every key with type, default and meaning."""
+    lines = [f"usage: {command} [CONFIG.yaml] [key=value | --key value | --key=value]…", ""]
+    lines += ["base: FILE in a YAML (relative to it) is read first and overridden.", ""]
+    for group in GROUPS.values():
+        lines.append(f"{group.__doc__}")
+        for key, field in group.model_fields.items():
+            default = json.dumps(field.get_default(call_default_factory=True), ensure_ascii=False)
+            lines.append(f"  {key} ({_type_name(field.annotation)}, {default})  {field.description}")
+        lines.append("")
+    lines.append(f"Fields of transformers.TrainingArguments {transformers.__version__}, with the Trainer's meaning")
+    for field in dataclasses.fields(TrainingArguments):
+        if field.init and field.name not in GROUP_OF and field.name not in REFUSED:
+            meaning = " ".join(str(field.metadata.get("help", "")).split())
+            lines.append(f"  {field.name} ({_trainer_defaults().get(field.name)})  {meaning}")
+    return "\n".join(lines)
+
+
+def _type_name(annotation: Any) -> str:
+    text = str(getattr(annotation, "__name__", annotation) if "[" not in str(annotation) else annotation)
+    return text.replace("typing.", "").replace("NoneType", "null").replace("None", "null")
+
+
+def _parse_arguments(argv: list[str]) -> tuple[Path | None, dict[str, Any]]:
+    config_path: Path | None = None
+    overrides: dict[str, Any] = {}
+    rest = list(argv)
+    while rest:
+        word = rest.pop(0)
+        key, equals, text = word.removeprefix("--").partition("=")
+        if word.startswith("--") and not equals:
+            if not rest:
+                raise UserError(f"{COMMAND_LINE}: {word} needs a value: {word} VALUE.")
+            text = rest.pop(0)
+        elif not equals:
+            if config_path is not None:
+                raise UserError(f"{COMMAND_LINE}: {word!r} is neither key=value nor the one CONFIG.yaml.")
+            config_path = Path(word)
+            continue
+        try:
+            overrides[key] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            overrides[key] = text
+    return config_path, overrides
+
+
+def _read_with_bases(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[Path, dict[str, Any]]]:
+    """The YAML's mapping and those of its bases, the farthest base first."""
+    if path.resolve() in seen:
+        raise UserError(f"{path}: base: goes round in a circle ({' -> '.join(map(str, seen))}).")
+    try:
+        mapping = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader) or {}
+    except OSError as error:
+        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], n=1)
+        hint = f" Did you mean {path.parent / near[0]}?" if near else ""
+        raise UserError(f"{path}: cannot be read ({error.strerror}).{hint}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: is not valid YAML: {error}") from None
+    if not isinstance(mapping, dict):
+        raise UserError(f"{path}: must hold lines of key: value.")
+    base = mapping.pop("base", None)
+    before = _read_with_bases(path.parent / str(base), (*seen, path.resolve())) if base else []
+    return [*before, (path, mapping)]
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML would let the last of two equal keys win without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"key {twice[0]!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _validate_group(group: type[Keys], values: dict[str, Any]) -> tuple[Keys, list[tuple[str, str]]]:
+    try:
+        return group(**values), []
+    except ValidationError as error:
+        found = [(str(e["loc"][0]), f"{e['msg']} (found {e['input']!r})") for e in error.errors()]
+        return group(), list(dict(found).items())
+
+
+def _validate_training(key: str, value: Any) -> tuple[str, Any]:
+    """(the installed field's name, the value in its type); ValueError with the remedy otherwise."""
+    types = _trainer_types()
+    if key in REFUSED and value not in (None, 0, 0.0, "", False):
+        raise ValueError(f"not supported: {REFUSED[key]}.")
+    if key not in types:
+        if key not in RENAMED:
+            if key in REFUSED:
+                return key, value
+            near = difflib.get_close_matches(key, [*GROUP_OF, *types], n=1)
+            hint = f"did you mean {near[0]}?" if near else "--help lists every key."
+            raise ValueError(f"unknown key; {hint}")
+        key = RENAMED[key]
+    if key == "max_grad_norm" and value is None:
+        return key, 0.0  # the Trainer's way to say: no clipping
+    try:
+        return key, TypeAdapter(types[key], config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
+    except ValidationError as error:
+        raise ValueError(f"{error.errors()[-1]['msg']} (found {value!r})") from None
+
+
+@cache
+def _trainer_types() -> dict[str, Any]:
+    hints = get_type_hints(TrainingArguments)
+    return {field.name: hints[field.name] for field in dataclasses.fields(TrainingArguments) if field.init}
+
+
+@cache
+def _trainer_defaults() -> dict[str, Any]:
+    fields = [field for field in dataclasses.fields(TrainingArguments) if field.init]
+    return {f.name: None if f.default is dataclasses.MISSING else f.default for f in fields} | TRAINER_DEFAULTS

@@ -1,0 +1,201 @@
+"""The encoder: documents through a masked language model onto {token: weight}; queries without a model.
+
+A document weighs w_j = f(max_i x_ij), x the masked LM's logits and f one of `activations`; a query weighs IDF_j
+for each of its tokens. Score = Σ_j w_j(query) · w_j(document). (arXiv 2504.14839, section 3.)
+"""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix, vstack
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from sparse_model.activations import activate
+from sparse_model.errors import UserError
+from sparse_model.head import max_logits
+from sparse_model.query_weights import sparse_rows, without_special_tokens
+from sparse_model.tokens import document_ids, length_sorted_batches, pad, query_ids
+
+# Saved as the output bias of special tokens, so that every consumer of a checkpoint gives them weight 0.
+SILENT_BIAS = -10_000.0
+
+
+def pass_through(hidden: Tensor) -> Tensor:
+    """Stands in for the masked LM's output layer: its logits are then what that layer would have multiplied."""
+    return hidden
+
+
+class SparseEncoder(nn.Module):
+    """A masked LM with the head of `head.max_logits`, a saturation and, unless siamese, a query table.
+
+    Args:
+        mlm: any AutoModelForMaskedLM whose output layer is linear with a bias; its V counts, not the tokenizer's.
+        idf_V: query weights [V] (None: 1 for every token); unused when `inf_free` is false.
+        max_seq_length: tokens a document (and a siamese query) is cut to, special tokens included.
+        product_dtype: precision of the head's product in the forward pass; None is float32.
+        prune_ratio: `encode_documents` drops weights below this share of the document's largest.
+
+    Attributes:
+        encoding_dtype: if set, `encode_documents` runs the masked LM under autocast in this dtype.
+    """
+
+    def __init__(
+        self,
+        mlm: nn.Module,
+        tokenizer: Any,
+        *,
+        activation_type: str = "relu",
+        idf_V: Tensor | None = None,
+        inf_free: bool = True,
+        max_seq_length: int = 512,
+        product_dtype: torch.dtype | None = None,
+        prune_ratio: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.mlm, self.tokenizer = mlm, tokenizer
+        self.activation_type, self.inf_free, self.max_seq_length = activation_type, inf_free, max_seq_length
+        self.product_dtype, self.prune_ratio = product_dtype, prune_ratio
+        self.encoding_dtype: torch.dtype | None = None
+        output = mlm.get_output_embeddings()  # type: ignore[operator]
+        if not isinstance(output, nn.Linear) or output.bias is None:
+            raise UserError(f"{type(mlm).__name__} has no linear output layer with a bias: not supported.")
+        output.forward = pass_through  # type: ignore[method-assign]
+        self.vocabulary_size = output.weight.shape[0]
+        with torch.no_grad():
+            # Ids beyond the tokenizer's (padded vocabularies) can be in no query either.
+            output.bias[[i for i in tokenizer.all_special_ids if i < self.vocabulary_size]] = SILENT_BIAS
+            output.bias[len(tokenizer) :] = SILENT_BIAS
+        frame = set(tokenizer("")["input_ids"]) | {tokenizer.pad_token_id or 0}
+        self.register_buffer("frame_ids", torch.tensor(sorted(frame)), persistent=False)
+        self.idf_V: nn.Parameter | None = None
+        if inf_free:
+            self.use_idf(torch.ones(self.vocabulary_size) if idf_V is None else idf_V)
+
+    @property
+    def device(self) -> torch.device:
+        return self.frame_ids.device  # type: ignore[return-value,union-attr]
+
+    def use_idf(self, idf_V: Tensor, requires_grad: bool = False) -> None:
+        """Replace the query table; special tokens are set to 0.
+
+        Raises:
+            UserError: if the table is not one weight for each entry of the model's vocabulary.
+        """
+        if idf_V.shape != (self.vocabulary_size,):
+            raise UserError(f"a query table of {len(idf_V)} weights, but the model has V = {self.vocabulary_size}.")
+        table = without_special_tokens(idf_V.detach().float(), self.tokenizer).to(self.device)
+        self.idf_V = nn.Parameter(table, requires_grad=requires_grad)
+
+    def document_weights(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Weights [N, V] (float32) of documents given as input_ids and attention_mask [N, L].
+
+        A document of special tokens alone is the empty vector.
+        """
+        hidden_NLD = self.mlm(input_ids=input_ids, attention_mask=attention_mask).logits
+        output = self.mlm.get_output_embeddings()  # type: ignore[operator]
+        with torch.autocast(hidden_NLD.device.type, enabled=False):
+            logits_NV = max_logits(
+                hidden_NLD.float(), attention_mask, output.weight.float(), output.bias.float(), self.product_dtype
+            )
+            has_text = (~torch.isin(input_ids, self.frame_ids)).any(dim=1, keepdim=True)  # type: ignore[arg-type]
+            return activate(logits_NV, self.activation_type) * has_text
+
+    def gradient_checkpointing_enable(self, **options: Any) -> None:
+        """Recompute the masked LM's activations in backward instead of keeping them (the Trainer calls this)."""
+        self.mlm.gradient_checkpointing_enable(**options)  # type: ignore[operator]
+
+    def query_weights(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Weights [Q, V] (float32) of queries [Q, L]: IDF_j for each distinct token j, or the model's if siamese."""
+        if self.idf_V is None:
+            return self.document_weights(input_ids, attention_mask)
+        present_QV = torch.zeros(len(input_ids), self.vocabulary_size, device=input_ids.device)
+        # amax keeps a token present where padding carries the same id.
+        present_QV.scatter_reduce_(1, input_ids, attention_mask.to(present_QV.dtype), "amax")
+        return present_QV * self.idf_V
+
+    def forward(
+        self, query_ids: Tensor, query_mask: Tensor, document_ids: Tensor, document_mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """(query weights [Q, V], document weights [N, V]) in one call, as data-parallel wrappers need."""
+        return self.query_weights(query_ids, query_mask), self.document_weights(document_ids, document_mask)
+
+    def tokenize_documents(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text, framed by special tokens and cut at `max_seq_length`."""
+        return document_ids(self.tokenizer, texts, self.max_seq_length)
+
+    def tokenize_queries(self, texts: Sequence[str]) -> list[list[int]]:
+        """Distinct ids without special tokens, cut only at the tokenizer's limit; like documents if siamese."""
+        return query_ids(self.tokenizer, texts) if self.inf_free else self.tokenize_documents(texts)
+
+    def pad(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Rows of ids as input_ids and attention_mask [N, L], padded on the right."""
+        return pad(rows, self.tokenizer.pad_token_id or 0)
+
+    def encode_documents(
+        self,
+        texts: Sequence[str],
+        *,
+        batch_size: int = 32,
+        show_progress: bool = False,
+    ) -> csr_matrix:
+        """Weights of documents as float32 [N, V], in the order of `texts`; an empty text is an empty row.
+
+        Args:
+            batch_size: documents of max_seq_length a batch may hold; more where they are shorter.
+        """
+        ids = self.tokenize_documents(texts)
+        batches = list(length_sorted_batches([len(row) for row in ids], batch_size * self.max_seq_length))
+        order = [row for batch in batches for row in batch]
+        parts = []
+        with tqdm(total=len(texts), desc="Encoding", unit=" documents", disable=not show_progress) as bar:
+            for batch in batches:
+                parts.append(self._encode([ids[row] for row in batch]))
+                bar.update(len(batch))
+        if not parts:
+            return csr_matrix((0, self.vocabulary_size), dtype=np.float32)
+        return vstack(parts, format="csr")[np.argsort(order)]
+
+    def encode_queries(self, texts: Sequence[str], *, batch_size: int = 32) -> csr_matrix:
+        """Weights of queries as float32 [Q, V]; no model runs when inference-free."""
+        if self.idf_V is None:
+            return self.encode_documents(texts, batch_size=batch_size)
+        table = self.idf_V.detach().cpu().numpy()
+        return csr_matrix(
+            sparse_rows(self.tokenize_queries(texts), table), shape=(len(texts), self.vocabulary_size)
+        )
+
+    def explain(self, query: str, document: str) -> list[tuple[str, float, float, float]]:
+        """(token, query weight, document weight, product) of each token that scores, largest product first."""
+        query_row, document_row = self.encode_queries([query]), self.encode_documents([document])
+        products = query_row.multiply(document_row).tocoo()
+        ids = sorted(products.col[products.data > 0], key=lambda j: (-query_row[0, j] * document_row[0, j], j))
+        tokens = self.tokenizer.convert_ids_to_tokens([int(j) for j in ids])
+        weights = [(float(query_row[0, j]), float(document_row[0, j])) for j in ids]
+        return [(token, q, d, q * d) for token, (q, d) in zip(tokens, weights, strict=True)]
+
+    def save(self, folder: str | Path) -> None:
+        """Write a self-contained checkpoint (see `checkpoint.save`)."""
+        from sparse_model.checkpoint import save
+
+        save(self, Path(folder))
+
+    @torch.inference_mode()
+    def _encode(self, ids: list[list[int]]) -> csr_matrix:
+        was_training = self.training
+        self.eval()
+        input_ids, attention_mask = (tensor.to(self.device) for tensor in self.pad(ids))
+        dtype = self.encoding_dtype
+        with torch.autocast(self.device.type, dtype=dtype) if dtype else nullcontext():
+            weights_NV = self.document_weights(input_ids, attention_mask)
+        if self.prune_ratio:
+            weights_NV = weights_NV * (weights_NV >= self.prune_ratio * weights_NV.amax(dim=1, keepdim=True))
+        self.train(was_training)
+        rows, columns = weights_NV.nonzero(as_tuple=True)
+        data = weights_NV[rows, columns].cpu().numpy()
+        indptr = np.concatenate([[0], np.cumsum(np.bincount(rows.cpu().numpy(), minlength=len(ids)))])
+        return csr_matrix((data, columns.cpu().numpy(), indptr), shape=weights_NV.shape)

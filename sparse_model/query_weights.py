@@ -1,0 +1,110 @@
+"""Query weights without a model: a table of one weight per vocabulary entry, IDF as a rule.
+
+IDF_j = ln(1 + (N − df_j + 0.5) / (df_j + 0.5)), df over the distinct token ids of a document (arXiv 2411.04403,
+section 3.1). Special tokens weigh 0.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from sparse_model.errors import UserError
+from sparse_model.tokens import distinct_ids
+
+
+def idf(document_frequency_V: np.ndarray, n_documents: int) -> np.ndarray:
+    """ln(1 + (N − df + 0.5) / (df + 0.5)) for every entry, df = 0 included, as float32 [V]."""
+    df = document_frequency_V.astype(np.float64)
+    return np.log1p((n_documents - df + 0.5) / (df + 0.5)).astype(np.float32)
+
+
+def corpus_idf(
+    tokenizer: Any, texts: Iterable[str], vocabulary_size: int, show_progress: bool = False, block: int = 4096
+) -> Tensor:
+    """IDF of whole (not truncated) texts as float32 [V]; special tokens 0."""
+    df, n_documents = np.zeros(vocabulary_size, dtype=np.int64), 0
+    stream = iter(tqdm(texts, desc="IDF", unit=" documents", disable=not show_progress))
+    while chunk := list(islice(stream, block)):
+        ids = [i for row in distinct_ids(tokenizer, chunk) for i in row]
+        df += np.bincount(np.asarray(ids, dtype=np.int64), minlength=vocabulary_size)
+        n_documents += len(chunk)
+    return without_special_tokens(torch.from_numpy(idf(df, n_documents)), tokenizer)
+
+
+def without_special_tokens(weights_V: Tensor, tokenizer: Any) -> Tensor:
+    """The table with the tokenizer's special tokens at 0, so that a literal "[SEP]" in a query scores nothing."""
+    weights_V = weights_V.clone()
+    weights_V[[i for i in tokenizer.all_special_ids if i < len(weights_V)]] = 0.0
+    return weights_V
+
+
+def read_idf(idf_path: str, tokenizer: Any, vocabulary_size: int) -> Tensor:
+    """A table of token -> weight (JSON) as float32 [V]: a file, a folder with idf.json, or a hub id.
+
+    A token that the file does not name weighs 1.0, as in OpenSearch; special tokens 0.
+
+    Raises:
+        UserError: if there is no such file, or it does not hold finite, non-negative numbers by token.
+    """
+    path = _find_idf(idf_path)
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"idf_path: {path} is no JSON file of token -> weight: {error}") from None
+    if not isinstance(table, dict) or not table:
+        raise UserError(f'idf_path: {path} must hold a JSON object such as {{"token": 1.5, …}}.')
+    weights = torch.ones(vocabulary_size)
+    vocabulary = tokenizer.get_vocab()
+    known = {vocabulary[token]: weight for token, weight in table.items() if token in vocabulary}
+    if not known:
+        raise UserError(f"idf_path: none of the tokens in {path} is in the model's vocabulary: wrong tokenizer?")
+    for token_id, weight in known.items():
+        valid = isinstance(weight, (int, float)) and not isinstance(weight, bool) and 0 <= weight < float("inf")
+        if not valid:
+            token = tokenizer.convert_ids_to_tokens(token_id)
+            raise UserError(f"idf_path: {path}: token {token!r} has weight {weight!r}; weights are numbers >= 0.")
+        weights[token_id] = weight
+    return without_special_tokens(weights, tokenizer)
+
+
+def write_idf(path: Path, weights_V: Tensor, tokenizer: Any) -> None:
+    """Token -> weight for every id of the tokenizer (zeros too: a missing token would be read as 1.0)."""
+    tokens = tokenizer.convert_ids_to_tokens(range(min(len(tokenizer), len(weights_V))))
+    # float32 as the shortest text that reads back as the same float32.
+    table = {token: float(str(np.float32(w))) for token, w in zip(tokens, weights_V.tolist(), strict=False)}
+    path.write_text(json.dumps(table, ensure_ascii=False), encoding="utf-8")
+
+
+def sparse_rows(ids: Sequence[Sequence[int]], weights_V: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(data, indices, indptr) of the CSR matrix whose row q holds weights_V at ids[q], zeros left out."""
+    rows = [np.asarray(row, dtype=np.int64) for row in ids]
+    rows = [row[weights_V[row] > 0] for row in rows]
+    indices = np.concatenate(rows) if rows else np.empty(0, dtype=np.int64)
+    indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows], dtype=np.int64)])
+    return weights_V[indices].astype(np.float32), indices, indptr
+
+
+def _find_idf(idf_path: str) -> Path:
+    path = Path(idf_path)
+    if path.is_dir():
+        path = path / "idf.json"
+    if path.is_file():
+        return path
+    if path.suffix == ".json" or idf_path.count("/") != 1 or path.is_absolute():
+        raise UserError(f"idf_path: there is no file {path}. Give a JSON file, a hub id, or corpus.")
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(idf_path, "idf.json"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"idf_path: {idf_path} is neither a file nor a hub repository with an idf.json that can be reached "
+            f"({type(error).__name__}). Give a file, or fetch it once where there is a network."
+        ) from None

@@ -1,0 +1,50 @@
+"""Texts to token ids: documents framed and cut at a length, queries as sets of ids, padding."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def document_ids(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[list[int]]:
+    """Token ids of each text with the tokenizer's special tokens, cut at `max_length` ids."""
+    if not texts:
+        return []
+    return tokenizer(list(texts), truncation=True, max_length=max_length, return_attention_mask=False)["input_ids"]
+
+
+def query_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """The distinct ids of each text, ascending, special tokens left out; cut only at the tokenizer's own limit."""
+    return distinct_ids(tokenizer, texts, truncation=tokenizer.model_max_length < 10**9)
+
+
+def distinct_ids(tokenizer: Any, texts: Sequence[str], truncation: bool = False) -> list[list[int]]:
+    """The distinct ids of each whole text, ascending, special tokens left out."""
+    if not texts:
+        return []
+    special = set(tokenizer.all_special_ids)
+    rows = tokenizer(
+        list(texts), add_special_tokens=False, truncation=truncation, return_attention_mask=False, verbose=False
+    )["input_ids"]
+    return [sorted(set(row) - special) for row in rows]
+
+
+def pad(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
+    """Rows of ids as input_ids and attention_mask, both int64 [N, L], padded on the right to the longest row."""
+    tensors = [torch.tensor(row, dtype=torch.long) for row in rows]
+    input_ids = torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=pad_id)
+    lengths = torch.tensor([len(row) for row in rows])
+    return input_ids, (torch.arange(input_ids.shape[1]) < lengths.unsqueeze(1)).long()
+
+
+def length_sorted_batches(lengths: Sequence[int], max_tokens: int) -> Iterable[list[int]]:
+    """Row numbers in batches of similar length, longest first, each at most `max_tokens` padded tokens (or one row)."""
+    batch: list[int] = []
+    for row in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if batch and (len(batch) + 1) * lengths[batch[0]] > max_tokens:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch

@@ -1,0 +1,21 @@
+"""Train an inference-free sparse document encoder.
+
+    python train_ir.py config/quickstart/l0_mask.yaml
+    torchrun --nproc_per_node=8 train_ir.py config/quickstart/l0_mask.yaml learning_rate=1e-4
+
+`--help` lists every key. The same command again continues.
+"""
+
+import sys
+
+from experiment.command import run_command
+from experiment.train import train
+
+
+def main() -> int:
+    """The exit code: 0 done, 2 a mistake in the input, 1 anything else."""
+    return run_command("train_ir.py", sys.argv[1:], train)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

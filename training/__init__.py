@@ -1,0 +1,1 @@
+"""Training: rows to examples to batches, the objective, the trainer."""

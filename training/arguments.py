@@ -1,0 +1,32 @@
+"""TrainingArguments for this machine: what it cannot do is said once and recorded, not stumbled over."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainingArguments
+
+from sparse_model import UserError
+
+
+def build_arguments(output_dir: Path, given: dict[str, Any]) -> tuple[TrainingArguments, list[str]]:
+    """(arguments, what was changed and why) from the given fields.
+
+    Raises:
+        UserError: for combinations that TrainingArguments itself refuses.
+    """
+    fields, notes = dict(given), []
+    if not torch.cuda.is_available():
+        fields["use_cpu"] = True
+        for key in ("fp16", "fp16_full_eval"):
+            if fields.get(key):
+                fields[key] = False
+                notes.append(f"{key}: there is no GPU, float32 is used instead")
+        if fields.get("bf16"):
+            notes.append("bf16: there is no GPU, CPU autocast is used")
+    fields["remove_unused_columns"] = False
+    fields.setdefault("ddp_find_unused_parameters", False)
+    try:
+        return TrainingArguments(output_dir=str(output_dir), **fields), notes
+    except (ValueError, ImportError, TypeError) as error:
+        raise UserError(f"training keys: {error}") from None

@@ -1,0 +1,296 @@
+"""Training rows and the examples cut from them.
+
+kd row: {query, docs, scores}, documents sorted by score. From n documents and G a query come n // G examples;
+example i takes documents i, i + n//G, i + 2(n//G), …, so that each spans the ranks.
+posnegs row: {query, pos, negs}. negs are cut in order into len // G examples of G negatives each.
+"""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch.utils.data import ConcatDataset, Dataset, Sampler
+
+from sparse_model import UserError
+
+COLUMNS = {"kd": ("query", "docs", "scores"), "posnegs": ("query", "pos", "negs")}
+
+
+@dataclass
+class Example:
+    """One query with its documents (document 0 the positive where that counts) and, for kd, their scores."""
+
+    query: str
+    documents: list[str]
+    scores: list[float] = field(default_factory=list)
+
+
+class Examples(Dataset[Example]):
+    """The examples of one file of rows; nothing but row numbers and counts is held in memory.
+
+    Args:
+        path: a datasets.save_to_disk folder, a .jsonl or a .parquet file.
+        documents_per_query: G, see the module.
+        swap_times: kd, random swaps of two documents of a row before it is cut, the same in every epoch.
+        without_negatives: posnegs rows may have no negs (in-batch negatives): one example of the positive alone.
+
+    Raises:
+        UserError: naming file and row, for columns or values that cannot be used.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        data_type: str,
+        *,
+        documents_per_query: int,
+        first_rank_thresh: int = 10000,
+        score_scale: float = 1.0,
+        swap_times: int = 0,
+        seed: int = 0,
+        without_negatives: bool = False,
+    ) -> None:
+        self.path, self.data_type, self.group = Path(path), data_type, documents_per_query
+        self.score_scale, self.swap_times, self.seed = score_scale, swap_times, seed
+        rows = read_rows(self.path)
+        columns = _check_columns(self.path, rows, data_type)
+        self.has_negatives = data_type == "kd" or "negs" in columns
+        scan = _scan(self.path, rows, data_type, columns, first_rank_thresh)
+        counts = scan.items_per_row // self.group
+        if data_type == "posnegs" and without_negatives and not scan.items_per_row.any():
+            counts, self.has_negatives = np.ones_like(counts), False
+        counts = np.where(scan.kept, counts, 0)
+        self.dropped_rows = int((counts == 0).sum())
+        used = counts[counts > 0] * self.group if self.has_negatives else np.zeros(1, dtype=int)
+        self.dropped_documents = int(scan.items_per_row[counts > 0].sum() - used.sum())
+        self.row_numbers = np.flatnonzero(counts)
+        self.ends = np.cumsum(counts[self.row_numbers])
+        self.counts = counts[self.row_numbers]
+        self.rows = rows.select_columns([name for name in COLUMNS[data_type] if name in columns])
+        if len(self) == 0:
+            needed = f"{self.group} {'documents' if data_type == 'kd' else 'negs'}"
+            raise UserError(
+                f"{self.path}: none of its {len(rows)} rows gives an example: each needs {needed} "
+                "(sample_num_one_query) and a first_rank within first_rank_thresh. posnegs without negs need "
+                "use_in_batch_negatives: true."
+            )
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if len(self.ends) else 0
+
+    def __getitem__(self, index: int) -> Example:
+        position = int(np.searchsorted(self.ends, index, side="right"))
+        part = index - int(self.ends[position] - self.counts[position])
+        row_number = int(self.row_numbers[position])
+        row = self.rows[row_number]
+        if self.data_type == "posnegs":
+            negatives = row["negs"][part * self.group : (part + 1) * self.group] if self.has_negatives else []
+            return Example(row["query"], [row["pos"], *negatives])
+        order = list(range(len(row["docs"])))
+        # Seeded by the row, so that the examples of a row agree and a resumed run sees the same.
+        swaps = random.Random(self.seed * 1_000_003 + row_number)
+        for _ in range(self.swap_times):
+            a, b = swaps.randrange(len(order)), swaps.randrange(len(order))
+            order[a], order[b] = order[b], order[a]
+        chosen = spanning_ranks(len(order), self.group, part)
+        return Example(
+            row["query"],
+            [row["docs"][order[i]] for i in chosen],
+            [row["scores"][order[i]] * self.score_scale for i in chosen],
+        )
+
+    def all_documents(self) -> Iterator[str]:
+        """The text of every document of every row, used or not."""
+        for row in self.rows:
+            yield from row["docs"] if self.data_type == "kd" else [row["pos"], *(row.get("negs") or [])]
+
+
+def spanning_ranks(n_documents: int, group: int, part: int) -> list[int]:
+    """The positions of example `part`: part, part + n//G, part + 2(n//G), …"""
+    stride = n_documents // group
+    return [part + i * stride for i in range(group)]
+
+
+class EpochSampler(Sampler[int]):
+    """The order of an epoch's examples as a pure function of (seed, epoch).
+
+    With several files, each run of `block` consecutive examples (one step over all processes) comes from one of
+    them, and what does not fill a block is left out of that epoch.
+    """
+
+    def __init__(self, sizes: list[int], block: int, seed: int) -> None:
+        self.sizes, self.block, self.seed, self.epoch = sizes, block, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.sizes[0] if len(self.sizes) == 1 else sum(n - n % self.block for n in self.sizes)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        starts = np.cumsum([0, *self.sizes[:-1]])
+        orders = [
+            start + torch.randperm(n, generator=generator).numpy()
+            for start, n in zip(starts, self.sizes, strict=True)
+        ]
+        if len(orders) == 1:
+            return iter(orders[0].tolist())
+        blocks = np.concatenate([o[: len(o) - len(o) % self.block].reshape(-1, self.block) for o in orders])
+        return iter(blocks[torch.randperm(len(blocks), generator=generator).numpy()].ravel().tolist())
+
+
+def concatenate(parts: list[Examples]) -> Dataset[Example]:
+    """One data set of several; an `EpochSampler` with their sizes keeps their batches apart."""
+    return ConcatDataset(parts)
+
+
+def training_files(train_file: str | None, train_file_dir: str | None) -> list[Path]:
+    """The files or data set folders to train on, sorted.
+
+    Raises:
+        UserError: if there is nothing at the path.
+    """
+    if train_file is not None:
+        if not Path(train_file).exists():
+            raise UserError(f"train_file: there is no {train_file}.")
+        return [Path(train_file)]
+    folder = Path(str(train_file_dir))
+    found = [p for p in sorted(folder.glob("*")) if p.suffix in _READERS or (p / "state.json").is_file()]
+    if not found:
+        raise UserError(f"train_file_dir: {folder} holds no .jsonl, .parquet or datasets.save_to_disk folder.")
+    return found
+
+
+_READERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet"}
+
+
+def read_rows(path: Path) -> datasets.Dataset:
+    """A memory-mapped data set of a save_to_disk folder, a .jsonl or a .parquet file.
+
+    Raises:
+        UserError: if it is none of these or cannot be read.
+    """
+    try:
+        if path.is_dir():
+            rows = datasets.load_from_disk(str(path))
+        elif path.suffix in _READERS:
+            rows = datasets.load_dataset(_READERS[path.suffix], data_files=str(path), split="train")
+        else:
+            raise UserError(f"{path}: a .jsonl or .parquet file or a datasets.save_to_disk folder is needed.")
+    except (OSError, ValueError, pa.ArrowException, datasets.exceptions.DatasetGenerationError) as error:
+        cause = error.__cause__ or error
+        raise UserError(f"{path}: cannot be read as training rows: {cause}") from None
+    if isinstance(rows, datasets.DatasetDict):
+        raise UserError(f"{path}: holds several splits ({', '.join(rows)}); name the folder of one of them.")
+    return rows
+
+
+def _check_columns(path: Path, rows: datasets.Dataset, data_type: str) -> set[str]:
+    columns, needed = set(rows.column_names), COLUMNS[data_type]
+    missing = [name for name in needed if name not in columns and name != "negs"]
+    if missing:
+        other = next((kind for kind, names in COLUMNS.items() if set(names) - {"negs"} <= columns), None)
+        hint = f" These look like {other} rows: set data_type: {other}." if other else ""
+        raise UserError(
+            f"{path}: data_type {data_type} needs the columns {', '.join(needed)}; {', '.join(missing)} is missing "
+            f"(found {', '.join(rows.column_names)}).{hint}"
+        )
+    schema = rows.features.arrow_schema
+    for name in columns & set(needed):
+        if not _VALID_TYPE[name](schema.field(name).type):
+            raise UserError(
+                f"{path}: column {name} holds {schema.field(name).type}; expected {_EXPECTED[name]}"
+                + (". Rows of ids cannot be trained on: texts are needed." if "int" in str(schema.field(name).type) else ".")
+            )
+    return columns
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _is_list_of(test: Any) -> Any:
+    def check(kind: pa.DataType) -> bool:
+        return (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and test(kind.value_type)
+
+    return check
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_floating(kind) or pa.types.is_integer(kind)
+
+
+def _is_text_list_or_empty(kind: pa.DataType) -> bool:
+    return pa.types.is_null(kind) or _is_list_of(lambda t: _is_text(t) or pa.types.is_null(t))(kind)
+
+
+_VALID_TYPE = {
+    "query": _is_text,
+    "pos": _is_text,
+    "docs": _is_list_of(_is_text),
+    "negs": _is_text_list_or_empty,
+    "scores": _is_list_of(_is_number),
+}
+_EXPECTED = {
+    "query": "text",
+    "pos": "text",
+    "docs": "lists of text",
+    "negs": "lists of text",
+    "scores": "lists of numbers",
+}
+
+
+@dataclass
+class _Scan:
+    items_per_row: np.ndarray  # documents (kd) or negatives (posnegs)
+    kept: np.ndarray  # by first_rank
+
+
+def _scan(
+    path: Path, rows: datasets.Dataset, data_type: str, columns: set[str], first_rank_thresh: int
+) -> _Scan:
+    """Count and check every row, a few thousand at a time."""
+    listed = "docs" if data_type == "kd" else "negs"
+    names = [name for name in (*COLUMNS[data_type], "first_rank") if name in columns]
+    lengths, kept, start = [], [], 0
+    for table in rows.select_columns(names).with_format("arrow").iter(batch_size=4096):
+        for name in ("query", "pos"):
+            if name in names and table[name].null_count:
+                row = start + pc.is_null(table[name]).to_pylist().index(True)
+                raise UserError(f"{path}: row {row}: {name} is missing.")
+        n_items = _list_lengths(table, listed)
+        if data_type == "kd":
+            _check_scores(path, table, n_items, start)
+        lengths.append(n_items)
+        rank = table["first_rank"].to_numpy() if "first_rank" in names else np.zeros(len(table))
+        kept.append((rank >= 0) & (rank <= first_rank_thresh))
+        start += len(table)
+    if not lengths:
+        raise UserError(f"{path}: holds no rows.")
+    return _Scan(np.concatenate(lengths), np.concatenate(kept))
+
+
+def _list_lengths(table: pa.Table, name: str) -> np.ndarray:
+    if name not in table.column_names or pa.types.is_null(table[name].type):
+        return np.zeros(len(table), dtype=np.int64)
+    return pc.fill_null(pc.list_value_length(table[name]), 0).to_numpy().astype(np.int64)
+
+
+def _check_scores(path: Path, table: pa.Table, n_documents: np.ndarray, start: int) -> None:
+    n_scores = _list_lengths(table, "scores")
+    if (n_scores != n_documents).any():
+        row = int(np.flatnonzero(n_scores != n_documents)[0])
+        raise UserError(f"{path}: row {start + row}: {n_documents[row]} docs but {n_scores[row]} scores.")
+    values = pc.fill_null(pc.list_flatten(table["scores"]).cast(pa.float64()), float("nan")).to_numpy()
+    if not np.isfinite(values).all():
+        bad = int(np.flatnonzero(~np.isfinite(values))[0])
+        row = int(np.searchsorted(np.cumsum(n_scores), bad, side="right"))
+        raise UserError(f"{path}: row {start + row}: a score is {values[bad]}; scores are finite numbers.")

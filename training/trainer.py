@@ -1,0 +1,172 @@
+"""The Trainer: transformers' loop around our forward pass, objective, statistics and checkpoints."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers import TrainerCallback
+
+from retrieval.distributed import barrier
+from sparse_model import SparseEncoder
+from sparse_model.checkpoint import load_weights
+from training import checkpoints
+from training.collator import Collator
+from training.data import EpochSampler, Examples, concatenate
+from training.gather import gather
+from training.objective import Objective
+from training.statistics import Statistics
+
+# Steps between two looks for collapse or NaN; each look waits for the device.
+GUARD_STEPS = 50
+
+# numpy's random state, which older versions of transformers do not name as safe to load without pickle.
+torch.serialization.add_safe_globals(
+    [
+        np.ndarray,
+        np.dtype,
+        type(np.dtype(np.uint32)),
+        np.core.multiarray._reconstruct if np.__version__ < "2" else np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
+    ]
+)
+
+
+class Trainer(transformers.Trainer):
+    """Trains a SparseEncoder on examples by an objective.
+
+    Args:
+        parts: the examples, file by file.
+        evaluate_figures: returns figures by name (e.g. "ndcg@10") of the model as it is; called by eval_strategy.
+        idf_lr: learning rate of the query table where it is trained; None: as everything else.
+    """
+
+    def __init__(
+        self,
+        encoder: SparseEncoder,
+        args: transformers.TrainingArguments,
+        parts: list[Examples],
+        objective: Objective,
+        *,
+        max_seq_length: int,
+        idf_lr: float | None = None,
+        evaluate_figures: Callable[[], dict[str, float]] | None = None,
+    ) -> None:
+        self.sampler = EpochSampler(
+            [len(part) for part in parts],
+            args.per_device_train_batch_size * max(1, args.world_size),
+            args.data_seed if args.data_seed is not None else args.seed,
+        )
+        self.objective, self.idf_lr, self.evaluate_figures = objective, idf_lr, evaluate_figures
+        self.statistics = Statistics()
+        super().__init__(
+            model=encoder,
+            args=args,
+            train_dataset=concatenate(parts),
+            eval_dataset=[],  # type: ignore[arg-type]
+            data_collator=Collator(encoder.tokenizer, max_seq_length, encoder.inf_free),  # type: ignore[arg-type]
+            callbacks=[_Bookkeeping(self)],
+        )
+        # The loss is a mean over the batch: the Trainer divides it by the accumulation steps.
+        self.model_accepts_loss_kwargs = False
+
+    @property
+    def encoder(self) -> SparseEncoder:
+        return self.accelerator.unwrap_model(self.model)  # type: ignore[return-value]
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *_: Any, **__: Any) -> Tensor:
+        """The loss of all processes' batches together, the same value on every process."""
+        query_QV, document_NV = model(
+            inputs["query_ids"], inputs["query_mask"], inputs["document_ids"], inputs["document_mask"]
+        )
+        query_QV, document_NV = gather(query_QV), gather(document_NV)
+        teacher_QG, keys_N = gather(inputs["scores"]), gather(inputs["document_keys"])
+        with torch.autocast(document_NV.device.type, enabled=False):
+            loss, parts = self.objective(query_QV, document_NV, teacher_QG, keys_N, self.state.global_step)
+        self.statistics.add(parts, document_NV)
+        return loss
+
+    def _get_train_sampler(self, *_: Any) -> EpochSampler:
+        return self.sampler
+
+    def create_optimizer(self, *_: Any) -> torch.optim.Optimizer:
+        """No weight decay on biases, normalisation (both one-dimensional) and the query table."""
+        if self.optimizer is not None:
+            return self.optimizer
+        encoder = self.encoder
+        named = [(name, p) for name, p in encoder.named_parameters() if p.requires_grad]
+        body = [p for name, p in named if name != "idf_V"]
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in body if p.ndim > 1], "weight_decay": self.args.weight_decay},
+            {"params": [p for p in body if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        if encoder.idf_V is not None and encoder.idf_V.requires_grad:
+            rate = self.args.learning_rate if self.idf_lr is None else self.idf_lr
+            groups.append({"params": [encoder.idf_V], "weight_decay": 0.0, "lr": rate})
+        kind, options = self.get_optimizer_cls_and_kwargs(self.args)
+        self.optimizer = kind(groups, **options)
+        return self.optimizer
+
+    def log(self, logs: dict[str, float], *args: Any) -> None:
+        if "loss" in logs:
+            self.statistics.check()
+            logs = logs | self.statistics.drain()
+        super().log(logs, *args)
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """The figures of eval_beir_datasets, logged as eval_<figure>."""
+        figures = self.evaluate_figures() if self.evaluate_figures else {}
+        logs = {f"eval_{name}": value for name, value in figures.items()}
+        self.log(dict(logs))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, logs)
+        return logs
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        self.encoder.save(output_dir or self.args.output_dir)  # type: ignore[arg-type]
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any, *args: Any, **kwargs: Any) -> None:
+        self.statistics.check()
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"  # type: ignore[arg-type]
+        # The Trainer would delete older checkpoints before this one is marked as whole.
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        super()._save_checkpoint(model, trial, *args, **kwargs)
+        self.args.save_total_limit = limit
+        barrier()
+        if self.is_world_process_zero():
+            checkpoints.mark_complete(folder, self.state.global_step)
+            checkpoints.rotate(folder.parent, limit, self.state.best_model_checkpoint)
+        barrier()
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        load_weights(self.encoder, Path(resume_from_checkpoint))
+
+    def _load_best_model(self) -> None:
+        load_weights(self.encoder, Path(str(self.state.best_model_checkpoint)))
+
+
+class _Bookkeeping(TrainerCallback):
+    """Epochs for the sampler, metrics.jsonl, non-negative query weights, the guard between logs."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer.sampler.set_epoch(int((state.epoch or 0.0) + 1e-6))
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        table = self.trainer.encoder.idf_V
+        if table is not None and table.requires_grad:
+            with torch.no_grad():
+                table.clamp_(min=0.0)  # query weights of every consumer are non-negative
+        if state.global_step % GUARD_STEPS == 0:
+            self.trainer.statistics.check()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        if state.is_world_process_zero:
+            entry = {"step": state.global_step, **(logs or {}), "time": round(time.time(), 3)}
+            with open(Path(args.output_dir) / "metrics.jsonl", "a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
