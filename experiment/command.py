@@ -4,7 +4,8 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
@@ -45,7 +46,6 @@ def run_command(name: str, argv: list[str], work: Callable[[Settings], None]) ->
 
 def start_processes(name: str) -> None:
     """Join the process group that torchrun or accelerate started; say so where devices would lie idle."""
-    PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
     n_devices = torch.cuda.device_count()
     if n_devices > 1 and "LOCAL_RANK" not in os.environ:
         os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
@@ -53,6 +53,7 @@ def start_processes(name: str) -> None:
             f"one of {n_devices} GPUs is used; all: torchrun --nproc_per_node={n_devices} {name} …",
             file=sys.stderr,
         )
+    PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
 
 
 def quiet_libraries(rank: int) -> None:
@@ -72,11 +73,27 @@ def quiet_libraries(rank: int) -> None:
     datasets.disable_progress_bars()
 
 
-def log_to_file(path: os.PathLike[str]) -> None:
-    """Write what is logged to a file too (rank 0)."""
+@contextmanager
+def logged_to(path: os.PathLike[str] | None) -> Iterator[None]:
+    """Write what is logged to a file too (None: not in this process)."""
+    if path is None:
+        yield
+        return
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.getLogger().addHandler(handler)
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(min(level, logging.INFO))
+    try:
+        yield
+    except Exception as error:
+        root.error("%s: %s", type(error).__name__, error)
+        raise
+    finally:
+        root.setLevel(level)
+        root.removeHandler(handler)
+        handler.close()
 
 
 def _fail(message: str, code: int, rank: int, show_traceback: bool) -> int:
@@ -84,5 +101,4 @@ def _fail(message: str, code: int, rank: int, show_traceback: bool) -> int:
         traceback.print_exc()
     if rank == 0:
         print(f"error: {message}" if "\n" not in message else f"error:\n{message}", file=sys.stderr)
-        logging.getLogger("run").debug(message)
     return code

@@ -9,7 +9,8 @@ import difflib
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import transformers
 import yaml
@@ -190,8 +191,19 @@ def help_text(command: str) -> str:
 
 
 def _type_name(annotation: Any) -> str:
-    text = str(getattr(annotation, "__name__", annotation) if "[" not in str(annotation) else annotation)
-    return text.replace("typing.", "").replace("NoneType", "null").replace("None", "null")
+    """A type as a user writes it: int, list of str, relu | l1_relu, …"""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return " | ".join(map(str, arguments))
+    if origin is Annotated:
+        return _type_name(arguments[0])
+    if origin is list:
+        return f"list of {_type_name(arguments[0])}"
+    if origin is dict:
+        return "mapping"
+    if origin in (Union, UnionType):
+        return " | ".join(map(_type_name, arguments))
+    return "null" if annotation in (None, type(None)) else annotation.__name__
 
 
 def _parse_arguments(argv: list[str]) -> tuple[Path | None, dict[str, Any]]:
@@ -270,6 +282,8 @@ def _validate_training(key: str, value: Any) -> tuple[str, Any]:
         key = RENAMED[key]
     if key == "max_grad_norm" and value is None:
         return key, 0.0  # the Trainer's way to say: no clipping
+    if value is False and key.endswith("_strategy"):
+        value = "no"  # YAML reads a bare no as false
     try:
         return key, TypeAdapter(types[key], config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
     except ValidationError as error:

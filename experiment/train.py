@@ -8,7 +8,7 @@ import transformers
 from accelerate import PartialState
 
 from experiment import run_folder
-from experiment.command import log_to_file
+from experiment.command import logged_to
 from experiment.models import load_for_training, training_length
 from experiment.settings import Settings, training_mistakes
 from retrieval.beir_data import load_beir
@@ -49,17 +49,28 @@ def train(settings: Settings) -> None:
     if recorded.get("finished") == length:
         logger.info("%s is trained to its end; nothing to do", settings.output_dir)
         return
-    resume = on_main(lambda: _last_checkpoint(settings, recorded))
-    if is_main():
-        log_to_file(settings.output_dir / "train.log")
-        for line in [*notes, *plan(settings, encoder, parts, args).splitlines()]:
+    with logged_to(settings.output_dir / "train.log" if is_main() else None):
+        for line in [*notes, *plan(settings, encoder, parts, args).splitlines()] if is_main() else []:
             logger.info(line)
+        resume = on_main(lambda: _last_checkpoint(settings, recorded))
+        trainer = _build_trainer(settings, encoder, args, parts, from_start=resume is None)
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        if is_main():
+            encoder.save(settings.output_dir)
+            record = run_folder.read_json(settings.output_dir / "run.json")
+            run_folder.write_json(settings.output_dir / "run.json", record | {"finished": length})
+        logger.info("the trained model is %s", settings.output_dir)
+
+
+def _build_trainer(
+    settings: Settings, encoder: SparseEncoder, args: Any, parts: list[Examples], from_start: bool
+) -> Trainer:
     if encoder.inf_free:
-        # A checkpoint brings its own table, so the corpus need not be read again.
-        from_texts = settings.model.idf_path == "corpus" and resume is None
+        # A checkpoint brings its own table: the corpus need not be read again.
+        from_texts = settings.model.idf_path == "corpus" and from_start
         table = on_main(lambda: _training_idf(encoder, parts)) if from_texts else encoder.idf_V
         encoder.use_idf(table, requires_grad=settings.model.idf_requires_grad)  # type: ignore[arg-type]
-    trainer = Trainer(
+    return Trainer(
         encoder,
         args,
         parts,
@@ -68,12 +79,6 @@ def train(settings: Settings) -> None:
         idf_lr=settings.model.idf_lr,
         evaluate_figures=lambda: evaluate_while_training(settings, encoder),
     )
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    if is_main():
-        encoder.save(settings.output_dir)
-        record = run_folder.read_json(settings.output_dir / "run.json")
-        run_folder.write_json(settings.output_dir / "run.json", record | {"finished": length})
-    logger.info("the trained model is %s", settings.output_dir)
 
 
 def trainer_fields(settings: Settings) -> dict[str, Any]:

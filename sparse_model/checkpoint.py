@@ -221,11 +221,14 @@ _OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert", "mpnet", "longformer
 
 def _load_tokenizer(name_or_path: str) -> Any:
     folder = resolve(name_or_path)
+    # transformers would make up an empty tokenizer where there are no files.
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")):
+        raise UserError(f"tokenizer_name: {name_or_path} holds no tokenizer (no tokenizer.json).")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"tokenizer_name: {name_or_path} holds no tokenizer that can be read: {error}") from None
-    if len(tokenizer) == 0 or not tokenizer.is_fast:
+    if not tokenizer.is_fast:
         raise UserError(f"tokenizer_name: {name_or_path} has no fast tokenizer (tokenizer.json).")
     return tokenizer
 

@@ -64,7 +64,7 @@ class SparseEncoder(nn.Module):
         output = mlm.get_output_embeddings()  # type: ignore[operator]
         if not isinstance(output, nn.Linear) or output.bias is None:
             raise UserError(f"{type(mlm).__name__} has no linear output layer with a bias: not supported.")
-        output.forward = pass_through  # type: ignore[method-assign]
+        output.forward = pass_through  # type: ignore[method-assign,assignment]
         self.vocabulary_size = output.weight.shape[0]
         with torch.no_grad():
             # Ids beyond the tokenizer's (padded vocabularies) can be in no query either.
@@ -105,9 +105,12 @@ class SparseEncoder(nn.Module):
             has_text = (~torch.isin(input_ids, self.frame_ids)).any(dim=1, keepdim=True)  # type: ignore[arg-type]
             return activate(logits_NV, self.activation_type) * has_text
 
-    def gradient_checkpointing_enable(self, **options: Any) -> None:
+    def activation_checkpointing_enable(self, **options: Any) -> None:
         """Recompute the masked LM's activations in backward instead of keeping them (the Trainer calls this)."""
-        self.mlm.gradient_checkpointing_enable(**options)  # type: ignore[operator]
+        newer = getattr(self.mlm, "activation_checkpointing_enable", None)
+        (newer or self.mlm.gradient_checkpointing_enable)(**options)  # type: ignore[operator]
+
+    gradient_checkpointing_enable = activation_checkpointing_enable  # its name before transformers 5.20
 
     def query_weights(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Weights [Q, V] (float32) of queries [Q, L]: IDF_j for each distinct token j, or the model's if siamese."""

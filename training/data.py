@@ -185,6 +185,8 @@ def read_rows(path: Path) -> datasets.Dataset:
             rows = datasets.load_dataset(_READERS[path.suffix], data_files=str(path), split="train")
         else:
             raise UserError(f"{path}: a .jsonl or .parquet file or a datasets.save_to_disk folder is needed.")
+    except StopIteration:
+        raise UserError(f"{path}: holds no rows.") from None
     except (OSError, ValueError, pa.ArrowException, datasets.exceptions.DatasetGenerationError) as error:
         cause = error.__cause__ or error
         raise UserError(f"{path}: cannot be read as training rows: {cause}") from None

@@ -1,0 +1,256 @@
+"""Reads run folders for the report: settings, logged lines, evaluations, and notes on what is missing."""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sparse_model.errors import UserError
+
+DEFAULT = "default"  # the name of the evaluation with default settings, which lies in evaluation/ itself
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What evaluate_beir.py left for one setting of a run.
+
+    `figures` are macro averages over `datasets`; `results` holds the figures of each data set, whether or not
+    it is part of the average.
+    """
+
+    name: str
+    datasets: tuple[str, ...]
+    figures: dict[str, Any]
+    results: dict[str, dict[str, Any]]
+    is_bm25: bool
+    files: list[Path]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the data sets of the average took together; None unless each recorded it."""
+        parts = [self.results.get(name, {}).get("seconds") for name in self.datasets]
+        return sum(part for part in parts if part is not None) if parts and None not in parts else None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder: `metrics` are the lines of metrics.jsonl, `notes` say what is missing or odd.
+
+    `command` is the command that made it, as far as run.json knows.
+    """
+
+    name: str
+    folder: Path
+    config: dict[str, Any]
+    metrics: list[dict[str, Any]]
+    evaluations: list[Evaluation]
+    notes: list[str]
+    command: str = ""
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the run trains a model, or only evaluates one."""
+        return bool(self.config.get("train_file") or self.config.get("train_file_dir"))
+
+    @property
+    def train_seconds(self) -> float | None:
+        """Seconds of training; None before it has finished."""
+        return next(
+            (line["train_runtime"] for line in reversed(self.metrics) if "train_runtime" in line), None
+        )
+
+    @property
+    def family(self) -> str:
+        """What a run has beyond the plain FLOPS penalty: ℓ0 mask, ℓ0 activation, both, …"""
+        if not self.is_trained:
+            return "not trained here" if self.config else "settings not known"
+        activation = str(self.config.get("activation_type") or "relu")
+        parts = ["ℓ0 mask"] if self.config.get("flops_threshold") is not None else []
+        if activation != "relu":
+            parts.append(
+                activation.removesuffix("_relu").replace("l1", "ℓ0").replace("_", " ") + " activation"
+            )
+        elif self.config.get("use_l0"):
+            parts.append("ℓ0 activation")
+        if self.config.get("decouple_activation"):
+            parts.append("decoupled")
+        if self.config.get("inf_free") is False:
+            parts.append("siamese")
+        return " + ".join(parts) or "plain FLOPS"
+
+
+def load_runs(folders: Iterable[str | Path]) -> list[Run]:
+    """Reads the folders in the given order, each once; raises UserError naming all that are no run folders.
+
+    A run is named by its path below the folder that holds all of them.
+    """
+    paths = {Path(os.path.abspath(folder)): Path(folder) for folder in folders}
+    if wrong := [str(path) for path in paths.values() if not _is_run_folder(path)]:
+        raise UserError(
+            f"no run folder: {', '.join(wrong)}. A run folder is the output_dir of train_ir.py or "
+            "evaluate_beir.py; it holds config.yaml, metrics.jsonl or evaluation/."
+        )
+    above = Path(os.path.commonpath([path.parent for path in paths]))
+    return _tell_data_apart(
+        [_load_run(full.relative_to(above).as_posix(), path) for full, path in paths.items()]
+    )
+
+
+def _is_run_folder(path: Path) -> bool:
+    return (
+        any((path / name).is_file() for name in ("config.yaml", "metrics.jsonl"))
+        or (path / "evaluation").is_dir()
+    )
+
+
+def _load_run(name: str, folder: Path) -> Run:
+    config = _read_config(folder / "config.yaml")
+    metrics, notes = _read_metrics(folder / "metrics.jsonl")
+    subfolders = sorted(
+        path for path in (folder / "evaluation").glob("*") if path.is_dir() and path.name != "runs"
+    )
+    places = [(DEFAULT, folder / "evaluation"), *((path.name, path) for path in subfolders)]
+    evaluations = [found for name, path in places if (found := _load_evaluation(name, path))]
+    record = _read_object(folder / "run.json") if (folder / "run.json").is_file() else {}
+    run = Run(name, folder, config, metrics, evaluations, notes, str(record.get("command") or ""))
+    if not config:
+        notes.insert(0, "no config.yaml: its settings are not known")
+    if run.is_trained and not metrics:
+        notes.append("no metrics.jsonl with training's figures")
+    elif run.is_trained and run.train_seconds is None:
+        notes.append("training has not finished")
+    if not evaluations:
+        notes.append("not evaluated")
+    notes += [f"evaluation {found.name}: {note}" for found in evaluations for note in found.notes]
+    return run
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path}: cannot be read as YAML ({error}); restore it or leave this run out"
+        ) from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: holds no 'key: value' lines; restore it or leave this run out")
+    return config
+
+
+def _read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """The logged lines; one that a killed run left half written is skipped and noted."""
+    if not path.is_file():
+        return [], []
+    lines, skipped = [], 0
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            line = None
+        if isinstance(line, dict):
+            lines.append(line)
+        else:
+            skipped += bool(text.strip())
+    return lines, [f"metrics.jsonl: {skipped} unreadable line(s) skipped"] if skipped else []
+
+
+def _load_evaluation(name: str, folder: Path) -> Evaluation | None:
+    """The evaluation in `folder`; without summary.json, the average over the data sets that are there."""
+    results = {
+        path.stem: _read_object(path) for path in sorted(folder.glob("*.json")) if path.name != "summary.json"
+    }
+    summary, notes = {}, []
+    if (folder / "summary.json").is_file():
+        summary = _read_object(folder / "summary.json")
+        if not isinstance(summary.get("figures"), dict) or not isinstance(summary.get("datasets"), list):
+            raise UserError(
+                f"{folder / 'summary.json'}: has no 'datasets' and 'figures'; evaluate this run again"
+            )
+        datasets = tuple(map(str, summary["datasets"]))
+    elif results:
+        datasets = tuple(results)
+        summary = {"figures": _macro_average(list(results.values()))}
+        notes.append(f"no summary.json, so the average is over what is there: {', '.join(datasets)}")
+    else:
+        return None
+    missing = [dataset for dataset in datasets if dataset not in results]
+    if missing:
+        notes.append(f"the average includes data sets whose files are missing: {', '.join(missing)}")
+    files = [
+        path
+        for path in [folder / "summary.json", *(folder / f"{key}.json" for key in results)]
+        if path.is_file()
+    ]
+    order = [*(key for key in datasets if key in results), *(key for key in results if key not in datasets)]
+    return Evaluation(
+        name=name,
+        datasets=tuple(sorted(datasets)),
+        figures=summary["figures"],
+        results={key: results[key] for key in order},
+        is_bm25="baseline-bm25" in name
+        or any("bm25" in _kinds(record) for record in [summary, *results.values()]),
+        files=files,
+        notes=notes,
+    )
+
+
+def _kinds(record: dict[str, Any]) -> tuple[Any, ...]:
+    return record.get("baseline"), record.get("engine"), record.get("model")
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: damaged ({error}); remove it, or run its command again") from error
+    if not isinstance(record, dict):
+        raise UserError(f"{path}: holds no figures; remove it, or run its command again")
+    return record
+
+
+def _macro_average(results: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """The mean of every figure that all data sets have; counts and times are no figures."""
+    keys = ("ndcg@10", "recall@100", "recall@1000", "mrr@10", "map", "flops", "q_length", "d_length")
+    return {
+        key: sum(result[key] for result in results) / len(results)
+        for key in keys
+        if all(isinstance(result.get(key), (int, float)) for result in results)
+    }
+
+
+def _tell_data_apart(runs: list[Run]) -> list[Run]:
+    """Adds split and data hash to the names of data sets that the runs have in several versions.
+
+    Figures over another split, or over a folder whose content changed between two runs, cannot be compared.
+    """
+    versions: dict[str, set[str]] = {}
+    for evaluation in (evaluation for run in runs for evaluation in run.evaluations):
+        for name in {*evaluation.datasets, *evaluation.results}:
+            versions.setdefault(name, set()).add(_version(evaluation.results.get(name, {})))
+
+    def label(name: str, evaluation: Evaluation) -> str:
+        return f"{name} [{_version(evaluation.results.get(name, {}))}]" if len(versions[name]) > 1 else name
+
+    def labelled(evaluation: Evaluation) -> Evaluation:
+        return replace(
+            evaluation,
+            datasets=tuple(label(name, evaluation) for name in evaluation.datasets),
+            results={label(name, evaluation): result for name, result in evaluation.results.items()},
+        )
+
+    return [
+        replace(run, evaluations=[labelled(evaluation) for evaluation in run.evaluations]) for run in runs
+    ]
+
+
+def _version(result: dict[str, Any]) -> str:
+    """Split and the beginning of the data's hash, as far as they were recorded."""
+    digest = str(result.get("data_hash") or result.get("data hash") or "")[:8]
+    return " ".join(part for part in (str(result.get("split") or ""), digest) if part) or "data not recorded"

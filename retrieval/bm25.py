@@ -1,0 +1,71 @@
+"""BM25 as a baseline, through the library bm25s."""
+
+import time
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import bm25s
+import numpy as np
+import snowballstemmer
+
+from retrieval import distributed
+from retrieval.beir_data import BeirData
+from retrieval.evaluate import Result, make_run, run_figures, trec_order, vector_figures
+from retrieval.exact import best
+
+# Anserini's parameters, with which BEIR's BM25 figures were published (Thakur et al. 2021, arXiv 2104.08663).
+K1, B = 0.9, 0.4
+
+
+def tokenize(texts: Sequence[str]) -> list[list[str]]:
+    """Lower-case words of two letters or more, without Lucene's English stop words, Snowball-stemmed."""
+    stemmer = snowballstemmer.stemmer("english")
+    return bm25s.tokenize(
+        list(texts), stopwords="en", stemmer=stemmer.stemWords, return_ids=False, show_progress=False
+    )
+
+
+def evaluate_bm25(data: BeirData, top_k: int = 1000) -> Result:
+    """Rank data by BM25 (Lucene's form). To be called in every process; rank 0 does the work.
+
+    Lengths are mean counts of distinct terms, and FLOPS is over the corpus's own terms.
+    """
+    result = _evaluate(data, top_k) if distributed.is_main() else Result({}, {})
+    return Result(distributed.broadcast(result.figures), result.run)
+
+
+def _evaluate(data: BeirData, top_k: int) -> Result:
+    started = time.perf_counter()
+    order = trec_order(data.doc_ids)
+    documents = tokenize([data.texts[i] for i in order])
+    vocabulary = {term: i for i, term in enumerate(sorted(set(chain.from_iterable(documents))))}
+    ids = [[vocabulary[term] for term in terms] for terms in documents]
+    index = bm25s.BM25(k1=K1, b=B, method="lucene")
+    if vocabulary:  # the library cannot index a corpus without a word
+        index.index((ids, vocabulary), create_empty_token=False, show_progress=False)
+    indexed = time.perf_counter()
+    queries = [[vocabulary[t] for t in terms if t in vocabulary] for terms in tokenize(data.queries)]
+    none = np.zeros(len(documents), np.float32)
+    hits = [best(index.get_scores_from_ids(q) if q else none, top_k + 1) for q in queries]
+    finished = time.perf_counter()
+    run = make_run(data, order, hits, top_k)
+    frequencies = [_frequencies(rows, len(vocabulary)) for rows in (ids, queries)]
+    figures: dict[str, Any] = {
+        **run_figures(data, run),
+        **vector_figures(frequencies[0], len(ids), frequencies[1], len(queries)),
+        "engine": "bm25s",
+        "encode_docs_per_s": len(documents) / (indexed - started),
+        "search_queries_per_s": len(queries) / (finished - indexed),
+        "index_bytes": sum(
+            a.nbytes for a in getattr(index, "scores", {}).values() if isinstance(a, np.ndarray)
+        ),
+        "seconds": time.perf_counter() - started,
+    }
+    return Result(figures, run)
+
+
+def _frequencies(rows: list[list[int]], vocabulary: int) -> np.ndarray:
+    """[vocabulary] in how many rows each term occurs."""
+    distinct = [np.unique(np.array(row, dtype=np.int64)) for row in rows]
+    return np.bincount(np.concatenate([np.zeros(0, np.int64), *distinct]), minlength=vocabulary)

@@ -1,0 +1,189 @@
+"""Fetch BEIR archives and NanoBEIR data sets into a folder, once.
+
+BEIR archives come from the address in the environment variable BEIR_URL (by default the one that BEIR
+publishes), continue after an interruption and are checked against BEIR's MD5 sums. NanoBEIR comes from the
+Hugging Face hub. A data set's folder appears under its name only when it is whole. HF_HUB_OFFLINE=1 or
+HF_DATASETS_OFFLINE=1 forbids the network; what the hub's own cache holds is used all the same.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import requests
+from tqdm import tqdm
+
+from sparse_model.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_BEIR_URL = "https://public.ukp.informatik.tu-darmstadt.de/thakur/BEIR/datasets"
+NANOBEIR_REPOSITORY = "zeta-alpha-ai/{name}"
+CHUNK_BYTES = 2**18  # what a broken connection loses at most
+ATTEMPTS = 5
+WAIT_SECONDS = 1.0  # before the second attempt; doubles each time
+
+# As published in BEIR's README.
+BEIR_MD5 = {
+    "msmarco": "444067daf65d982533ea17ebd59501e4",
+    "trec-covid": "ce62140cb23feb9becf6270d0d1fe6d1",
+    "nfcorpus": "a89dba18a62ef92f7d323ec890a0d38d",
+    "nq": "d4d3d2e48787a744b6f6e691ff534307",
+    "hotpotqa": "f412724f78b0d91183a0e86805e16114",
+    "fiqa": "17918ed23cd04fb15047f73e6c3bd9d9",
+    "arguana": "8ad3e3c2a5867cdced806d6503f29b99",
+    "webis-touche2020": "46f650ba5a527fc69e0a6521c5a23563",
+    "quora": "18fb154900ba42a600f84b839c173167",
+    "dbpedia-entity": "c2a39eb420a3164af735795df012ac2c",
+    "scidocs": "38121350fc3a4d2f48850f6aff52e4a9",
+    "fever": "5a818580227bfb4b35bb6fa46d9b6c03",
+    "climate-fever": "8b66f0a9126c521bae2bde127b4dc99d",
+    "scifact": "5f7d1de60b170fc8027bb7898e2efca1",
+}
+NANOBEIR = (
+    "NanoClimateFEVER NanoDBPedia NanoFEVER NanoFiQA2018 NanoHotpotQA NanoMSMARCO NanoNFCorpus NanoNQ "
+    "NanoQuoraRetrieval NanoSCIDOCS NanoArguAna NanoSciFact NanoTouche2020"
+).split()
+NAMES = [*BEIR_MD5, *NANOBEIR]
+
+
+def ensure(name: str, beir_dir: str, checksums: Mapping[str, str] = BEIR_MD5) -> Path:
+    """The folder beir_dir/name, downloaded if it is absent. To be called in one process only.
+
+    Args:
+        checksums: name to the MD5 sum of its archive; an archive without one is accepted as it is.
+
+    Raises:
+        UserError: offline, or the download failed; says how to place the data by hand.
+    """
+    folder = Path(beir_dir, name)
+    if folder.is_dir():
+        return folder
+    nano = name in NANOBEIR
+    base = os.environ.get("BEIR_URL", DEFAULT_BEIR_URL).rstrip("/")
+    source = (
+        f"huggingface.co/datasets/{NANOBEIR_REPOSITORY.format(name=name)}" if nano else f"{base}/{name}.zip"
+    )
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if nano:
+            _into_place(lambda target: _write_nanobeir(name, target), folder)
+        elif _offline():
+            raise ConnectionError("HF_HUB_OFFLINE or HF_DATASETS_OFFLINE is set")
+        else:
+            _fetch_archive(source, folder, checksums.get(name))
+    except (
+        OSError,
+        ValueError,
+        zipfile.BadZipFile,
+    ) as error:  # requests' and the hub's errors are among these
+        raise UserError(
+            f"{name}: there is no folder {folder}, and it could not be fetched from {source} ({error}). "
+            f"Place corpus.jsonl, queries.jsonl and qrels/<split>.tsv there by hand, or correct beir_dir."
+        ) from error
+    return folder
+
+
+def _offline() -> bool:
+    values = (os.environ.get(key, "") for key in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"))
+    return any(value.upper() in {"1", "ON", "YES", "TRUE"} for value in values)
+
+
+def _into_place(write: Callable[[Path], None], folder: Path) -> None:
+    """Let write fill a temporary folder beside folder, then give it its name in one step."""
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        target = temporary / folder.name
+        target.mkdir()
+        write(target)
+        os.rename(target, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _fetch_archive(url: str, folder: Path, md5: str | None) -> None:
+    part = folder.with_name(folder.name + ".zip.part")
+    _fetch(url, part)
+    try:
+        if md5 is not None and _md5(part) != md5:
+            raise ValueError(f"the archive's MD5 sum is not {md5}; it was removed, try again")
+        _into_place(lambda target: _unzip(part, target), folder)
+    except (ValueError, zipfile.BadZipFile):
+        part.unlink()  # continuing from it would give the same bytes again
+        raise
+    part.unlink()
+
+
+def _fetch(url: str, part: Path) -> None:
+    """Append what is missing to part, trying again after a broken connection or a server's error."""
+    for attempt in range(ATTEMPTS):
+        try:
+            return _fetch_once(url, part)
+        except requests.RequestException as error:
+            status = error.response.status_code if error.response is not None else None
+            refused = status is not None and status < 500 and status != 429
+            if refused or attempt == ATTEMPTS - 1:
+                raise
+            wait = WAIT_SECONDS * 2**attempt
+            logger.warning("%s: %s; trying again in %.0f s", url, error, wait)
+            time.sleep(wait)
+
+
+def _fetch_once(url: str, part: Path) -> None:
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    with requests.get(url, headers=headers, stream=True, timeout=(10, 60)) as response:
+        if response.status_code == requests.codes.requested_range_not_satisfiable:
+            return  # nothing is missing
+        response.raise_for_status()
+        if response.status_code != requests.codes.partial_content:
+            have = 0  # the server does not continue: from the start
+        missing = response.headers.get("Content-Length")
+        total = have + int(missing) if missing else None
+        bar = tqdm(desc=part.stem, initial=have, total=total, unit="B", unit_scale=True, unit_divisor=1024)
+        with open(part, "ab" if have else "wb") as file, bar:
+            for chunk in response.iter_content(CHUNK_BYTES):
+                file.write(chunk)
+                bar.update(len(chunk))
+
+
+def _md5(path: Path) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    with open(path, "rb") as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _unzip(archive: Path, target: Path) -> None:
+    """Unpack the archive's folder of target's name as target; refuse a member that leads elsewhere."""
+    with zipfile.ZipFile(archive) as file:
+        for member in file.infolist():
+            if not (target.parent / member.filename).resolve().is_relative_to(target.parent.resolve()):
+                raise ValueError(f"the archive holds {member.filename!r}, which leads out of its folder")
+        file.extractall(target.parent)
+    if not (target / "corpus.jsonl").is_file():
+        raise ValueError(f"the archive holds no {target.name}/corpus.jsonl")
+
+
+def _write_nanobeir(name: str, target: Path) -> None:
+    """Three configurations of a hub repository as a BEIR folder; its judgements have no grade: 1 each."""
+    import datasets  # slow to import, and rarely needed
+
+    repository = NANOBEIR_REPOSITORY.format(name=name)
+    for config in ("corpus", "queries"):
+        with open(target / f"{config}.jsonl", "w", encoding="utf-8") as file:
+            for row in datasets.load_dataset(repository, config, split="train"):
+                file.write(json.dumps({"_id": row["_id"], "text": row["text"]}, ensure_ascii=False) + "\n")
+    (target / "qrels").mkdir()
+    with open(target / "qrels" / "test.tsv", "w", encoding="utf-8") as file:
+        file.write("query-id\tcorpus-id\tscore\n")
+        for row in datasets.load_dataset(repository, "qrels", split="train"):
+            file.write(f"{row['query-id']}\t{row['corpus-id']}\t{row.get('score', 1)}\n")

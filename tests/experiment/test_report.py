@@ -1,0 +1,411 @@
+"""The report over run folders made here: three trained runs, BM25 beside one, and whatever can be missing."""
+
+import csv
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from experiment.plots import Point, quality_picture, training_picture
+from experiment.report import main
+from experiment.report_runs import load_runs
+from experiment.report_tables import make_rows, make_tables
+
+PNG_START = b"\x89PNG\r\n\x1a\n"
+FILES = {
+    "index.html",
+    "report.md",
+    "results.csv",
+    "quality_flops.png",
+    "quality_length.png",
+    "training_curves.png",
+}
+RUNS: dict[str, dict[str, Any]] = {
+    "flops": {
+        "ndcg@10": 0.605,
+        "flops": 4.1,
+        "d_length": 477.0,
+        "activation_type": "relu",
+        "threshold": None,
+    },
+    "l0_mask": {
+        "ndcg@10": 0.598,
+        "flops": 1.9,
+        "d_length": 201.5,
+        "activation_type": "relu",
+        "threshold": 150,
+    },
+    "l0_mask_activation": {
+        "ndcg@10": 0.591,
+        "flops": 1.2,
+        "d_length": 168.0,
+        "activation_type": "l1_relu",
+        "threshold": 150,
+    },
+}
+
+
+def write_json(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value), encoding="utf-8")
+
+
+def write_evaluation(folder: Path, results: dict[str, dict[str, Any]]) -> None:
+    """What evaluate_beir.py leaves: a file a data set, then summary.json with the macro averages."""
+    for name, figures in results.items():
+        record = {
+            "dataset": name,
+            "split": "test",
+            "queries": 300,
+            "documents": 5000,
+            "seconds": 4.0,
+        } | figures
+        write_json(folder / f"{name}.json", record)
+    keys = [key for key in next(iter(results.values())) if key not in ("split", "data_hash")]
+    means = {key: sum(figures[key] for figures in results.values()) / len(results) for key in keys}
+    write_json(folder / "summary.json", {"datasets": list(results), "figures": means, "model": "x"})
+
+
+def log_line(step: int, final_length: float) -> dict[str, Any]:
+    length = final_length + 6000 * math.exp(-step / 80)
+    loss = 0.4 + 3 * math.exp(-step / 150)
+    return {
+        "step": step,
+        "epoch": step / 700,
+        "infonce": loss,
+        "flops_d": length / 90,
+        "loss": loss + length / 90 * 0.01,
+        "lambda_d": 0.01 * min(1, step / 400) ** 2,
+        "d_length": length,
+        "d_length_p5": length * 0.5,
+        "d_length_p50": length * 0.95,
+        "d_length_p95": length * 1.7,
+        "empty_documents": 0.0,
+        "unused_tokens": 0.1 + 0.4 * step / 700,
+        "time": 1.7e9 + step,
+    }
+
+
+def write_run(folder: Path, figures: dict[str, Any], data: tuple[str, ...] = ("docstrings",)) -> Path:
+    """A finished run: NDCG@10 of the second data set is 0.1 lower, so that the average is known."""
+    config = {
+        "model_name_or_path": "output/quickstart/bert",
+        "train_file": "data/quickstart/train.jsonl",
+        "loss_types": ["infonce"],
+        "activation_type": figures["activation_type"],
+        "flops_d_lambda": 0.01,
+        "flops_threshold": figures["threshold"],
+        "seed": 42,
+    }
+    folder.mkdir(parents=True)
+    write_json(folder / "run.json", {"command": f"python train_ir.py config/quickstart/{folder.name}.yaml"})
+    (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    lines: list[dict[str, Any]] = [log_line(step, figures["d_length"]) for step in range(20, 701, 20)]
+    lines.append({"step": 700, "train_runtime": 151.2, "train_samples_per_second": 148.0})
+    (folder / "metrics.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8"
+    )
+    results = {
+        name: {
+            "ndcg@10": figures["ndcg@10"] - 0.1 * index,
+            "recall@100": figures["ndcg@10"] + 0.3,
+            "flops": figures["flops"],
+            "q_length": 7.5,
+            "d_length": figures["d_length"],
+        }
+        for index, name in enumerate(data)
+    }
+    write_evaluation(folder / "evaluation", results)
+    return folder
+
+
+@pytest.fixture
+def quickstart(tmp_path: Path) -> list[str]:
+    """Three runs; BM25 was evaluated in the first one's folder."""
+    folders = [
+        write_run(tmp_path / "output" / "quickstart" / name, figures) for name, figures in RUNS.items()
+    ]
+    bm25 = {"ndcg@10": 0.472, "recall@100": 0.8, "flops": 0.7, "q_length": 9.0, "d_length": 55.0}
+    write_evaluation(folders[0] / "evaluation" / "baseline-bm25", {"docstrings": bm25})
+    return [str(folder) for folder in folders]
+
+
+def report(folders: list[str], output: Path, *more: str) -> Path:
+    assert main([*folders, "--output", str(output), *more]) == 0
+    return output
+
+
+def read_rows(output: Path) -> list[dict[str, str]]:
+    with (output / "results.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class Page(HTMLParser):
+    """Collects what the tests ask for and fails on tags that do not close."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes.append((tag, dict(attrs)))
+        if tag not in ("meta", "link", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def values(self, tag: str, name: str) -> list[str]:
+        return [found[name] or "" for kind, found in self.attributes if kind == tag and name in found]
+
+
+def test_all_files_are_written_and_named_on_the_terminal(quickstart, tmp_path, capsys):
+    output = report(quickstart, tmp_path / "report")
+    printed = capsys.readouterr().out
+    assert {path.name for path in output.iterdir()} == FILES
+    assert all((output / name).read_bytes().startswith(PNG_START) for name in FILES if name.endswith(".png"))
+    assert str(output / "quality_flops.png") in printed and str(output / "index.html") in printed
+    head, *lines = printed.split("\n\n")[0].splitlines()[1:]
+    assert head.split() == ["run", "NDCG@10", "recall@100", "FLOPS", "d_length", "seconds"]
+    assert [line.split()[:2] for line in lines] == [
+        ["flops", "0.6050"],
+        ["l0_mask", "0.5980"],
+        ["l0_mask_activation", "0.5910"],
+        ["BM25", "0.4720"],
+    ]
+    assert lines[0].endswith("155 (151 + 4)") and len({len(line) for line in lines}) == 1
+
+
+def test_csv_holds_a_row_per_data_set_and_a_named_average(tmp_path):
+    run = write_run(tmp_path / "a" / "run", RUNS["l0_mask"], data=("nfcorpus", "scifact"))
+    rows = read_rows(report([str(run)], tmp_path / "report"))
+    assert [(row["dataset"], row["datasets"]) for row in rows] == [
+        ("nfcorpus", "nfcorpus"),
+        ("scifact", "scifact"),
+        ("macro average", "nfcorpus, scifact"),
+    ]
+    # (0.598 + 0.498) / 2; training 151.2 s and two evaluations of 4 s
+    assert float(rows[2]["ndcg@10"]) == pytest.approx(0.548)
+    assert float(rows[2]["seconds"]) == pytest.approx(159.2)
+    assert (rows[2]["activation_type"], rows[2]["flops_threshold"], rows[2]["seed"]) == ("relu", "150", "42")
+
+
+def test_the_page_stands_alone_and_links_to_the_run(quickstart, tmp_path):
+    output = report(quickstart, tmp_path / "some where" / "report", "--title", "Masks & <activations>")
+    text = (output / "index.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert "<h1>Masks &amp; &lt;activations&gt;</h1>" in text
+    sources = page.values("img", "src")
+    assert len(sources) == 3 and all(source.startswith("data:image/png;base64,") for source in sources)
+    assert all(page.values("img", "alt")) and "flops: 0.6050 at 4.1" in page.values("img", "alt")[0]
+    assert not re.search(r"https?://|<script|@import|url\(", text)
+    addresses = page.values("a", "href")
+    assert "../../output/quickstart/l0_mask/evaluation/docstrings.json" in addresses
+    assert "../../output/quickstart/flops/evaluation/baseline-bm25/summary.json" in addresses
+    assert all((output / address).exists() for address in addresses)
+    assert "python train_ir.py config/quickstart/l0_mask.yaml" in text
+
+
+def test_best_values_are_marked_and_bm25_competes_only_in_quality(quickstart, tmp_path):
+    output = report(quickstart, tmp_path / "report")
+    best = re.findall(
+        r'<td class="number best" title="[^"]*">([^<]+?)\s*<', (output / "index.html").read_text("utf-8")
+    )
+    # BM25's d_length 55 and its 4 seconds are lower than any run's; all runs took equally long.
+    assert best == ["0.6050", "0.9050", "155", "155", "1.200", "168.0", "155"]
+    markdown = (output / "report.md").read_text(encoding="utf-8")
+    line = (
+        "| flops | infonce | relu | 0.01 |  | **0.6050** | **0.9050** | 4.100 | 477.0 | **155** (151 + 4) |"
+    )
+    assert line in markdown.splitlines()
+    assert "![" in markdown and "(quality_flops.png)" in markdown
+
+
+def test_the_same_folders_give_the_same_bytes(quickstart, tmp_path):
+    first = report(quickstart, tmp_path / "report" / "first", "--title", "t")
+    second = report(quickstart, tmp_path / "report" / "second", "--title", "t")
+    assert {path.name for path in first.iterdir()} == FILES
+    for name in FILES:
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+def test_averages_over_other_data_sets_stand_apart(quickstart, tmp_path, capsys):
+    other = write_run(tmp_path / "output" / "beir", RUNS["flops"], data=("nfcorpus", "scifact"))
+    output = report([*quickstart, str(other)], tmp_path / "report")
+    printed = capsys.readouterr().out
+    assert "docstrings\nrun" in printed and "Average over 2 data sets: nfcorpus, scifact\nrun" in printed
+    markdown = (output / "report.md").read_text(encoding="utf-8")
+    assert "Not shown: beir: its average is over other data sets (nfcorpus, scifact)." in markdown
+    assert "| beir | 0.6050 | 0.5050 |" in markdown
+    assert "beir: 0.5550" not in (output / "index.html").read_text(encoding="utf-8")
+
+
+def test_data_that_changed_between_two_runs_is_another_data_set(quickstart):
+    for folder, digest in zip(quickstart, ("aaaa1111", "aaaa1111", "bbbb2222"), strict=True):
+        path = Path(folder) / "evaluation" / "docstrings.json"
+        write_json(path, json.loads(path.read_text()) | {"data_hash": digest * 2})
+    shutil.rmtree(Path(quickstart[0]) / "evaluation" / "baseline-bm25")
+    tables = make_tables([row for run in load_runs(quickstart) for row in make_rows(run)])
+    assert [table.datasets for table in tables] == [
+        "docstrings [test aaaa1111]",
+        "docstrings [test bbbb2222]",
+    ]
+    assert [len(table.lines) for table in tables] == [2, 1]
+
+
+def test_evaluations_with_other_settings_are_lines_of_their_own(quickstart, tmp_path, capsys):
+    figures = {"ndcg@10": 0.58, "recall@100": 0.8, "flops": 0.9, "q_length": 4.0, "d_length": 168.0}
+    write_evaluation(Path(quickstart[2]) / "evaluation" / "query_prune-0.1", {"docstrings": figures})
+    output = report(quickstart, tmp_path / "report")
+    assert re.search(r"^l0_mask_activation · query_prune-0.1 +0.5800", capsys.readouterr().out, re.M)
+    alt = Page((output / "index.html").read_text(encoding="utf-8")).values("img", "alt")[0]
+    assert "query_prune" not in alt and "BM25, a horizontal line: 0.4720" in alt
+
+
+def test_bm25_measured_in_every_run_stands_once(quickstart, tmp_path, capsys):
+    source = Path(quickstart[0]) / "evaluation" / "baseline-bm25"
+    shutil.copytree(source, Path(quickstart[1]) / "evaluation" / "baseline-bm25")
+    output = report(quickstart, tmp_path / "report")
+    assert len(re.findall(r"^BM25", capsys.readouterr().out, re.M)) == 1
+    assert sum(row["family"] == "BM25" for row in read_rows(output)) == 4
+
+
+@pytest.mark.parametrize(
+    ("remove", "note"),
+    [
+        ("evaluation", "not evaluated"),
+        ("metrics.jsonl", "no metrics.jsonl"),
+        ("config.yaml", "no config.yaml"),
+        ("evaluation/summary.json", "no summary.json, so the average is over what is there: docstrings"),
+        ("evaluation/docstrings.json", "the average includes data sets whose files are missing: docstrings"),
+    ],
+)
+def test_a_missing_piece_is_said(quickstart, tmp_path, capsys, remove, note):
+    victim = Path(quickstart[1]) / remove
+    shutil.rmtree(victim) if victim.is_dir() else victim.unlink()
+    output = report(quickstart, tmp_path / "report")
+    assert re.search(rf"^l0_mask: .*{re.escape(note)}", capsys.readouterr().out, re.M)
+    for name in ("index.html", "report.md"):
+        assert note in (output / name).read_text(encoding="utf-8")
+
+
+def test_an_unfinished_run_has_no_total_time(quickstart, tmp_path):
+    path = Path(quickstart[0]) / "metrics.jsonl"
+    lines = path.read_text().splitlines()[:-1]
+    path.write_text("\n".join(lines) + '\n{"step": 720, "lo', encoding="utf-8")
+    output = report(quickstart, tmp_path / "report")
+    average = next(
+        row for row in read_rows(output) if row["run"] == "flops" and row["dataset"] == "macro average"
+    )
+    assert (average["seconds"], average["train_seconds"], average["evaluation_seconds"]) == ("", "", "4.0")
+    markdown = (output / "report.md").read_text(encoding="utf-8")
+    assert "metrics.jsonl: 1 unreadable line(s) skipped; training has not finished" in markdown
+
+
+def test_only_what_has_data_is_drawn_and_an_older_picture_goes(quickstart, tmp_path):
+    output = report(quickstart, tmp_path / "report")
+    for folder in quickstart:
+        shutil.rmtree(Path(folder) / "evaluation")
+    report(quickstart, output)
+    assert {path.name for path in output.iterdir()} == FILES - {"quality_flops.png", "quality_length.png"}
+    for folder in quickstart:
+        (Path(folder) / "metrics.jsonl").unlink()
+    report(quickstart, output)
+    assert not list(output.glob("*.png")) and read_rows(output) == []
+
+
+def test_a_model_that_was_only_evaluated(tmp_path, capsys):
+    folder = tmp_path / "output" / "splade-tiny"
+    figures = {"ndcg@10": 0.654, "recall@100": 0.9, "flops": float("nan"), "q_length": 9.0, "d_length": 120.0}
+    write_evaluation(folder / "evaluation", {"scifact": figures})
+    (folder / "config.yaml").write_text("model_name_or_path: models/splade-tiny\nflops_d_lambda: 0.001\n")
+    output = report([str(folder)], tmp_path / "report")
+    assert re.search(r"^splade-tiny +0.6540 +0.9000 +– +120.0 +4$", capsys.readouterr().out, re.M)
+    assert {path.name for path in output.glob("*.png")} == {"quality_length.png"}
+    assert read_rows(output)[1]["flops_d_lambda"] == ""
+
+
+def test_runs_are_named_by_what_tells_them_apart(tmp_path):
+    folders = [write_run(tmp_path / family / "0.04", RUNS["flops"]) for family in ("baseline", "mask")]
+    assert [run.name for run in load_runs([*folders, folders[0]])] == ["baseline/0.04", "mask/0.04"]
+    assert [run.name for run in load_runs(folders[:1])] == ["0.04"]
+
+
+def test_folders_that_are_no_runs_are_all_named_and_exit_2(quickstart, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    command = [
+        sys.executable,
+        "-m",
+        "experiment.report",
+        quickstart[0],
+        str(empty),
+        str(tmp_path / "nowhere"),
+    ]
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path / "report")],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+    )
+    assert done.returncode == 2 and done.stdout == ""
+    assert (
+        f"no run folder: {empty}, {tmp_path / 'nowhere'}." in done.stderr and "Traceback" not in done.stderr
+    )
+    assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("config.yaml", "a: [", "config.yaml: cannot be read as YAML"),
+        ("config.yaml", "- a", "config.yaml: holds no 'key: value' lines"),
+        ("evaluation/summary.json", "{}", "summary.json: has no 'datasets' and 'figures'"),
+        ("evaluation/docstrings.json", '{"ndcg', "docstrings.json: damaged"),
+    ],
+)
+def test_damaged_files_are_named(quickstart, tmp_path, capsys, file, content, message):
+    (Path(quickstart[1]) / file).write_text(content, encoding="utf-8")
+    assert main([*quickstart, "--output", str(tmp_path / "report")]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_output_that_cannot_be_written(quickstart, tmp_path, capsys):
+    (tmp_path / "report").write_text("a file")
+    assert main([*quickstart, "--output", str(tmp_path / "report")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_names_cannot_break_the_page(tmp_path):
+    run = write_run(tmp_path / "a|b<script>#1", RUNS["flops"])
+    output = report([str(run)], tmp_path / "report")
+    text = (output / "index.html").read_text(encoding="utf-8")
+    Page(text)
+    assert "<script" not in text and "a%7Cb%3Cscript%3E%231/config.yaml" in text
+    assert "| a\\|b&lt;script> |" in (output / "report.md").read_text(encoding="utf-8").replace("#1", "")
+
+
+def test_crowded_pictures_and_odd_values_can_be_drawn():
+    points = [Point(f"sweep/{i}_0.04", f"family {i % 15}", 0.01 * 1.5**i, 0.4 + 0.001 * i) for i in range(20)]
+    assert quality_picture(points, {"BM25": 0.43}, "FLOPS", "NDCG@10").startswith(PNG_START)
+    assert quality_picture(points[:1], {}, "FLOPS", "NDCG@10").startswith(PNG_START)
+    odd = [{"step": 1, "loss": float("nan"), "d_length_p5": 0}, {"loss": 3}, {"step": 2, "loss": 0.0}]
+    picture = training_picture({"odd": odd, "silent": [{"step": 3, "grad_norm": 1.0}]})
+    assert picture is not None and picture.startswith(PNG_START)
+    assert training_picture({"silent": [{"step": 3, "grad_norm": 1.0}]}) is None

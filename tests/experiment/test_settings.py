@@ -1,0 +1,127 @@
+"""Keys, types, overrides, bases, and one message for every mistake."""
+
+from pathlib import Path
+
+import pytest
+
+from experiment.keys import GROUP_OF
+from experiment.settings import help_text, load_settings, training_mistakes
+from sparse_model import UserError
+
+GOOD = "model_name_or_path: m\ntrain_file: t.jsonl\ndata_type: kd\n"
+
+
+def _write(folder: Path, text: str, name: str = "config.yaml") -> str:
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+def test_types_are_taken_as_people_write_them(tmp_path: Path) -> None:
+    config = _write(tmp_path, "learning_rate: 2e-5\nflops_d_lambda: 4e-2\nloss_types: [kldiv]\nmax_grad_norm: null\n")
+    settings = load_settings(
+        [config, "--max_steps", "100", "beir_datasets=scifact,nfcorpus", "--fp16=true", "flops_threshold=200"]
+    )
+    assert settings.training["learning_rate"] == 2e-5 and settings.loss.flops_d_lambda == 0.04
+    assert settings.training["max_grad_norm"] == 0.0 and settings.training["max_steps"] == 100
+    assert settings.evaluation.beir_datasets == ["scifact", "nfcorpus"]
+    assert settings.training["fp16"] is True and settings.loss.flops_threshold == 200.0
+
+
+def test_bases_are_overridden_and_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    _write(tmp_path, "seed: 1\nlearning_rate: 1e-3\nflops_d_T: 5\n", "base.yaml")
+    config = _write(tmp_path / "sub", "base: ../base.yaml\nlearning_rate: 5e-4\n")
+    settings = load_settings([config, "flops_d_T=7"])
+    assert (settings.value("seed"), settings.value("learning_rate"), settings.loss.flops_d_T) == (1, 5e-4, 7)
+
+
+def test_all_mistakes_come_at_once_with_file_key_and_remedy(tmp_path: Path) -> None:
+    config = _write(
+        tmp_path,
+        "flops_d_lamda: 1\nactivation_type: gelu\nmax_seq_length: many\ntemperature: 0\nlearning_rat: 1\n"
+        "fsdp: full_shard\nloss_types: [kldiv, hinge]\n",
+    )
+    with pytest.raises(UserError) as caught:
+        load_settings([config, "prune_ratio=2"])
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 8 and all(line.startswith((config, "command line: prune_ratio")) for line in lines)
+    for expected in (
+        "did you mean flops_d_lambda?",
+        "did you mean learning_rate?",
+        "'relu', 'l1_relu', 'l2_relu' or 'l3_relu'",
+        "max_seq_length: Input should be a valid integer",
+        "temperature: Input should be greater than 0",
+        "fsdp: not supported",
+        "'kldiv', 'marginmse' or 'infonce'",
+        "less than 1",
+    ):
+        assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("data_type: kd", "train_file or train_file_dir"),
+        ("train_file: a\ntrain_file_dir: b\ndata_type: kd", "one of them"),
+        ("train_file: a", "data_type: missing"),
+        ("train_file: a\ndata_type: posnegs", "needs a teacher's score"),
+        ("train_file: a\ndata_type: kd\nuse_in_batch_negatives: true", "needs a teacher's score"),
+        ("train_file: a\ndata_type: kd\nkd_ensemble_teacher_kwargs: {types: [dense]}", "not available yet"),
+        ("train_file: a\ndata_type: kd\ninf_free: false", "flops_q_lambda and flops_q_T"),
+        ("train_file: a\ndata_type: kd\nsample_num_one_query: 1", "nothing to rank"),
+        ("train_file: a\ndata_type: kd\neval_strategy: steps\neval_steps: 5", "name eval_beir_datasets"),
+    ],
+)
+def test_what_cannot_be_trained_says_why(tmp_path: Path, lines: str, message: str) -> None:
+    settings = load_settings([_write(tmp_path, f"model_name_or_path: m\n{lines}\n")])
+    assert any(message in mistake for mistake in training_mistakes(settings))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("engine: opensearch\n", "not available yet"),
+        ("use_two_phase: true\n", "needs engine: opensearch"),
+        ("use_l0: true\nactivation_type: relu\n", "use_l0"),
+        ("overwrite: true\n", "command line"),
+        ("seed: 1\nseed: 2\n", "stands twice"),
+        ("- a\n- b\n", "key: value"),
+        ("a: [1\n", "not valid YAML"),
+        ("base: config.yaml\n", "circle"),
+        ("base: nowhere.yaml\n", "cannot be read"),
+        ("preprocess_func: lower\n", "preprocess_func"),
+    ],
+)
+def test_other_mistakes(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_settings([_write(tmp_path, text)])
+
+
+def test_mistakes_on_the_command_line(tmp_path: Path) -> None:
+    for argv, message in (
+        (["a.yaml", "b.yaml"], "neither key=value"),
+        (["--seed"], "needs a value"),
+        ([str(tmp_path / "absent.yaml")], "cannot be read"),
+    ):
+        with pytest.raises(UserError, match=message):
+            load_settings(argv)
+
+
+def test_renamed_fields_of_older_versions_are_mapped() -> None:
+    settings = load_settings(["evaluation_strategy=no", "warmup_ratio=0.1"])
+    assert settings.value("eval_strategy") == "no"
+    assert 0.1 in (settings.training.get("warmup_steps"), settings.training.get("warmup_ratio"))
+
+
+def test_output_dir_follows_the_config_path() -> None:
+    config = Path(__file__).parents[2] / "config" / "quickstart" / "flops.yaml"
+    assert load_settings([str(config)]).output_dir == Path("output/quickstart/flops")
+    assert load_settings(["model_name_or_path=org/some-model"]).output_dir == Path("output/some-model")
+    assert load_settings([str(config), "output_dir=x"]).output_dir == Path("x")
+
+
+def test_help_lists_every_key_with_its_meaning() -> None:
+    text = help_text("train_ir.py")
+    for key in [*GROUP_OF, "learning_rate", "gradient_accumulation_steps"]:
+        assert f"\n  {key} (" in text
+    assert "None)  None" not in text and 'activation_type (Literal["' not in text

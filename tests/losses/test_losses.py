@@ -1,0 +1,114 @@
+"""Each formula worked by hand."""
+
+import math
+
+import pytest
+import torch
+
+from losses import decoupled, flops, infonce, kldiv, marginmse, quadratic, same_text
+
+
+def test_kldiv_by_hand() -> None:
+    """Student (ln 3, 0) is softmax (3/4, 1/4); teacher (0, 0) is (1/2, 1/2).
+
+    KL(teacher ‖ student) = ½ ln(½ / ¾) + ½ ln(½ / ¼) = ½ ln(4/3). The second query agrees: 0. Mean: ¼ ln(4/3).
+    """
+    student = torch.tensor([[math.log(3), 0.0], [1.0, 2.0]])
+    teacher = torch.tensor([[0.0, 0.0], [1.0, 2.0]])
+    assert kldiv(student, teacher).item() == pytest.approx(0.25 * math.log(4 / 3), rel=1e-6)
+
+
+def test_kldiv_temperature_divides_both() -> None:
+    """At τ = 2, scores (2 ln 3, 0) against (0, 0) are the case above: ½ ln(4/3) for one query."""
+    value = kldiv(torch.tensor([[2 * math.log(3), 0.0]]), torch.zeros(1, 2), temperature=2.0)
+    assert value.item() == pytest.approx(0.5 * math.log(4 / 3), rel=1e-6)
+
+
+def test_kldiv_keeps_its_shape_with_one_query() -> None:
+    assert kldiv(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0]])).item() == pytest.approx(0.0, abs=1e-7)
+
+
+def test_marginmse_by_hand() -> None:
+    """Margins of the student 5−3 = 2 and 5−1 = 4, of the teacher 1 and 1: ((2−1)² + (4−1)²) / 2 = 5."""
+    student, teacher = torch.tensor([[5.0, 3.0, 1.0]]), torch.tensor([[2.0, 1.0, 1.0]])
+    assert marginmse(student, teacher, torch.tensor([0])).item() == pytest.approx(5.0)
+    assert marginmse(student, teacher, torch.tensor([0]), temperature=2.0).item() == pytest.approx(1.25)
+
+
+def test_marginmse_in_batch_takes_each_querys_own_positive() -> None:
+    """Two queries, positives in columns 0 and 1. Query 0: margin 4−1 = 3 against teacher 1 → 4.
+    Query 1: margin 6−2 = 4 against 3 → 1. Mean 2.5. With column 0 as everyone's positive it would be 4 and 1."""
+    student = torch.tensor([[4.0, 1.0], [2.0, 6.0]])
+    teacher = torch.tensor([[1.0, 0.0], [0.0, 3.0]])
+    assert marginmse(student, teacher, torch.tensor([0, 1])).item() == pytest.approx(2.5)
+
+
+def test_infonce_by_hand() -> None:
+    """Scores (ln 2, 0, 0), positive first: −ln(2 / 4) = ln 2."""
+    assert infonce(torch.tensor([[math.log(2), 0.0, 0.0]]), torch.tensor([0])).item() == pytest.approx(math.log(2))
+
+
+def test_infonce_uses_other_queries_positives() -> None:
+    """Two queries without mined negatives, all scores 0: each positive has probability ½, the loss is ln 2, not 0."""
+    assert infonce(torch.zeros(2, 2), torch.tensor([0, 1])).item() == pytest.approx(math.log(2))
+
+
+def test_infonce_leaves_out_identical_texts() -> None:
+    """Documents A, B, A with positives 0 and 1: query 0 must not push its own text away (column 2).
+
+    All scores 0: query 0 has 2 candidates (ln 2), query 1 has 3 (ln 3).
+    """
+    excluded = same_text(torch.tensor([7, 8, 7]), torch.tensor([0, 1]))
+    assert excluded.tolist() == [[False, False, True], [False, False, False]]
+    loss = infonce(torch.zeros(2, 3), torch.tensor([0, 1]), excluded)
+    assert loss.item() == pytest.approx((math.log(2) + math.log(3)) / 2)
+
+
+W = torch.tensor([[[1.0, 2.0, 0.0], [0.0, 4.0, 1.0]], [[3.0, 0.0, 0.0], [2.0, 0.0, 1.0]]])  # Q=2, G=2, V=3
+
+
+def test_flops_published_grouping_by_hand() -> None:
+    """Slot 0: means (2, 1, 0) → 5. Slot 1: means (1, 2, 1) → 6. Sum 11."""
+    assert flops(W).item() == pytest.approx(11.0)
+
+
+def test_flops_pooled_by_hand() -> None:
+    """Means over four documents (1.5, 1.5, 0.5): 2.25 + 2.25 + 0.25 = 4.75."""
+    assert flops(W, pooled=True).item() == pytest.approx(4.75)
+
+
+def test_l0_mask_is_strict_and_divides_by_all_documents() -> None:
+    """Lengths 2, 2 / 1, 2. At t = 1 the third document (length 1) is left out but still counted:
+    slot 0: (½, 1, 0) → 1.25; slot 1 as before 6. At t = 2 none exceeds the threshold: 0."""
+    assert flops(W, threshold=1).item() == pytest.approx(7.25)
+    assert flops(W, threshold=2).item() == 0.0
+
+
+def test_masked_documents_have_no_gradient() -> None:
+    weights = W.clone().requires_grad_()
+    flops(weights, threshold=1).backward()
+    assert weights.grad is not None and weights.grad[1, 0].abs().sum() == 0 and weights.grad[0, 0].abs().sum() > 0
+
+
+def test_flops_stays_finite_under_half_precision() -> None:
+    """30,522 entries of weight 2: 122,088, beyond float16's 65,504."""
+    weights = torch.full((1, 1, 30522), 2.0, dtype=torch.float16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert flops(weights).item() == pytest.approx(122088.0)
+
+
+def test_decoupled_is_one_more_log1p() -> None:
+    assert decoupled(torch.tensor(math.e - 1)).item() == pytest.approx(1.0)
+
+
+def test_schedule_by_hand() -> None:
+    """λ = 0.4, T = 4: 0.4 · (1/16, 4/16, 9/16, 16/16), then 0.4."""
+    values = [quadratic(step, 0.4, 4) for step in range(6)]
+    assert values == pytest.approx([0.025, 0.1, 0.225, 0.4, 0.4, 0.4])
+
+
+def test_flops_equals_sentence_transformers() -> None:
+    module = pytest.importorskip("sentence_transformers.sparse_encoder.losses")
+    weights = torch.rand(6, 11).relu() * (torch.rand(6, 11) > 0.6)
+    theirs = module.FlopsLoss(model=None, threshold=3).compute_loss_from_embeddings(weights)
+    assert flops(weights.unsqueeze(1), threshold=3).item() == pytest.approx(float(theirs), rel=1e-6)

@@ -1,0 +1,155 @@
+"""Reading BEIR folders: what is read, what is noted, and the message of each mistake."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from retrieval.beir_data import BEIR_13, default_split, load_beir
+from sparse_model.errors import UserError
+from tests.retrieval.bag_of_words import write_beir
+from tests.retrieval.conftest import CORPUS, QRELS, QUERIES
+
+
+def beir_dir(tiny: Path) -> str:
+    return str(tiny.parent)
+
+
+def mistake(tiny: Path, name: str = "tiny", split: str | None = None) -> str:
+    with pytest.raises(UserError) as caught:
+        load_beir(name, beir_dir(tiny), split)
+    return str(caught.value)
+
+
+def test_reads_everything(tiny: Path) -> None:
+    data = load_beir("tiny", beir_dir(tiny))
+    assert (data.name, data.split) == ("tiny", "test")
+    assert data.doc_ids == ["d1", "d2", "d3"]
+    assert data.texts == ["Cats cats chase mice", "dogs chase cats", "mice eat cheese"]
+    assert data.query_ids == ["q1", "q2"] and data.queries == ["cats", "cheese"]
+    assert data.qrels == {"q1": {"d1": 2, "d2": 1, "d3": 0}, "q2": {"d3": 1}}
+    assert data.notes == [] and len(data.fingerprint) == 16
+
+
+def test_compressed_files_by_path(tmp_path: Path) -> None:
+    folder = write_beir(tmp_path / "packed", CORPUS, QUERIES, QRELS, gz=True)
+    data = load_beir(str(folder) + "/", "nowhere")
+    assert data.name == "packed" and data.doc_ids == ["d1", "d2", "d3"] and len(data.qrels) == 2
+
+
+def test_a_folder_in_reach_needs_no_separator(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tiny.parent)
+    assert load_beir("tiny", "nowhere").doc_ids == ["d1", "d2", "d3"]
+
+
+def test_same_as_beirs_own_loader(tiny: Path) -> None:
+    from beir.datasets.data_loader import GenericDataLoader
+
+    corpus, queries, qrels = GenericDataLoader(str(tiny)).load("test")
+    data = load_beir("tiny", beir_dir(tiny))
+    assert data.doc_ids == list(corpus) and data.qrels == qrels
+    assert dict(zip(data.query_ids, data.queries, strict=True)) == queries
+
+
+def test_qrels_without_header_and_blank_lines(tiny: Path) -> None:
+    (tiny / "qrels" / "test.tsv").write_text("q1\td1\t1\n\nq2\td3\t-1\n\n")
+    assert load_beir("tiny", beir_dir(tiny)).qrels == {"q1": {"d1": 1}, "q2": {"d3": -1}}
+
+
+def test_odd_things_are_noted_with_counts(tmp_path: Path) -> None:
+    corpus = [*CORPUS, {"_id": "e", "text": " "}, {"_id": 7, "title": "", "text": "mice eat cheese"}]
+    qrels = [*QRELS, ("q1", "gone", 1), ("nobody", "d1", 1), ("q2", "d3", 2), ("blank", "d1", 1)]
+    folder = write_beir(tmp_path / "odd", corpus, [*QUERIES, {"_id": "blank", "text": ""}], qrels)
+    data = load_beir(str(folder), "")
+    notes = "\n".join(data.notes)
+    assert data.texts[3] == "" and data.doc_ids[4] == "7"
+    assert "nobody" not in data.qrels and data.qrels["q1"]["gone"] == 1 and data.qrels["q2"]["d3"] == 2
+    for sentence in (
+        "1 judgements repeat",
+        "1 judged documents are not in the corpus",
+        "1 judged queries are not in queries.jsonl",
+        "1 documents have the same text",
+        "1 documents are empty",
+        "1 queries of the split are empty",
+    ):
+        assert sentence in notes
+    assert len(data.notes) == 6
+
+
+def test_fingerprint_follows_the_content(tiny: Path) -> None:
+    before = load_beir("tiny", beir_dir(tiny)).fingerprint
+    assert load_beir("tiny", beir_dir(tiny)).fingerprint == before
+    with open(tiny / "qrels" / "test.tsv", "a") as file:
+        file.write("q2\td1\t1\n")
+    assert load_beir("tiny", beir_dir(tiny)).fingerprint != before
+
+
+def test_default_splits() -> None:
+    assert default_split("msmarco") == "dev" and all(default_split(name) == "test" for name in BEIR_13)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("corpus.jsonl", '{"_id": "d1", "text": "x"}\n{"_id": ', "corpus.jsonl:2: not valid JSON"),
+        ("corpus.jsonl", "\n[1]", "corpus.jsonl:2: not a JSON object"),
+        ("corpus.jsonl", '{"title": "x", "text": "x"}', "corpus.jsonl:1: _id is missing or empty"),
+        ("corpus.jsonl", '{"_id": "", "text": "x"}', "corpus.jsonl:1: _id is missing or empty"),
+        ("corpus.jsonl", '{"_id": [1], "text": "x"}', "corpus.jsonl:1: _id is not a string"),
+        ("corpus.jsonl", '{"_id": "a\\tb", "text": "x"}', "corpus.jsonl:1: _id holds a tab"),
+        ("corpus.jsonl", '{"_id": "d1", "title": "x"}', "corpus.jsonl:1: text is missing"),
+        ("corpus.jsonl", '{"_id": "d1", "text": null}', "corpus.jsonl:1: text is not a string"),
+        ("corpus.jsonl", '{"_id": "d1", "title": 1, "text": ""}', "corpus.jsonl:1: title is not a string"),
+        ("corpus.jsonl", '{"_id": "d1", "text": ""}\n' * 2, "corpus.jsonl:2: document id 'd1' is also"),
+        ("corpus.jsonl", "\n", "corpus.jsonl: the corpus is empty"),
+        ("corpus.jsonl", '{"_id": "other", "text": "x"}', "test.tsv: none of its 3 documents is in"),
+        ("queries.jsonl", '{"_id": "q1", "text": ""}\n' * 2, "queries.jsonl:2: query id 'q1' is also"),
+        ("queries.jsonl", '{"_id": "other", "text": "x"}', "test.tsv: none of its 2 queries is in"),
+        ("queries.jsonl", "", "test.tsv: none of its 2 queries is in"),
+        ("qrels/test.tsv", "query-id\tcorpus-id\tscore\nq1\td1\n", "test.tsv:2: 2 columns"),
+        ("qrels/test.tsv", "q1 d1 1\n", "test.tsv:1: 1 columns"),
+        ("qrels/test.tsv", "q1\t0\td1\t1\n", "test.tsv:1: 4 columns"),
+        ("qrels/test.tsv", "q1\td1\t1\nq1\td2\tgood\n", "test.tsv:2: grade 'good' is not an integer"),
+        ("qrels/test.tsv", "q1\td1\t0.5\n", "test.tsv:1: grade '0.5' is not an integer"),
+        ("qrels/test.tsv", "query-id\tcorpus-id\tscore\n", "test.tsv: no judgement"),
+    ],
+)
+def test_unusable_files_are_named_with_the_line(tiny: Path, file: str, content: str, message: str) -> None:
+    (tiny / file).write_text(content)
+    assert message in mistake(tiny)
+
+
+def test_bytes_that_are_no_text_and_broken_archives(tiny: Path) -> None:
+    (tiny / "corpus.jsonl").write_bytes(b'{"_id": "d1", "text": "\xff"}\n')
+    assert "corpus.jsonl:1: not UTF-8" in mistake(tiny)
+    (tiny / "corpus.jsonl").unlink()
+    (tiny / "corpus.jsonl.gz").write_bytes(gzip.compress((tiny / "queries.jsonl").read_bytes())[:-9])
+    assert "corpus.jsonl.gz" in mistake(tiny) and "fetch the file again" in mistake(tiny)
+    (tiny / "corpus.jsonl.gz").write_bytes(b"no archive")
+    assert "cannot be read" in mistake(tiny)
+
+
+def test_missing_split_lists_those_that_are_there(tiny: Path) -> None:
+    (tiny / "qrels" / "train.tsv.gz").write_bytes(b"")
+    assert "no qrels/dev.tsv; splits that are there: test, train" in mistake(tiny, split="dev")
+
+
+def test_missing_files_and_folders(tiny: Path, tmp_path: Path) -> None:
+    (tiny / "queries.jsonl").unlink()
+    assert "no queries.jsonl (or queries.jsonl.gz)" in mistake(tiny)
+    assert "no such folder" in mistake(tiny, str(tmp_path / "nowhere"))
+
+
+def test_unknown_names_get_a_suggestion(tiny: Path) -> None:
+    assert "Did you mean tiny?" in mistake(tiny, "tyni")
+    assert "or webis-touche2020?" in mistake(tiny, "touche-2020")
+    assert "Did you mean NanoSciFact or scifact?" in mistake(tiny, "nanoscifact")
+    assert "Did you mean" not in mistake(tiny, "zzzzzz")
+
+
+def test_offline_names_the_folder(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    message = mistake(tiny, "scifact")
+    assert (
+        str(tiny.parent / "scifact") in message and "scifact.zip" in message and "HF_HUB_OFFLINE" in message
+    )

@@ -1,0 +1,183 @@
+"""The evaluation against brute force and BEIR's own evaluator; pruning; BM25; one process equals two."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from scipy.sparse import csr_matrix
+
+from retrieval import distributed
+from retrieval.beir_data import BeirData, load_beir
+from retrieval.bm25 import K1, B, evaluate_bm25
+from retrieval.evaluate import evaluate, prune
+from retrieval.metrics import METRICS
+from sparse_model.errors import UserError
+from tests.retrieval.bag_of_words import BagOfWords, random_beir, write_beir
+
+TIMINGS = ("encode_docs_per_s", "search_queries_per_s", "seconds")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> BeirData:
+    return load_beir(str(random_beir(tmp_path / "random", 200)), "")
+
+
+def brute_force_run(data: BeirData, k: int) -> dict[str, list[tuple[str, float]]]:
+    encoder = BagOfWords()
+    scores = (encoder.encode_queries(data.queries) @ encoder.encode_documents(data.texts).T).toarray()
+    run = {}
+    for qid, row in zip(data.query_ids, scores, strict=True):
+        hits = [(doc, float(s)) for doc, s in zip(data.doc_ids, row, strict=True) if s > 0 and doc != qid]
+        run[qid] = sorted(hits, key=lambda hit: (hit[1], hit[0]), reverse=True)[:k]
+    return run
+
+
+@pytest.mark.parametrize("k", [1, 7, 1000])
+def test_run_equals_brute_force(data: BeirData, k: int) -> None:
+    assert evaluate(BagOfWords(), data, top_k=k).run == brute_force_run(data, k)
+
+
+def test_the_querys_own_document_is_left_out_and_replaced(tmp_path: Path) -> None:
+    corpus = [{"_id": name, "text": "a b"} for name in ("1", "2", "3")]
+    folder = write_beir(tmp_path / "own", corpus, [{"_id": "3", "text": "a"}], [("3", "1", 1)])
+    run = evaluate(BagOfWords(), load_beir(str(folder), ""), top_k=2).run
+    assert [doc for doc, _ in run["3"]] == ["2", "1"]
+
+
+def test_figures_against_an_independent_count(data: BeirData) -> None:
+    encoder = BagOfWords()
+    figures = evaluate(encoder, data).figures
+    queries = encoder.encode_queries(data.queries).toarray() > 0
+    documents = encoder.encode_documents(data.texts).toarray() > 0
+    pairs = [(q & d).sum() for q in queries for d in documents]
+    assert figures["flops"] == pytest.approx(np.mean(pairs))
+    assert figures["q_length"] == pytest.approx(queries.sum(axis=1).mean())
+    assert figures["d_length"] == pytest.approx(documents.sum(axis=1).mean())
+    assert (figures["dataset"], figures["split"], figures["engine"]) == ("random", "test", "exact")
+    assert (figures["queries"], figures["documents"]) == (20, 200)
+    assert figures["index_bytes"] == documents.sum() * 8
+    assert set(METRICS) | set(TIMINGS) <= figures.keys() and json.dumps(figures)
+
+
+def test_same_as_beirs_own_evaluation(data: BeirData) -> None:
+    from beir.retrieval.evaluation import EvaluateRetrieval
+
+    result = evaluate(BagOfWords(), data)
+    run = {qid: dict(hits) for qid, hits in result.run.items()}
+    ndcg, average_precision, recall, _ = EvaluateRetrieval.evaluate(data.qrels, run, [10, 100, 1000])
+    assert result.figures["ndcg@10"] == pytest.approx(ndcg["NDCG@10"], abs=1e-5)
+    assert result.figures["recall@100"] == pytest.approx(recall["Recall@100"], abs=1e-5)
+    assert result.figures["map"] == pytest.approx(average_precision["MAP@1000"], abs=1e-5)
+    mrr = EvaluateRetrieval.evaluate_custom(data.qrels, run, [10], metric="mrr")
+    assert result.figures["mrr@10"] == pytest.approx(mrr["MRR@10"], abs=1e-5)
+
+
+def test_query_prune_drops_weights_up_to_the_share() -> None:
+    """Share 0.5: of 4, 2, 1 only 4 stays (2 is not above 2); of 1, 0.75 both stay; empty stays empty."""
+    queries = csr_matrix(np.array([[4, 2, 1], [1, 0, 0.75], [0, 0, 0]], dtype=np.float32))
+    assert prune(queries, 0.5).toarray().tolist() == [[4, 0, 0], [1, 0, 0.75], [0, 0, 0]]
+    assert prune(queries, 0.0).toarray().tolist() == queries.toarray().tolist()
+    assert queries.nnz == 5  # the input is as it was
+
+
+def test_query_prune_shortens_queries(data: BeirData) -> None:
+    full, pruned = (evaluate(BagOfWords(), data, query_prune=share).figures for share in (0.0, 0.9))
+    assert pruned["q_length"] < full["q_length"] and pruned["flops"] < full["flops"]
+
+
+def test_empty_texts_everywhere(tmp_path: Path) -> None:
+    folder = write_beir(
+        tmp_path / "e", [{"_id": "d", "text": ""}], [{"_id": "q", "text": ""}], [("q", "d", 1)]
+    )
+    data = load_beir(str(folder), "")
+    for result in (evaluate(BagOfWords(), data), evaluate_bm25(data)):
+        assert result.run == {"q": []} and result.figures["ndcg@10"] == 0 and result.figures["flops"] == 0
+
+
+def test_bm25_by_hand(tiny: Path) -> None:
+    """Query "cheese" is in one of 3 documents; document 3 (mice eat cheese) has 3 terms, the mean is 10/3.
+
+    Lucene's form: idf = ln(1 + (3 - 1 + 0.5)/(1 + 0.5)), times tf/(tf + k1(1 - b + b · 0.9)) with tf = 1.
+    """
+    result = evaluate_bm25(load_beir(str(tiny), ""))
+    (doc, score), *rest = result.run["q2"]
+    expected = math.log(1 + 2.5 / 1.5) / (1 + K1 * (1 - B + B * 0.9))
+    assert (doc, rest) == ("d3", []) and score == pytest.approx(expected, rel=1e-6)
+    assert [doc for doc, _ in result.run["q1"]] == ["d1", "d2"]
+    # Distinct terms: cat chase mice / dog chase cat / mice eat chees; queries: cat, chees.
+    assert (result.figures["d_length"], result.figures["q_length"]) == (3, 1)
+    assert result.figures["flops"] == pytest.approx(1 / 2 * 2 / 3 + 1 / 2 * 1 / 3)
+    assert result.figures["engine"] == "bm25s" and result.figures["index_bytes"] > 0
+
+
+def test_bm25_ties_rank_by_id_descending_at_the_cut_off(tmp_path: Path) -> None:
+    corpus = [{"_id": str(i), "text": "same words here"} for i in range(1, 12)]
+    folder = write_beir(tmp_path / "ties", corpus, [{"_id": "q", "text": "words"}], [("q", "1", 1)])
+    run = evaluate_bm25(load_beir(str(folder), ""), top_k=3).run
+    assert [doc for doc, _ in run["q"]] == ["9", "8", "7"]
+
+
+def _fail() -> None:
+    raise UserError("said by rank 0")
+
+
+def _in_two_processes(rank: int, folder: str, out: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{out}/rendezvous", rank=rank, world_size=2)
+    lengths = [len(a) for a in distributed.all_gather_arrays(np.zeros((3 * rank, 2), np.float32))]
+    gathered = np.concatenate(distributed.all_gather_arrays(np.arange(2 + rank) + 10 * rank))
+    shared = distributed.broadcast(f"from {rank}")
+    try:
+        distributed.on_main(_fail)
+        said = "nothing"
+    except UserError as error:
+        said = str(error)
+    inside = distributed.on_main(lambda: (distributed.world_size(), distributed.on_main(lambda: "nested")))
+    data = load_beir(folder, "")
+    result = evaluate(BagOfWords(), data, top_k=50)
+    answer = {
+        "lengths": lengths,
+        "gathered": gathered.tolist(),
+        "shared": shared,
+        "said": said,
+        "inside": inside,
+        "figures": result.figures,
+        "run": result.run,
+        "bm25": evaluate_bm25(data).figures,
+    }
+    Path(out, f"{rank}.json").write_text(json.dumps(answer))
+    dist.destroy_process_group()
+
+
+@pytest.mark.distributed
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    """2500 documents are three blocks, two of them the first process's; ties abound across blocks."""
+    folder = str(random_beir(tmp_path / "blocks", 2500))
+    mp.spawn(_in_two_processes, (folder, str(tmp_path)), nprocs=2)
+    answers: list[dict[str, Any]] = [json.loads((tmp_path / f"{r}.json").read_text()) for r in range(2)]
+    for answer in answers:
+        assert answer["lengths"] == [0, 3] and answer["gathered"] == [0, 1, 10, 11, 12]
+        assert answer["shared"] == "from 0" and answer["said"] == "said by rank 0"
+        assert answer["inside"] == [1, "nested"]
+    data = load_beir(folder, "")
+    alone, bm25 = evaluate(BagOfWords(), data, top_k=50), evaluate_bm25(data)
+    assert {qid: [tuple(hit) for hit in hits] for qid, hits in answers[0]["run"].items()} == alone.run
+    assert answers[1]["run"] == {}
+    for answer in answers:
+        for figures, expected in ((answer["figures"], alone.figures), (answer["bm25"], bm25.figures)):
+            assert {k: v for k, v in figures.items() if k not in TIMINGS} == {
+                k: v for k, v in expected.items() if k not in TIMINGS
+            }
+
+
+def test_one_process_needs_no_launcher() -> None:
+    assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)
+    array = np.arange(3)
+    assert distributed.all_gather_arrays(array)[0] is array and distributed.on_main(lambda: 5) == 5
+    distributed.barrier()

@@ -1,0 +1,218 @@
+"""The trainer in one process: accumulation, groups, resumption, guards, paper keys on a CPU."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import sparse_model
+from experiment.settings import load_settings
+from experiment.train import build_objective, load_examples, train
+from sparse_model import RunError, UserError
+from training.arguments import build_arguments
+from training.statistics import Statistics
+from training.trainer import Trainer
+
+NO_DROPOUT = 'model_overrides={"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}'
+
+
+def _argv(model: Path, file: Path, output: Path, *more: str) -> list[str]:
+    data_type = "kd" if "kd" in str(file) else "posnegs"
+    loss = ["loss_types=kldiv"] if data_type == "kd" else ["loss_types=infonce", "use_in_batch_negatives=true"]
+    return [
+        *(f"model_name_or_path={model}", f"train_file={file}", f"data_type={data_type}", f"output_dir={output}"),
+        *loss,
+        *("max_seq_length=16", "per_device_train_batch_size=4", "max_steps=4", "learning_rate=1e-3"),
+        *("flops_d_lambda=0.01", "flops_d_T=2", "logging_steps=1", "save_strategy=no", "disable_tqdm=true", *more),
+    ]
+
+
+def _weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def _lines(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("data", ["kd_file", "posnegs_file"])
+def test_a_run_leaves_a_checkpoint_a_log_and_its_settings(
+    data: str, tiny_model: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    output = tmp_path / "run"
+    file = request.getfixturevalue(data)
+    train(load_settings(_argv(tiny_model, file, output, "activation_type=l1_relu", "idf_path=corpus")))
+    encoder = sparse_model.load(output)
+    assert encoder.activation_type == "l1_relu" and encoder.max_seq_length == 16
+    texts = [t for row in map(json.loads, file.read_text().splitlines()) for t in row.get("docs", [row.get("pos"), *row.get("negs", [])])]
+    expected = sparse_model.corpus_idf(encoder.tokenizer, sorted(set(texts)), encoder.vocabulary_size)
+    torch.testing.assert_close(encoder.idf_V.detach(), expected)
+    log = _lines(output)
+    assert [line["step"] for line in log] == [1, 2, 3, 4, 4]
+    ranking = "kldiv" if data == "kd_file" else "infonce"
+    for line in log[:4]:
+        total = line[ranking] + line["lambda_d"] * line["flops_d"]
+        assert line["loss"] == pytest.approx(total, rel=1e-3)
+        assert line["d_length_p5"] <= line["d_length_p50"] <= line["d_length_p95"]
+        assert line["empty_documents"] == 0 and 0 <= line["unused_tokens"] < 1
+    assert [line["lambda_d"] for line in log[:3]] == pytest.approx([0.0025, 0.01, 0.01])
+    assert "activation_type: l1_relu" in (output / "config.yaml").read_text()
+
+
+def test_accumulated_micro_batches_give_the_mean_of_their_gradients(
+    tiny_model: Path, posnegs_file: Path, tmp_path: Path
+) -> None:
+    """One step of SGD at rate 1 without clipping is the gradient: k = 2 must give the mean of its two micro-batches'."""
+    gradients = []
+    for first, micro, accumulation in ((0, 4, 1), (4, 4, 1), (0, 4, 2)):
+        argv = _argv(tiny_model, posnegs_file, tmp_path, NO_DROPOUT, "max_steps=1", "max_grad_norm=null")
+        argv += ["optim=sgd", "learning_rate=1.0", "flops_d_T=1", f"gradient_accumulation_steps={accumulation}"]
+        settings = load_settings([*argv, f"per_device_train_batch_size={micro}"])
+        encoder = sparse_model.load(tiny_model, model_overrides=settings.model.model_overrides, max_seq_length=16)
+        before = {name: p.detach().clone() for name, p in encoder.named_parameters()}
+        args, _ = build_arguments(tmp_path, settings.training)
+        trainer = Trainer(encoder, args, load_examples(settings), build_objective(settings), max_seq_length=16)
+        order = list(trainer.sampler)
+        trainer.sampler.__class__ = type("Fixed", (type(trainer.sampler),), {"__iter__": lambda s, o=order[first:]: iter(o)})
+        trainer.train()
+        gradients.append({name: before[name] - p.detach() for name, p in encoder.named_parameters()})
+    for name, accumulated in gradients[2].items():
+        mean = (gradients[0][name] + gradients[1][name]) / 2
+        torch.testing.assert_close(accumulated, mean, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_optimizer_groups(tiny_model: Path, posnegs_file: Path, tmp_path: Path) -> None:
+    """No decay on biases, LayerNorm and the query table; the table has its own rate."""
+    argv = _argv(tiny_model, posnegs_file, tmp_path, "weight_decay=0.1", "idf_requires_grad=true", "idf_lr=0.5")
+    settings = load_settings(argv)
+    encoder = sparse_model.load(tiny_model)
+    encoder.use_idf(encoder.idf_V, requires_grad=True)
+    args, _ = build_arguments(tmp_path, settings.training)
+    trainer = Trainer(
+        encoder, args, load_examples(settings), build_objective(settings), max_seq_length=16, idf_lr=0.5
+    )
+    groups = trainer.create_optimizer().param_groups
+    names = {id(p): name for name, p in encoder.named_parameters()}
+    decayed = {names[id(p)] for p in groups[0]["params"]}
+    assert groups[0]["weight_decay"] == 0.1 and all(g["weight_decay"] == 0 for g in groups[1:])
+    assert not any(name.endswith("bias") or "LayerNorm" in name or name == "idf_V" for name in decayed)
+    assert [names[id(p)] for p in groups[2]["params"]] == ["idf_V"] and groups[2]["lr"] == 0.5
+
+
+def test_trained_query_weights_stay_non_negative_and_are_saved(
+    tiny_model: Path, posnegs_file: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    train(load_settings(_argv(tiny_model, posnegs_file, output, "idf_requires_grad=true", "idf_lr=1.0")))
+    table = sparse_model.load(output).idf_V.detach()
+    assert table.min() >= 0 and (table != 1.0).sum() > 10
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights(tiny_model: Path, posnegs_file: Path, tmp_path: Path) -> None:
+    """Stopped after step 3 of 7 (dropout on, in the second epoch after step 6), with leftovers of a later save."""
+    argv = lambda folder, *more: _argv(tiny_model, posnegs_file, tmp_path / folder, "save_strategy=steps", "save_steps=3", *more)  # noqa: E731
+    train(load_settings(argv("whole", "max_steps=7")))
+    train(load_settings(argv("stopped", "max_steps=7")))
+    stopped = tmp_path / "stopped"
+    (stopped / "checkpoint-6" / "complete.json").unlink()
+    (stopped / "checkpoint-7" / "complete.json").unlink()
+    record = json.loads((stopped / "run.json").read_text())
+    del record["finished"]
+    (stopped / "run.json").write_text(json.dumps(record))
+    (stopped / "model.safetensors").unlink()
+    with open(stopped / "metrics.jsonl", "a") as file:
+        file.write('{"step": 9, "lo')
+    train(load_settings(argv("stopped", "max_steps=7")))
+    for name, weight in _weights(tmp_path / "whole").items():
+        assert torch.equal(weight, _weights(stopped)[name]), name
+    untimed = [
+        [{k: v for k, v in line.items() if "time" not in k and "per_second" not in k and k != "train_loss"} for line in _lines(folder)]
+        for folder in (tmp_path / "whole", stopped)
+    ]
+    assert untimed[0] == untimed[1]
+
+
+def test_a_finished_run_is_not_run_again_but_may_be_made_longer(
+    tiny_model: Path, kd_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    argv = _argv(tiny_model, kd_file, tmp_path / "run", "save_strategy=steps", "save_steps=2")
+    train(load_settings(argv))
+    written = (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns
+    train(load_settings([*argv, "logging_steps=2"]))
+    assert (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns == written
+    with pytest.raises(UserError, match="learning_rate: 0.001 before, 0.5 now") as caught:
+        train(load_settings([*argv, "learning_rate=0.5", "flops_threshold=3"]))
+    assert "flops_threshold: None before, 3.0 now" in str(caught.value)
+    train(load_settings([*argv, "max_steps=6"]))
+    assert _lines(tmp_path / "run")[-1]["step"] == 6
+    train(load_settings([*argv, "learning_rate=0.5", "overwrite=true"]))
+    assert len(list(tmp_path.glob("run.*"))) == 1
+
+
+def test_two_steps_with_the_papers_keys_run_on_a_cpu(tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
+    more = ["fp16=true", "max_grad_norm=null", "lr_scheduler_type=linear", "warmup_steps=1", "max_steps=2"]
+    more += ["flops_threshold=5", "weight_decay=0.01", "adam_epsilon=1e-6", "gradient_checkpointing=true"]
+    train(load_settings(_argv(tiny_model, kd_file, tmp_path / "run", *more)))
+    assert _lines(tmp_path / "run")[-1]["step"] == 2
+    assert "fp16: there is no GPU" in (tmp_path / "run" / "train.log").read_text() or torch.cuda.is_available()
+
+
+def test_bf16_keeps_the_losses_in_float32(tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
+    for name, more in (("plain", []), ("bf16", ["bf16=true"])):
+        train(load_settings(_argv(tiny_model, kd_file, tmp_path / name, NO_DROPOUT, "max_steps=1", *more)))
+    plain, low = _lines(tmp_path / "plain")[0], _lines(tmp_path / "bf16")[0]
+    assert plain["kldiv"] != low["kldiv"] and plain["kldiv"] == pytest.approx(low["kldiv"], rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["cosine", "constant"])
+def test_the_scheduler_is_obeyed(name: str, tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
+    train(load_settings(_argv(tiny_model, kd_file, tmp_path / "run", f"lr_scheduler_type={name}")))
+    expected = {"constant": [1, 1, 1], "cosine": [(1 + math.cos(math.pi * i / 4)) / 2 for i in (0, 1, 2)]}[name]
+    rates = [line["learning_rate"] / 1e-3 for line in _lines(tmp_path / "run")[:4]]
+    # Versions of the Trainer differ in whether a step's rate is read before or after the scheduler's own step.
+    assert np.allclose(rates[:3], expected) or np.allclose(rates[:2], expected[1:])
+
+
+def test_evaluation_while_training_chooses_the_best(
+    tiny_model: Path, posnegs_file: Path, beir_folder: Path, tmp_path: Path
+) -> None:
+    more = ["eval_strategy=steps", "eval_steps=2", "save_strategy=steps", "save_steps=2", "load_best_model_at_end=true"]
+    more += [f"eval_beir_datasets={beir_folder}", "learning_rate=0.05", "save_total_limit=1"]
+    train(load_settings(_argv(tiny_model, posnegs_file, tmp_path / "run", *more)))
+    scores = {line["step"]: line["eval_ndcg@10"] for line in _lines(tmp_path / "run") if "eval_ndcg@10" in line}
+    best = max(scores, key=lambda step: (scores[step], -step))
+    chosen = tmp_path / "run" / f"checkpoint-{best}"
+    for name, weight in _weights(tmp_path / "run").items():
+        assert torch.equal(weight, _weights(chosen)[name])
+
+
+def test_collapse_and_nan_stop_the_run() -> None:
+    statistics = Statistics()
+    statistics.add({"kldiv": torch.tensor(1.0)}, torch.zeros(3, 5))
+    with pytest.raises(RunError, match="collapsed"):
+        statistics.check()
+    assert statistics.drain()["empty_documents"] == 1.0
+    statistics.add({"kldiv": torch.tensor(float("nan"))}, torch.ones(3, 5))
+    with pytest.raises(RunError, match="kldiv is not finite"):
+        statistics.check()
+
+
+def test_a_collapsing_run_ends_with_its_message(tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
+    more = ["flops_d_lambda=1e6", "flops_d_T=1", "learning_rate=0.5", "max_steps=60", "logging_steps=5"]
+    with pytest.raises(RunError, match="collapsed|exploded"):
+        train(load_settings(_argv(tiny_model, kd_file, tmp_path / "run", *more)))
+
+
+def test_statistics_by_hand() -> None:
+    """Lengths 1, 2, 0 of 4 tokens; tokens 0 and 1 used, 2 and 3 never."""
+    statistics = Statistics()
+    statistics.add({"a": 1.0}, torch.tensor([[1.0, 0, 0, 0], [2.0, 1.0, 0, 0], [0, 0, 0, 0]]))
+    statistics.add({"a": 3.0}, torch.tensor([[1.0, 0, 0, 0]]))
+    logs = statistics.drain()
+    assert logs["a"] == 2.0 and logs["d_length"] == 1.0 and logs["d_length_p50"] == 1.0
+    assert logs["empty_documents"] == 0.25 and logs["unused_tokens"] == 0.5
+    assert statistics.drain() == {}
