@@ -1,0 +1,193 @@
+"""The real commands in processes of their own: end to end, two processes, killed, and used wrongly."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.conftest import write_jsonl
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+NO_DROPOUT = "{hidden_dropout_prob: 0.0, attention_probs_dropout_prob: 0.0}"
+TORCHRUN = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone"]
+
+
+def run(*words: str, launcher: list[str] | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *(launcher or []), *words]
+    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=200)
+
+
+@pytest.fixture(scope="module")
+def config(tiny_model: Path, posnegs_file: Path, beir_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A config of a four-step run with an evaluation, dropout off."""
+    path = tmp_path_factory.mktemp("config") / "run.yaml"
+    path.write_text(
+        f"model_name_or_path: {tiny_model}\ntrain_file: {posnegs_file}\ndata_type: posnegs\nloss_types: [infonce]\n"
+        f"use_in_batch_negatives: true\nidf_path: corpus\nmax_seq_length: 16\nper_device_train_batch_size: 4\n"
+        f"max_steps: 4\nlearning_rate: 1e-3\nflops_d_lambda: 0.01\nflops_d_T: 2\nflops_threshold: 3\n"
+        f"activation_type: l1_relu\nlogging_steps: 1\nsave_steps: 2\nmodel_overrides: {NO_DROPOUT}\n"
+        f"beir_datasets: [{beir_folder}]\n"
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def one_process(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of training and evaluating in one process."""
+    output = tmp_path_factory.mktemp("one") / "run"
+    for script in ("train_ir.py", "evaluate_beir.py"):
+        done = run(script, str(config), f"output_dir={output}")
+        assert done.returncode == 0, done.stderr
+    return output
+
+
+def _figures(output: Path) -> dict:
+    stored = json.loads((output / "evaluation" / "tiny.json").read_text())
+    timed = ("seconds", "encode_docs_per_s", "search_queries_per_s", "command", "config hash", "model", "git commit")
+    return {key: value for key, value in stored.items() if key not in timed}
+
+
+def _same_weights(one: Path, two: Path) -> None:
+    """Equal to 1e-5 relative; 1e-6 more where a gradient is 0 but for rounding (key biases) and Adam scales it up."""
+    other = load_file(two / "model.safetensors")
+    for name, weight in load_file(one / "model.safetensors").items():
+        assert (weight - other[name]).abs().max() <= 1e-5 * weight.abs().max() + 1e-6, name
+
+
+def test_train_evaluate_and_report(one_process: Path, config: Path, tmp_path: Path) -> None:
+    for name in ("model.safetensors", "idf.json", "config.yaml", "train.log", "metrics.jsonl", "checkpoint-4"):
+        assert (one_process / name).exists(), name
+    for name in ("tiny.json", "summary.json", "summary.csv", "runs/tiny.trec.gz"):
+        assert (one_process / "evaluation" / name).is_file(), name
+    figures = _figures(one_process)
+    assert figures["documents"] == 6 and 0 <= figures["ndcg@10"] <= 1 and figures["d_length"] > 0
+    assert "flops_d" in (one_process / "metrics.jsonl").read_text()
+    bm25 = run("evaluate_beir.py", str(config), f"output_dir={one_process}", "baseline=bm25")
+    assert bm25.returncode == 0 and (one_process / "evaluation" / "baseline-bm25" / "tiny.json").is_file()
+    report = run("-m", "experiment.report", str(one_process), "--output", str(tmp_path / "report"))
+    assert report.returncode == 0, report.stderr
+    assert (tmp_path / "report" / "index.html").stat().st_size > 10_000
+
+
+def test_a_second_evaluation_computes_nothing(one_process: Path, config: Path) -> None:
+    path = one_process / "evaluation" / "tiny.json"
+    before = path.stat().st_mtime_ns
+    done = run("evaluate_beir.py", str(config), f"output_dir={one_process}")
+    assert done.returncode == 0 and "up to date" in done.stderr and path.stat().st_mtime_ns == before
+
+
+def test_two_processes_train_and_score_like_one(one_process: Path, config: Path, tmp_path: Path) -> None:
+    """Two processes of batch 2 against one of batch 4: weights to 1e-5 relative, figures of equal weights equal."""
+    output = tmp_path / "two"
+    done = run("train_ir.py", str(config), f"output_dir={output}", "per_device_train_batch_size=2", launcher=TORCHRUN)
+    assert done.returncode == 0, done.stderr
+    _same_weights(one_process, output)
+    metrics = [
+        [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()][:4]
+        for folder in (one_process, output)
+    ]
+    for one, both in zip(*metrics, strict=True):
+        for key in ("loss", "infonce", "flops_d", "d_length", "unused_tokens", "grad_norm"):
+            if key in one:
+                assert both[key] == pytest.approx(one[key], rel=2e-4), key
+    scored = run(
+        "evaluate_beir.py", f"model_name_or_path={one_process}", f"output_dir={tmp_path / 'scored'}",
+        f"beir_datasets={_data_set(config)}", launcher=TORCHRUN,
+    )
+    assert scored.returncode == 0, scored.stderr
+    assert _figures(tmp_path / "scored") == _figures(one_process)
+
+
+def test_two_processes_have_the_gradients_of_one(config: Path, tiny_model: Path, tmp_path: Path) -> None:
+    """A step of SGD at rate 1 without clipping moves the weights by the gradient."""
+    words = [str(config), "optim=sgd", "learning_rate=1", "max_steps=1", "max_grad_norm=null", "flops_d_T=1"]
+    for name, batch, launcher in (("one", 4, None), ("two", 2, TORCHRUN)):
+        more = [f"output_dir={tmp_path / name}", f"per_device_train_batch_size={batch}"]
+        done = run("train_ir.py", *words, *more, launcher=launcher)
+        assert done.returncode == 0, done.stderr
+    before = load_file(tiny_model / "model.safetensors")
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    moved = {name: before[name] - weight for name, weight in one.items()}
+    largest = max(float(gradient.abs().max()) for name, gradient in moved.items() if "predictions.bias" not in name)
+    assert largest > 1e-2
+    for name in moved:
+        assert (one[name] - two[name]).abs().max() <= 1e-5 * largest, name
+
+
+def test_accelerate_launch_trains_too(config: Path, one_process: Path, tmp_path: Path) -> None:
+    launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--main_process_port=0"]
+    launcher += ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
+    output = tmp_path / "two"
+    done = run("train_ir.py", str(config), f"output_dir={output}", "per_device_train_batch_size=2", launcher=launcher)
+    assert done.returncode == 0, done.stderr
+    _same_weights(one_process, output)
+
+
+def test_killed_and_started_again_gives_the_same_weights(config: Path, tmp_path: Path) -> None:
+    """kill -9 once a checkpoint is whole; dropout on, so that random states matter."""
+    words = ["train_ir.py", str(config), "max_steps=60", "save_steps=20", "model_overrides={}"]
+    command = [sys.executable, *words, f"output_dir={tmp_path / 'killed'}"]
+    process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    marker = tmp_path / "killed" / "checkpoint-20" / "complete.json"
+    while not marker.exists() and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed" / "model.safetensors").exists(), "the run ended before it was killed"
+    again = run(*words, f"output_dir={tmp_path / 'killed'}")
+    assert again.returncode == 0 and "going on from" in again.stderr, again.stderr
+    assert run(*words, f"output_dir={tmp_path / 'whole'}").returncode == 0
+    whole, killed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
+    assert all((whole[name] == killed[name]).all() for name in whole)
+
+
+def _data_set(config: Path) -> str:
+    return config.read_text().split("beir_datasets: [")[1].split("]")[0]
+
+
+def _mistake(message: str, *words: str, code: int = 2) -> None:
+    done = run(*words)
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+def test_mistakes_end_with_a_message_and_exit_code_2(config: Path, tmp_path: Path) -> None:
+    _mistake("did you mean learning_rate?", "train_ir.py", str(config), "learning_rte=1")
+    _mistake("set data_type: posnegs", "train_ir.py", str(config), "data_type=kd", "loss_types=kldiv", "use_in_batch_negatives=false", f"output_dir={tmp_path}/a")
+    _mistake("holds no trained model", "evaluate_beir.py", str(config), f"output_dir={tmp_path}/never")
+    _mistake("there is no folder", "evaluate_beir.py", "model_name_or_path=./nowhere")
+    file = tmp_path / "file"
+    file.write_text("in the way")
+    _mistake("cannot be written", "train_ir.py", str(config), f"output_dir={file}/below")
+
+
+def test_a_launcher_shows_the_message_once(config: Path, tmp_path: Path) -> None:
+    done = run("train_ir.py", str(config), "learning_rte=1", f"output_dir={tmp_path}/x", launcher=TORCHRUN)
+    assert done.returncode != 0 and done.stderr.count("did you mean learning_rate?") == 1
+
+
+def test_dry_run_says_what_would_happen_and_what_is_missing(config: Path, tmp_path: Path) -> None:
+    done = run("train_ir.py", str(config), "--dry_run", "true", f"output_dir={tmp_path}/never")
+    assert done.returncode == 0 and "24 examples" in done.stdout and not (tmp_path / "never").exists()
+    _mistake("no-such-set", "evaluate_beir.py", "baseline=bm25", "beir_datasets=no-such-set", "dry_run=true")
+
+
+def test_help_needs_nothing() -> None:
+    done = run("evaluate_beir.py", "--help")
+    assert done.returncode == 0 and "query_prune" in done.stdout
+
+
+def test_an_empty_corpus_is_refused(tmp_path: Path, tiny_model: Path) -> None:
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "corpus.jsonl").touch()
+    write_jsonl(tmp_path / "queries.jsonl", [{"_id": "q", "text": "t"}])
+    (tmp_path / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\td\t1\n")
+    words = [f"model_name_or_path={tiny_model}", f"beir_datasets={tmp_path}", f"output_dir={tmp_path}/o"]
+    _mistake("corpus.jsonl", "evaluate_beir.py", *words)
