@@ -45,12 +45,12 @@ def run_evaluation(settings: Settings) -> None:
     inputs = on_main(lambda: _inputs(settings))
     folder = evaluation_folder(settings)
     if settings.run.dry_run:
-        on_main(lambda: _print_plan(settings, folder, encoder))
+        _print_plan(settings, folder, encoder)
         return
     on_main(lambda: run_folder.make_writable(folder))
     results = []
     for name in settings.evaluation.beir_datasets:
-        data = on_main_first(settings, name)
+        data = load_beir(name, settings.evaluation.beir_dir, settings.evaluation.split)
         stored = on_main(lambda d=data: _stored(folder, d, inputs))  # type: ignore[misc]
         if stored:
             logger.info("%s: %s is up to date", data.name, folder / f"{data.name}.json")
@@ -61,13 +61,6 @@ def run_evaluation(settings: Settings) -> None:
             stored = on_main(lambda d=data, r=result: _write(settings, folder, d, r, inputs))  # type: ignore[misc]
         results.append(stored)
     on_main(lambda: _summarise(folder, results, inputs))
-
-
-def on_main_first(settings: Settings, name: str) -> BeirData:
-    """A data set, downloaded by the main process where it is absent."""
-    keys = settings.evaluation
-    on_main(lambda: bool(load_beir(name, keys.beir_dir, keys.split)))
-    return load_beir(name, keys.beir_dir, keys.split)
 
 
 def evaluation_folder(settings: Settings) -> Path:
@@ -97,7 +90,9 @@ def _inputs(settings: Settings) -> dict[str, Any]:
     if settings.evaluation.baseline:
         return {"model": settings.evaluation.baseline, "config hash": run_folder.hash_of(keys)}
     path = model_path(settings)
-    model = {key: settings.value(key) for key in (*MODEL_KEYS, "eval_max_seq_length", "use_l0") if key in settings.given}
+    model = {
+        key: settings.value(key) for key in (*MODEL_KEYS, "eval_max_seq_length", "use_l0") if key in settings.given
+    }
     idf = settings.model.idf_path
     idf_file = fingerprint([Path(idf)]) if idf and Path(idf).is_file() else None
     keys |= {"model keys": model, "weights": fingerprint(model_files(path)), "idf": idf_file}
@@ -115,9 +110,7 @@ def _stored(folder: Path, data: BeirData, inputs: dict[str, Any]) -> dict[str, A
     return None
 
 
-def _write(
-    settings: Settings, folder: Path, data: BeirData, result: Result, inputs: dict[str, Any]
-) -> dict[str, Any]:
+def _write(settings: Settings, folder: Path, data: BeirData, result: Result, inputs: dict[str, Any]) -> dict[str, Any]:
     record = dict(result.figures) | inputs | {"data hash": data.fingerprint, "seed": settings.value("seed")}
     record |= {"versions": run_folder.versions(), "git commit": run_folder.git_commit()}
     record["command"] = run_folder.command_line()
@@ -159,15 +152,17 @@ def _table(results: list[dict[str, Any]], means: dict[str, float]) -> str:
 
 
 def _print_plan(settings: Settings, folder: Path, encoder: SparseEncoder | None) -> None:
-    what = settings.evaluation.baseline or f"{model_path(settings)} ({encoder.activation_type if encoder else ''})"
-    print(f"scores      {what}\nwrites      {folder}")
-    missing = []
+    what = f"{model_path(settings)} ({encoder.activation_type})" if encoder else settings.evaluation.baseline
+    lines, missing = [f"scores      {what}", f"writes      {folder}"], []
     for name in settings.evaluation.beir_datasets:
         try:
             data = load_beir(name, settings.evaluation.beir_dir, settings.evaluation.split)
-            print(f"data set    {name}: {len(data.queries)} queries, {len(data.doc_ids)} documents, split {data.split}")
+            counts = f"{len(data.queries)} queries, {len(data.doc_ids)} documents"
+            lines.append(f"data set    {name}: {counts}, split {data.split}")
         except UserError as error:
             missing.append(str(error))
+    if is_main():
+        print("\n".join(lines))
     if missing:
         raise UserError("\n".join(missing))
 

@@ -7,7 +7,7 @@ import torch
 
 from experiment.settings import Settings
 from sparse_model import SparseEncoder, UserError, load
-from sparse_model.checkpoint import describe, resolve
+from sparse_model.checkpoint import describe, longest_input, resolve
 
 # Keys that a checkpoint may say of itself, and those that only a config can say.
 DESCRIBED = ("activation_type", "idf_path", "max_seq_length", "inf_free")
@@ -16,20 +16,12 @@ MODEL_KEYS = (*DESCRIBED, *UNDESCRIBED)
 
 
 def load_for_training(settings: Settings) -> SparseEncoder:
-    """The model to start from: keys that are given count, the checkpoint says the rest.
-
-    Its max_seq_length is what the checkpoint will say: eval_max_seq_length, else the training length.
-    """
-    options = _given(settings, MODEL_KEYS)
-    training_length = options.pop("max_seq_length", None)
-    length = settings.data.eval_max_seq_length or training_length
-    return _load(str(settings.model.model_name_or_path), options | {"max_seq_length": length}, allow_new_head=True)
-
-
-def training_length(settings: Settings, encoder: SparseEncoder) -> int:
-    """Tokens a document is cut to while training: max_seq_length if given, else the checkpoint's."""
-    given = "max_seq_length" in settings.given or settings.data.eval_max_seq_length is not None
-    return settings.data.max_seq_length if given else encoder.max_seq_length
+    """The model to start from: keys that are given count, the checkpoint says the rest."""
+    encoder = _load(str(settings.model.model_name_or_path), _given(settings, MODEL_KEYS), allow_new_head=True)
+    positions, length = longest_input(encoder.mlm), settings.data.eval_max_seq_length
+    if length and positions and length > positions:
+        raise UserError(f"eval_max_seq_length: {length}, but the model has positions for {positions} tokens.")
+    return encoder
 
 
 def load_for_evaluation(settings: Settings) -> SparseEncoder:

@@ -6,8 +6,8 @@ Every machine that can run this project has tens of thousands of real query-docu
 summary sentence of a documentation string is the query, the signature and body without that sentence the
 document. Files are parsed, never imported. The folder that is left is a BEIR folder (corpus.jsonl,
 queries.jsonl, qrels/{test,dev}.tsv) with train.jsonl (rows {query, pos}) and model/ (a small, randomly
-initialised BERT and its WordPiece tokenizer) beside it. Packages are held out whole: no package has pairs both
-in train.jsonl and in the corpus. The pairs depend on what is installed, which constraints.txt pins.
+initialised BERT and its WordPiece tokenizer) beside it. Packages are held out whole: no package has pairs
+both in train.jsonl and in the corpus. The pairs depend on what is installed, which constraints.txt pins.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def write_folder(folder: Path, pairs: list[Pair]) -> dict[str, int]:
 def train_vocabulary(texts: Iterable[str], size: int) -> dict[str, int]:
     """WordPiece token -> id, the same in every run.
 
-    The trainer numbers continuing letters in the order of a hash table, and breaks ties by these numbers. Given
-    as special tokens they have fixed ones; beyond ASCII there are no words worth having here.
+    The trainer numbers continuing letters in the order of a hash table, and breaks ties by these numbers.
+    Given as special tokens they have fixed ones; beyond ASCII there are no words worth having here.
     """
     from tokenizers import BertWordPieceTokenizer
 

@@ -64,9 +64,7 @@ def open_run(settings: Settings, facts: dict[str, Any]) -> dict[str, Any]:
     return recorded
 
 
-def _refuse_differences(
-    settings: Settings, folder: Path, facts: dict[str, Any], recorded: dict[str, Any]
-) -> None:
+def _refuse_differences(settings: Settings, folder: Path, facts: dict[str, Any], recorded: dict[str, Any]) -> None:
     before = read_yaml(folder / "config.yaml")
     now = settings.resolved()
     found = []
@@ -75,7 +73,9 @@ def _refuse_differences(
         longer = key in ("max_steps", "num_train_epochs") and new > old
         if old != new and not longer:
             found.append(f"{key}: {old!r} before, {new!r} now")
-    found += [f"{key}: {recorded.get(key)} before, {value} now" for key, value in facts.items() if recorded.get(key) != value]
+    found += [
+        f"{key}: {recorded.get(key)} before, {value} now" for key, value in facts.items() if recorded.get(key) != value
+    ]
     if found:
         raise UserError(
             f"{folder} holds a run with other settings:\n  "

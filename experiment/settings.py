@@ -107,7 +107,8 @@ def load_settings(argv: list[str]) -> Settings:
 def from_values(values: dict[str, Any], given: dict[str, str], config_path: Path | None = None) -> Settings:
     """Validate a flat mapping of keys (see `load_settings`)."""
     mistakes: list[str] = []
-    groups, training = {}, {}
+    groups: dict[str, Any] = {}
+    training: dict[str, Any] = {}
     for name, group in GROUPS.items():
         groups[name], errors = _validate_group(group, {k: v for k, v in values.items() if GROUP_OF.get(k) == name})
         mistakes += [f"{given[key]}: {key}: {text}" for key, text in errors]
@@ -183,10 +184,10 @@ def help_text(command: str) -> str:
             lines.append(f"  {key} ({_type_name(field.annotation)}, {default})  {field.description}")
         lines.append("")
     lines.append(f"Fields of transformers.TrainingArguments {transformers.__version__}, with the Trainer's meaning")
-    for field in dataclasses.fields(TrainingArguments):
-        if field.init and field.name not in GROUP_OF and field.name not in REFUSED:
-            meaning = " ".join(str(field.metadata.get("help", "")).split())
-            lines.append(f"  {field.name} ({_trainer_defaults().get(field.name)})  {meaning}")
+    for option in dataclasses.fields(TrainingArguments):
+        if option.init and option.name not in GROUP_OF and option.name not in REFUSED:
+            meaning = " ".join(str(option.metadata.get("help", "")).split())
+            lines.append(f"  {option.name} ({_trainer_defaults().get(option.name)})  {meaning}")
     return "\n".join(lines)
 
 

@@ -9,7 +9,7 @@ from accelerate import PartialState
 
 from experiment import run_folder
 from experiment.command import logged_to
-from experiment.models import load_for_training, training_length
+from experiment.models import load_for_training
 from experiment.settings import Settings, training_mistakes
 from retrieval.beir_data import load_beir
 from retrieval.distributed import is_main, on_main, world_size
@@ -70,12 +70,15 @@ def _build_trainer(
         from_texts = settings.model.idf_path == "corpus" and from_start
         table = on_main(lambda: _training_idf(encoder, parts)) if from_texts else encoder.idf_V
         encoder.use_idf(table, requires_grad=settings.model.idf_requires_grad)  # type: ignore[arg-type]
+    training_length = encoder.max_seq_length
+    # What the checkpoint will say, and what evaluations while training use.
+    encoder.max_seq_length = settings.data.eval_max_seq_length or training_length
     return Trainer(
         encoder,
         args,
         parts,
         build_objective(settings),
-        max_seq_length=training_length(settings, encoder),
+        max_seq_length=training_length,
         idf_lr=settings.model.idf_lr,
         evaluate_figures=lambda: evaluate_while_training(settings, encoder),
     )
@@ -141,8 +144,10 @@ def evaluate_while_training(settings: Settings, encoder: SparseEncoder) -> dict[
 def plan(settings: Settings, encoder: SparseEncoder, parts: list[Examples], args: Any) -> str:
     """What a run is going to do, in a few lines."""
     batch = args.per_device_train_batch_size * world_size() * args.gradient_accumulation_steps
-    lines = [f"model       {settings.model.model_name_or_path}: V = {encoder.vocabulary_size}, {encoder.activation_type}, "
-             f"{'inference-free' if encoder.inf_free else 'siamese'}"]
+    lines = [
+        f"model       {settings.model.model_name_or_path}: V = {encoder.vocabulary_size}, {encoder.activation_type}, "
+        f"{'inference-free' if encoder.inf_free else 'siamese'}"
+    ]
     for part in parts:
         lines.append(
             f"data        {part.path}: {len(part)} examples ({part.dropped_rows} rows and {part.dropped_documents} "
@@ -185,5 +190,3 @@ def _distinct_documents(parts: list[Examples]) -> Iterator[str]:
             if (key := text_key(text)) not in seen:
                 seen.add(key)
                 yield text
-
-

@@ -76,7 +76,7 @@ def load(
     tokenizer = _load_tokenizer(tokenizer_name or str(folder / says.mlm_subfolder))
     mlm = _load_mlm(folder / says.mlm_subfolder, model_overrides or {}, allow_new_head)
     length = max_seq_length or says.max_seq_length or DEFAULT_LENGTH
-    positions = longest_input(mlm, tokenizer)
+    positions = longest_input(mlm)
     if max_seq_length and positions and max_seq_length > positions:
         raise UserError(f"max_seq_length: {max_seq_length}, but {name_or_path} has positions for {positions} tokens.")
     encoder = SparseEncoder(
@@ -185,9 +185,7 @@ def save(encoder: SparseEncoder, folder: Path) -> None:
     types |= {"": _CLASSES + "MLMTransformer.MLMTransformer", _POOLING: _CLASSES + "SpladePooling.SpladePooling"}
     structure = {"query": [_QUERY], "document": ["", _POOLING]}
     parameters = {"default_route": "document", "allow_empty_key": True}
-    _write_json(
-        folder / "router_config.json", {"types": types, "structure": structure, "parameters": parameters}
-    )
+    _write_json(folder / "router_config.json", {"types": types, "structure": structure, "parameters": parameters})
     module = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Router"}
     _write_json(folder / "modules.json", [module])
 
@@ -208,7 +206,7 @@ def load_weights(encoder: SparseEncoder, folder: Path) -> None:
             encoder.idf_V.copy_(stored.idf_V)
 
 
-def longest_input(mlm: Any, tokenizer: Any) -> int | None:
+def longest_input(mlm: Any) -> int | None:
     """Tokens the model has positions for; None where its config does not say."""
     positions = getattr(mlm.config, "max_position_embeddings", None)
     # RoBERTa and MPNet number positions from padding_idx + 1 on.
@@ -238,7 +236,9 @@ def _load_mlm(folder: Path, overrides: dict[str, Any], allow_new_head: bool) -> 
         config = AutoConfig.from_pretrained(folder)
         unknown = [key for key in overrides if not hasattr(config, key)]
         if unknown:
-            raise UserError(f"model_overrides: {folder}'s config has no {', '.join(unknown)}; it has {sorted(vars(config))}")
+            raise UserError(
+                f"model_overrides: {folder}'s config has no {', '.join(unknown)}; it has {sorted(vars(config))}"
+            )
         for key, value in overrides.items():
             setattr(config, key, value)
         mlm, info = AutoModelForMaskedLM.from_pretrained(

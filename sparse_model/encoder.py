@@ -142,7 +142,6 @@ class SparseEncoder(nn.Module):
     def encode_documents(
         self,
         texts: Sequence[str],
-        *,
         batch_size: int = 32,
         show_progress: bool = False,
     ) -> csr_matrix:
@@ -163,14 +162,12 @@ class SparseEncoder(nn.Module):
             return csr_matrix((0, self.vocabulary_size), dtype=np.float32)
         return vstack(parts, format="csr")[np.argsort(order)]
 
-    def encode_queries(self, texts: Sequence[str], *, batch_size: int = 32) -> csr_matrix:
+    def encode_queries(self, texts: Sequence[str], batch_size: int = 32) -> csr_matrix:
         """Weights of queries as float32 [Q, V]; no model runs when inference-free."""
         if self.idf_V is None:
             return self.encode_documents(texts, batch_size=batch_size)
         table = self.idf_V.detach().cpu().numpy()
-        return csr_matrix(
-            sparse_rows(self.tokenize_queries(texts), table), shape=(len(texts), self.vocabulary_size)
-        )
+        return csr_matrix(sparse_rows(self.tokenize_queries(texts), table), shape=(len(texts), self.vocabulary_size))
 
     def explain(self, query: str, document: str) -> list[tuple[str, float, float, float]]:
         """(token, query weight, document weight, product) of each token that scores, largest product first."""

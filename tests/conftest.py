@@ -50,7 +50,9 @@ def byte_level_tokenizer(max_length: int = 64) -> transformers.PreTrainedTokeniz
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.train_from_iterator(SENTENCES, trainers.BpeTrainer(vocab_size=400, special_tokens=special, show_progress=False))
+    tokenizer.train_from_iterator(
+        SENTENCES, trainers.BpeTrainer(vocab_size=400, special_tokens=special, show_progress=False)
+    )
     tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
     names = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
     names |= {"mask_token": "<mask>", "cls_token": "<s>", "sep_token": "</s>"}
@@ -105,7 +107,11 @@ def posnegs_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def kd_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """kd rows of four documents, sorted by score."""
     rows = [
-        {"query": " ".join(s.split()[1:4]), "docs": [s, *(SENTENCES[i - j] for j in (1, 2, 3))], "scores": [9.0, 4.0, 2.0, 1.0]}
+        {
+            "query": " ".join(s.split()[1:4]),
+            "docs": [s, *(SENTENCES[i - j] for j in (1, 2, 3))],
+            "scores": [9.0, 4.0, 2.0, 1.0],
+        }
         for i, s in enumerate(SENTENCES)
     ]
     return write_jsonl(tmp_path_factory.mktemp("kd") / "train.jsonl", rows * 3)

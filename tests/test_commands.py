@@ -98,8 +98,11 @@ def test_two_processes_train_and_score_like_one(one_process: Path, config: Path,
             if key in one:
                 assert both[key] == pytest.approx(one[key], rel=2e-4), key
     scored = run(
-        "evaluate_beir.py", f"model_name_or_path={one_process}", f"output_dir={tmp_path / 'scored'}",
-        f"beir_datasets={_data_set(config)}", launcher=TORCHRUN,
+        "evaluate_beir.py",
+        f"model_name_or_path={one_process}",
+        f"output_dir={tmp_path / 'scored'}",
+        f"beir_datasets={_data_set(config)}",
+        launcher=TORCHRUN,
     )
     assert scored.returncode == 0, scored.stderr
     assert _figures(tmp_path / "scored") == _figures(one_process)
@@ -160,7 +163,15 @@ def _mistake(message: str, *words: str, code: int = 2) -> None:
 
 def test_mistakes_end_with_a_message_and_exit_code_2(config: Path, tmp_path: Path) -> None:
     _mistake("did you mean learning_rate?", "train_ir.py", str(config), "learning_rte=1")
-    _mistake("set data_type: posnegs", "train_ir.py", str(config), "data_type=kd", "loss_types=kldiv", "use_in_batch_negatives=false", f"output_dir={tmp_path}/a")
+    _mistake(
+        "set data_type: posnegs",
+        "train_ir.py",
+        str(config),
+        "data_type=kd",
+        "loss_types=kldiv",
+        "use_in_batch_negatives=false",
+        f"output_dir={tmp_path}/a",
+    )
     _mistake("holds no trained model", "evaluate_beir.py", str(config), f"output_dir={tmp_path}/never")
     _mistake("there is no folder", "evaluate_beir.py", "model_name_or_path=./nowhere")
     file = tmp_path / "file"

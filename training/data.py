@@ -138,8 +138,7 @@ class EpochSampler(Sampler[int]):
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         starts = np.cumsum([0, *self.sizes[:-1]])
         orders = [
-            start + torch.randperm(n, generator=generator).numpy()
-            for start, n in zip(starts, self.sizes, strict=True)
+            start + torch.randperm(n, generator=generator).numpy() for start, n in zip(starts, self.sizes, strict=True)
         ]
         if len(orders) == 1:
             return iter(orders[0].tolist())
@@ -210,7 +209,11 @@ def _check_columns(path: Path, rows: datasets.Dataset, data_type: str) -> set[st
         if not _VALID_TYPE[name](schema.field(name).type):
             raise UserError(
                 f"{path}: column {name} holds {schema.field(name).type}; expected {_EXPECTED[name]}"
-                + (". Rows of ids cannot be trained on: texts are needed." if "int" in str(schema.field(name).type) else ".")
+                + (
+                    ". Rows of ids cannot be trained on: texts are needed."
+                    if "int" in str(schema.field(name).type)
+                    else "."
+                )
             )
     return columns
 
@@ -256,9 +259,7 @@ class _Scan:
     kept: np.ndarray  # by first_rank
 
 
-def _scan(
-    path: Path, rows: datasets.Dataset, data_type: str, columns: set[str], first_rank_thresh: int
-) -> _Scan:
+def _scan(path: Path, rows: datasets.Dataset, data_type: str, columns: set[str], first_rank_thresh: int) -> _Scan:
     """Count and check every row, a few thousand at a time."""
     listed = "docs" if data_type == "kd" else "negs"
     names = [name for name in (*COLUMNS[data_type], "first_rank") if name in columns]

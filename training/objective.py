@@ -50,9 +50,7 @@ class Objective:
             loss = loss + parts["lambda_q"] * parts["flops_q"]
         return loss, parts
 
-    def _ranking(
-        self, name: str, query_QV: Tensor, document_QGV: Tensor, teacher_QG: Tensor, keys_N: Tensor
-    ) -> Tensor:
+    def _ranking(self, name: str, query_QV: Tensor, document_QGV: Tensor, teacher_QG: Tensor, keys_N: Tensor) -> Tensor:
         n_queries, group, _ = document_QGV.shape
         first_Q = torch.zeros(n_queries, dtype=torch.long, device=query_QV.device)
         if name == "infonce" and self.use_in_batch_negatives:

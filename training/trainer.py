@@ -56,12 +56,13 @@ class Trainer(transformers.Trainer):
         idf_lr: float | None = None,
         evaluate_figures: Callable[[], dict[str, float]] | None = None,
     ) -> None:
+        self.objective: Objective = objective
+        self.idf_lr, self.evaluate_figures = idf_lr, evaluate_figures
         self.sampler = EpochSampler(
             [len(part) for part in parts],
             args.per_device_train_batch_size * max(1, args.world_size),
             args.data_seed if args.data_seed is not None else args.seed,
         )
-        self.objective, self.idf_lr, self.evaluate_figures = objective, idf_lr, evaluate_figures
         self.statistics = Statistics()
         super().__init__(
             model=encoder,

@@ -143,7 +143,9 @@ def test_siamese_queries_go_through_the_model(tiny_model: Path, tmp_path: Path) 
     np.testing.assert_allclose(theirs.numpy(), encoder.encode_queries(["rain"]).toarray(), rtol=1e-5, atol=1e-6)
 
 
-def test_activations_that_sentence_transformers_lacks_are_kept_and_not_misread(tiny_model: Path, tmp_path: Path) -> None:
+def test_activations_that_sentence_transformers_lacks_are_kept_and_not_misread(
+    tiny_model: Path, tmp_path: Path
+) -> None:
     encoder = sparse_model.load(tiny_model, activation_type="l3_relu")
     encoder.save(tmp_path)
     assert sparse_model.load(tmp_path).activation_type == "l3_relu"

@@ -48,7 +48,11 @@ def test_a_run_leaves_a_checkpoint_a_log_and_its_settings(
     train(load_settings(_argv(tiny_model, file, output, "activation_type=l1_relu", "idf_path=corpus")))
     encoder = sparse_model.load(output)
     assert encoder.activation_type == "l1_relu" and encoder.max_seq_length == 16
-    texts = [t for row in map(json.loads, file.read_text().splitlines()) for t in row.get("docs", [row.get("pos"), *row.get("negs", [])])]
+    texts = [
+        t
+        for row in map(json.loads, file.read_text().splitlines())
+        for t in row.get("docs", [row.get("pos"), *row.get("negs", [])])
+    ]
     expected = sparse_model.corpus_idf(encoder.tokenizer, sorted(set(texts)), encoder.vocabulary_size)
     torch.testing.assert_close(encoder.idf_V.detach(), expected)
     log = _lines(output)
@@ -66,7 +70,7 @@ def test_a_run_leaves_a_checkpoint_a_log_and_its_settings(
 def test_accumulated_micro_batches_give_the_mean_of_their_gradients(
     tiny_model: Path, posnegs_file: Path, tmp_path: Path
 ) -> None:
-    """One step of SGD at rate 1 without clipping is the gradient: k = 2 must give the mean of its two micro-batches'."""
+    """One step of SGD at rate 1 without clipping is the gradient; k = 2 gives the mean of two micro-batches'."""
     gradients = []
     for first, micro, accumulation in ((0, 4, 1), (4, 4, 1), (0, 4, 2)):
         argv = _argv(tiny_model, posnegs_file, tmp_path, NO_DROPOUT, "max_steps=1", "max_grad_norm=null")
@@ -77,7 +81,9 @@ def test_accumulated_micro_batches_give_the_mean_of_their_gradients(
         args, _ = build_arguments(tmp_path, settings.training)
         trainer = Trainer(encoder, args, load_examples(settings), build_objective(settings), max_seq_length=16)
         order = list(trainer.sampler)
-        trainer.sampler.__class__ = type("Fixed", (type(trainer.sampler),), {"__iter__": lambda s, o=order[first:]: iter(o)})
+        trainer.sampler.__class__ = type(
+            "Fixed", (type(trainer.sampler),), {"__iter__": lambda s, o=order[first:]: iter(o)}
+        )
         trainer.train()
         gradients.append({name: before[name] - p.detach() for name, p in encoder.named_parameters()})
     for name, accumulated in gradients[2].items():
@@ -92,9 +98,7 @@ def test_optimizer_groups(tiny_model: Path, posnegs_file: Path, tmp_path: Path) 
     encoder = sparse_model.load(tiny_model)
     encoder.use_idf(encoder.idf_V, requires_grad=True)
     args, _ = build_arguments(tmp_path, settings.training)
-    trainer = Trainer(
-        encoder, args, load_examples(settings), build_objective(settings), max_seq_length=16, idf_lr=0.5
-    )
+    trainer = Trainer(encoder, args, load_examples(settings), build_objective(settings), max_seq_length=16, idf_lr=0.5)
     groups = trainer.create_optimizer().param_groups
     names = {id(p): name for name, p in encoder.named_parameters()}
     decayed = {names[id(p)] for p in groups[0]["params"]}
@@ -114,7 +118,10 @@ def test_trained_query_weights_stay_non_negative_and_are_saved(
 
 def test_a_stopped_run_goes_on_to_the_same_weights(tiny_model: Path, posnegs_file: Path, tmp_path: Path) -> None:
     """Stopped after step 3 of 7 (dropout on, in the second epoch after step 6), with leftovers of a later save."""
-    argv = lambda folder, *more: _argv(tiny_model, posnegs_file, tmp_path / folder, "save_strategy=steps", "save_steps=3", *more)  # noqa: E731
+
+    def argv(folder: str, *more: str) -> list[str]:
+        return _argv(tiny_model, posnegs_file, tmp_path / folder, "save_strategy=steps", "save_steps=3", *more)
+
     train(load_settings(argv("whole", "max_steps=7")))
     train(load_settings(argv("stopped", "max_steps=7")))
     stopped = tmp_path / "stopped"
@@ -130,7 +137,10 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tiny_model: Path, posnegs_fil
     for name, weight in _weights(tmp_path / "whole").items():
         assert torch.equal(weight, _weights(stopped)[name]), name
     untimed = [
-        [{k: v for k, v in line.items() if "time" not in k and "per_second" not in k and k != "train_loss"} for line in _lines(folder)]
+        [
+            {k: v for k, v in line.items() if "time" not in k and "per_second" not in k and k != "train_loss"}
+            for line in _lines(folder)
+        ]
         for folder in (tmp_path / "whole", stopped)
     ]
     assert untimed[0] == untimed[1]
@@ -216,3 +226,10 @@ def test_statistics_by_hand() -> None:
     assert logs["a"] == 2.0 and logs["d_length"] == 1.0 and logs["d_length_p50"] == 1.0
     assert logs["empty_documents"] == 0.25 and logs["unused_tokens"] == 0.5
     assert statistics.drain() == {}
+
+
+def test_a_checkpoint_says_the_evaluation_length(tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
+    train(load_settings(_argv(tiny_model, kd_file, tmp_path / "run", "eval_max_seq_length=32", "max_steps=1")))
+    assert sparse_model.load(tmp_path / "run").max_seq_length == 32
+    with pytest.raises(UserError, match="positions for 64"):
+        train(load_settings(_argv(tiny_model, kd_file, tmp_path / "other", "eval_max_seq_length=99")))

@@ -1,0 +1,60 @@
+# Two commands on a fresh machine: make quickstart, make test. `make` alone lists the targets.
+
+PYTHON ?= python3
+PY := .venv/bin/python
+QUICKSTART := bm25 flops l0_mask l0_mask_activation
+QUICKSTART_CONFIGS := $(QUICKSTART:%=config/quickstart/%.yaml)
+PACKAGES := sparse_model losses training retrieval experiment
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart quickstart-smoke test test-paper-versions lint benchmark
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1 \t\2/' | expand -t 28
+
+install: .venv/installed  ## make .venv, or bring it up to date (PYTHON=python3.12 to choose an interpreter)
+
+# A file that is as new as what it was installed from: then there is nothing to do.
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+		echo 'Python 3.10 or newer is needed; $(PYTHON) is not. Name another: make install PYTHON=python3.12' >&2; exit 2; }
+	@test -x $(PY) || $(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[test]' -c constraints.txt
+	@touch $@
+
+quickstart: install  ## real text, three short trainings, BM25 beside them, a report (8 minutes on 2 cores)
+	$(PY) -m experiment.quickstart_data --output_dir data/quickstart
+	PYTHON=$(PY) bash run_reproduce.sh --name quickstart $(QUICKSTART_CONFIGS)
+
+SMOKE := output/report/quickstart-smoke
+quickstart-smoke: install  ## the quickstart in a reduced form, and a check that its files are there
+	$(PY) -m experiment.quickstart_data --output_dir data/quickstart-smoke --smoke
+	PYTHON=$(PY) bash run_reproduce.sh --name quickstart-smoke $(QUICKSTART_CONFIGS) -- \
+		model_name_or_path=data/quickstart-smoke/model train_file=data/quickstart-smoke/train.jsonl \
+		beir_datasets=quickstart-smoke max_steps=40 warmup_steps=4 flops_d_T=20 save_steps=20
+	@for file in index.html report.md results.csv quality_flops.png; do \
+		test -s $(SMOKE)/$$file || { echo "$(SMOKE)/$$file is missing" >&2; exit 1; }; done
+	@for name in flops l0_mask l0_mask_activation; do \
+		test -s output/quickstart-smoke/$$name/evaluation/quickstart-smoke.json || { \
+		echo "output/quickstart-smoke/$$name has no evaluation" >&2; exit 1; }; done
+
+test: install  ## the test suite, offline
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2
+
+# The paper's interpreter if it is here; torch 2.5.1 brings CUDA, several GB.
+PAPER_PYTHON = $(shell python3.11 -c 'print("python3.11")' 2>/dev/null || echo $(PYTHON))
+test-paper-versions: install  ## the test suite with the versions of search.yaml, in .venv-paper
+	@test -x .venv-paper/bin/python || $(PAPER_PYTHON) -m venv .venv-paper
+	$(PY) -c "import yaml; print(*yaml.safe_load(open('search.yaml'))['dependencies'][-1]['pip'], sep='\n')" \
+		> .venv-paper/pins.txt
+	.venv-paper/bin/python -m pip install --quiet -e '.[test]' -r .venv-paper/pins.txt
+	OMP_NUM_THREADS=1 .venv-paper/bin/python -m pytest -q -n 2
+
+lint: install  ## style, formatting and types
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy $(PACKAGES)
+
+benchmark: install  ## side-by-side measurements (benchmarks/)
+	@test -d benchmarks || { echo 'there are no benchmarks yet (benchmarks/ is missing)' >&2; exit 1; }
+	$(PY) -m benchmarks
