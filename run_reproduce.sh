@@ -18,7 +18,7 @@ if [[ -z "${PYTHON:-}" ]]; then
     [[ -n "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" || ! -x "$PYTHON" ]] && PYTHON=python3
 fi
 
-# One line a command: its step (train, evaluate, report), its folder, the command, quoted for the shell.
+# One line a command, tab-separated: its step (train, evaluate, report), its folder, the command's words.
 plan="$("$PYTHON" -m experiment.plan "$@")" || exit $?
 if [[ " $* " == *" --dry-run "* || " $* " == *" --help "* ]]; then
     echo "$plan"
@@ -27,14 +27,15 @@ fi
 
 failed=()
 succeeded=()
-while IFS=$'\t' read -r -u 3 step folder command; do
+while IFS=$'\t' read -r -u 3 -a line; do
+    step=${line[0]} folder=${line[1]} command=("${line[@]:2}")
     echo "=== $folder: $step" >&2
     if [[ "$step" == evaluate && " ${failed[*]-} " == *" $folder:train "* ]]; then
         echo "skipped, since its training failed" >&2
     elif [[ "$step" == report ]]; then
         ((${#succeeded[@]})) || continue
-        eval "$command $(printf '%q ' "${succeeded[@]}")" || failed+=("$folder:$step")
-    elif eval "$command"; then
+        "${command[@]}" "${succeeded[@]}" || failed+=("$folder:$step")
+    elif "${command[@]}"; then
         [[ "$step" == evaluate ]] && succeeded+=("$folder")
     else
         failed+=("$folder:$step")

@@ -39,8 +39,10 @@ def run_command(name: str, argv: list[str], work: Callable[[Settings], None]) ->
         text = f"{type(error).__name__}: {error}\n(--traceback true shows where it happened)"
         return _fail(text, 1, rank, show_traceback)
     finally:
+        # gloo has nothing to close, and closing it right after a collective can hang on older versions.
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+            if "nccl" in torch.distributed.get_backend():
+                torch.distributed.destroy_process_group()
     return 0
 
 

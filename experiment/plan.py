@@ -2,14 +2,13 @@
 
     python -m experiment.plan [--dry-run] [--name NAME] [CONFIG or FOLDER]… [-- key=value…]
 
-Prints one line a command, tab-separated: its step (train, evaluate, report), its folder, the command quoted
-for the shell; the report's lacks the run folders, since only those of runs that succeeded belong in it. With
+Prints one line a command, tab-separated: its step (train, evaluate, report), its folder, the command's words;
+the report's lacks the run folders, since only those of runs that succeeded belong in it. With
 --dry-run: one line a run, with its state.
 """
 
 import argparse
 import os
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ PAPER_FOLDERS = (
     "mask_vary_threshold mask+activation_vary_threshold mask+activation_vary_lambda mask_vary_lambda "
     "just_activation vary_activation baseline"
 ).split()
+OF_THE_MODEL = (*MODEL_KEYS, "model_name_or_path", "use_l0", "eval_max_seq_length")
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,13 @@ def commands(runs: Sequence[Run], processes: int, report: str) -> Iterator[tuple
         launch += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     for run in runs:
         config, folder = str(run.config), str(run.settings.output_dir)
+        baseline = run.settings.evaluation.baseline is not None
         evaluation = run.overrides
-        if run.settings.trains:
-            yield "train", folder, [*launch, "train_ir.py", config, *run.overrides]
+        if baseline or run.settings.trains:
             # On an evaluation's command line they would override what the trained checkpoint says of itself.
-            evaluation = [word for word in run.overrides if key_of(word) not in (*MODEL_KEYS, "use_l0")]
+            evaluation = [word for word in run.overrides if key_of(word) not in OF_THE_MODEL]
+        if run.settings.trains and not baseline:
+            yield "train", folder, [*launch, "train_ir.py", config, *run.overrides]
         yield "evaluate", folder, [*launch, "evaluate_beir.py", config, *evaluation]
     yield "report", report, [sys.executable, "-m", "experiment.report", "--output", report]
 
@@ -106,10 +108,11 @@ def state(run: Run) -> str:
     settings, folder = run.settings, run.settings.output_dir
     checkpoints = complete_checkpoints(folder) if folder.is_dir() else []
     evaluated = any((folder / "evaluation").glob("**/summary.json"))
-    if settings.trains and not run_folder.read_json(folder / "run.json").get("finished"):
+    trains = settings.trains and not settings.evaluation.baseline
+    if trains and not run_folder.read_json(folder / "run.json").get("finished"):
         known = f"goes on from {checkpoints[-1].name}" if checkpoints else "new"
     else:
-        known = "evaluated" if evaluated else "trained, not evaluated" if settings.trains else "not evaluated"
+        known = "evaluated" if evaluated else "trained, not evaluated" if trains else "not evaluated"
     return ", ".join([known, *lacking(settings)])
 
 
@@ -170,7 +173,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         report = report_folder(arguments.configs, arguments.name)
         for step, label, command in commands(runs, count_processes(), report):
-            print(step, label, shlex.join(command), sep="\t")
+            if any("\t" in word for word in command):
+                raise UserError(f"{label}: a tab in a path or value cannot be passed on; rename it.")
+            print(step, label, *command, sep="\t")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -93,9 +93,7 @@ PANELS = (
 LINES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)))
 
 
-def quality_picture(
-    points: Sequence[Point], baselines: dict[str, float], x_label: str, y_label: str
-) -> bytes:
+def quality_picture(points: Sequence[Point], baselines: dict[str, float], x_label: str, y_label: str) -> bytes:
     """PNG of one labelled marker per run; `baselines` (name -> y) have no x and are horizontal lines."""
     with matplotlib.rc_context(STYLE):
         crowd = max(0, len(points) - 10)
@@ -132,11 +130,7 @@ def training_picture(curves: dict[str, list[dict[str, Any]]]) -> bytes | None:
     `curves` maps a run's name to its logged lines; a line without the key or with a value that is not finite
     is a gap. Axes are shared, so that runs can be compared by eye.
     """
-    panels = [
-        panel
-        for panel in PANELS
-        if any(_series(lines, k)[0] for lines in curves.values() for k in panel.keys)
-    ]
+    panels = [panel for panel in PANELS if any(_series(lines, k)[0] for lines in curves.values() for k in panel.keys)]
     if not panels:
         return None
     with matplotlib.rc_context(STYLE | {"font.size": 10}):
@@ -176,9 +170,7 @@ def _draw_panel(column: list[Axes], panel: Panel, runs: list[list[dict[str, Any]
         if panel.band:
             low, high = (_by_step(lines, key) for key in panel.band)
             steps = sorted(low.keys() & high.keys())
-            axes.fill_between(
-                steps, [low[s] for s in steps], [high[s] for s in steps], color="#0072B2", alpha=0.12
-            )
+            axes.fill_between(steps, [low[s] for s in steps], [high[s] for s in steps], color="#0072B2", alpha=0.12)
         if not any(_series(lines, key)[0] for key in keys):
             axes.text(0.5, 0.5, "not logged", transform=axes.transAxes, ha="center", color="#666666")
     for axes in column:

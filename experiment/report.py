@@ -126,21 +126,15 @@ def make_pictures(tables: list[Table], runs: list[Run]) -> list[Picture]:
         pictures.append(Picture(file, title, f"{title}. {'; '.join(values)}.", png, notes))
     logged = {run.name: run.metrics for run in runs if run.metrics}
     if curves := training_picture(logged):
-        alt = (
-            f"Loss parts, document length, λ and share of empty documents, step by step: {', '.join(logged)}."
-        )
+        alt = f"Loss parts, document length, λ and share of empty documents, step by step: {', '.join(logged)}."
         pictures.append(Picture(CURVES, "Training, step by step", alt, curves))
     return pictures
 
 
 def make_links(run: Run, output: Path) -> list[tuple[str, str]]:
     """(text, address relative to the report) for the run's folder, settings and evaluations."""
-    files = [run.folder / "config.yaml"] + [
-        file for evaluation in run.evaluations for file in evaluation.files
-    ]
-    names = {run.folder: "folder"} | {
-        file: str(file.relative_to(run.folder)) for file in files if file.is_file()
-    }
+    files = [run.folder / "config.yaml"] + [file for evaluation in run.evaluations for file in evaluation.files]
+    names = {run.folder: "folder"} | {file: str(file.relative_to(run.folder)) for file in files if file.is_file()}
     return [(text, quote(Path(os.path.relpath(path, output)).as_posix())) for path, text in names.items()]
 
 
@@ -158,15 +152,10 @@ def as_text(tables: list[Table], runs: list[Run]) -> str:
     blocks = []
     for table in tables:
         grid = [["run", *(column.heading for column in COLUMNS)]]
-        grid += [
-            [line.name, *(f"{cell.text} {cell.detail}".strip() for cell in line.cells)]
-            for line in table.lines
-        ]
+        grid += [[line.name, *(f"{cell.text} {cell.detail}".strip() for cell in line.cells)] for line in table.lines]
         widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
         padded = [[text.rjust(width) for text, width in zip(row, widths, strict=True)] for row in grid]
-        lines = [
-            "  ".join([row[0].ljust(widths[0]), *cells[1:]]) for row, cells in zip(grid, padded, strict=True)
-        ]
+        lines = ["  ".join([row[0].ljust(widths[0]), *cells[1:]]) for row, cells in zip(grid, padded, strict=True)]
         blocks.append("\n".join([heading(table), *lines]))
     blocks += ["\n".join(f"{run.name}: {note}" for run in runs for note in run.notes)]
     return "\n\n".join(filter(None, blocks))
@@ -211,9 +200,7 @@ def write_files(folder: Path, files: dict[str, bytes]) -> None:
         for name in {*PICTURES, CURVES} - files.keys():
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
-        raise UserError(
-            f"--output {folder}: cannot be written ({error.strerror}); name another folder"
-        ) from error
+        raise UserError(f"--output {folder}: cannot be written ({error.strerror}); name another folder") from error
 
 
 def _points(table: Table, key: str) -> list[Point]:

@@ -60,9 +60,7 @@ class Run:
     @property
     def train_seconds(self) -> float | None:
         """Seconds of training; None before it has finished."""
-        return next(
-            (line["train_runtime"] for line in reversed(self.metrics) if "train_runtime" in line), None
-        )
+        return next((line["train_runtime"] for line in reversed(self.metrics) if "train_runtime" in line), None)
 
     @property
     def family(self) -> str:
@@ -72,9 +70,7 @@ class Run:
         activation = str(self.config.get("activation_type") or "relu")
         parts = ["ℓ0 mask"] if self.config.get("flops_threshold") is not None else []
         if activation != "relu":
-            parts.append(
-                activation.removesuffix("_relu").replace("l1", "ℓ0").replace("_", " ") + " activation"
-            )
+            parts.append(activation.removesuffix("_relu").replace("l1", "ℓ0").replace("_", " ") + " activation")
         elif self.config.get("use_l0"):
             parts.append("ℓ0 activation")
         if self.config.get("decouple_activation"):
@@ -96,24 +92,17 @@ def load_runs(folders: Iterable[str | Path]) -> list[Run]:
             "evaluate_beir.py; it holds config.yaml, metrics.jsonl or evaluation/."
         )
     above = Path(os.path.commonpath([path.parent for path in paths]))
-    return _tell_data_apart(
-        [_load_run(full.relative_to(above).as_posix(), path) for full, path in paths.items()]
-    )
+    return _tell_data_apart([_load_run(full.relative_to(above).as_posix(), path) for full, path in paths.items()])
 
 
 def _is_run_folder(path: Path) -> bool:
-    return (
-        any((path / name).is_file() for name in ("config.yaml", "metrics.jsonl"))
-        or (path / "evaluation").is_dir()
-    )
+    return any((path / name).is_file() for name in ("config.yaml", "metrics.jsonl")) or (path / "evaluation").is_dir()
 
 
 def _load_run(name: str, folder: Path) -> Run:
     config = _read_config(folder / "config.yaml")
     metrics, notes = _read_metrics(folder / "metrics.jsonl")
-    subfolders = sorted(
-        path for path in (folder / "evaluation").glob("*") if path.is_dir() and path.name != "runs"
-    )
+    subfolders = sorted(path for path in (folder / "evaluation").glob("*") if path.is_dir() and path.name != "runs")
     places = [(DEFAULT, folder / "evaluation"), *((path.name, path) for path in subfolders)]
     evaluations = [found for name, path in places if (found := _load_evaluation(name, path))]
     record = _read_object(folder / "run.json") if (folder / "run.json").is_file() else {}
@@ -136,9 +125,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path}: cannot be read as YAML ({error}); restore it or leave this run out"
-        ) from error
+        raise UserError(f"{path}: cannot be read as YAML ({error}); restore it or leave this run out") from error
     if not isinstance(config, dict):
         raise UserError(f"{path}: holds no 'key: value' lines; restore it or leave this run out")
     return config
@@ -163,16 +150,12 @@ def _read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
 
 def _load_evaluation(name: str, folder: Path) -> Evaluation | None:
     """The evaluation in `folder`; without summary.json, the average over the data sets that are there."""
-    results = {
-        path.stem: _read_object(path) for path in sorted(folder.glob("*.json")) if path.name != "summary.json"
-    }
+    results = {path.stem: _read_object(path) for path in sorted(folder.glob("*.json")) if path.name != "summary.json"}
     summary, notes = {}, []
     if (folder / "summary.json").is_file():
         summary = _read_object(folder / "summary.json")
         if not isinstance(summary.get("figures"), dict) or not isinstance(summary.get("datasets"), list):
-            raise UserError(
-                f"{folder / 'summary.json'}: has no 'datasets' and 'figures'; evaluate this run again"
-            )
+            raise UserError(f"{folder / 'summary.json'}: has no 'datasets' and 'figures'; evaluate this run again")
         datasets = tuple(map(str, summary["datasets"]))
     elif results:
         datasets = tuple(results)
@@ -183,19 +166,14 @@ def _load_evaluation(name: str, folder: Path) -> Evaluation | None:
     missing = [dataset for dataset in datasets if dataset not in results]
     if missing:
         notes.append(f"the average includes data sets whose files are missing: {', '.join(missing)}")
-    files = [
-        path
-        for path in [folder / "summary.json", *(folder / f"{key}.json" for key in results)]
-        if path.is_file()
-    ]
+    files = [path for path in [folder / "summary.json", *(folder / f"{key}.json" for key in results)] if path.is_file()]
     order = [*(key for key in datasets if key in results), *(key for key in results if key not in datasets)]
     return Evaluation(
         name=name,
         datasets=tuple(sorted(datasets)),
         figures=summary["figures"],
         results={key: results[key] for key in order},
-        is_bm25="baseline-bm25" in name
-        or any("bm25" in _kinds(record) for record in [summary, *results.values()]),
+        is_bm25="baseline-bm25" in name or any("bm25" in _kinds(record) for record in [summary, *results.values()]),
         files=files,
         notes=notes,
     )
@@ -245,9 +223,7 @@ def _tell_data_apart(runs: list[Run]) -> list[Run]:
             results={label(name, evaluation): result for name, result in evaluation.results.items()},
         )
 
-    return [
-        replace(run, evaluations=[labelled(evaluation) for evaluation in run.evaluations]) for run in runs
-    ]
+    return [replace(run, evaluations=[labelled(evaluation) for evaluation in run.evaluations]) for run in runs]
 
 
 def _version(result: dict[str, Any]) -> str:

@@ -115,9 +115,7 @@ def _evaluation_rows(run: Run, evaluation: Evaluation) -> list[Row]:
     if run.is_trained and not evaluation.is_bm25:
         common |= settings
     rows = [
-        common
-        | {"dataset": label, "datasets": label, "evaluation_seconds": result.get("seconds")}
-        | _known(result)
+        common | {"dataset": label, "datasets": label, "evaluation_seconds": result.get("seconds")} | _known(result)
         for label, result in evaluation.results.items()
     ]
     if evaluation.figures:
@@ -125,9 +123,7 @@ def _evaluation_rows(run: Run, evaluation: Evaluation) -> list[Row]:
         if run.is_trained and not evaluation.is_bm25:  # half of a sum would look like a fast run
             total = None if total is None or train_seconds is None else total + train_seconds
         average = {"dataset": AVERAGE, "datasets": ", ".join(evaluation.datasets), "seconds": total}
-        rows.append(
-            common | average | {"evaluation_seconds": evaluation.seconds} | _known(evaluation.figures)
-        )
+        rows.append(common | average | {"evaluation_seconds": evaluation.seconds} | _known(evaluation.figures))
     return rows
 
 

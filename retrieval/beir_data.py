@@ -3,7 +3,6 @@
 import difflib
 import gzip
 import json
-import logging
 import os
 import zlib
 from collections.abc import Iterator
@@ -17,8 +16,6 @@ from retrieval import distributed, download
 from retrieval.fingerprint import fingerprint
 from retrieval.metrics import Qrels
 from sparse_model.errors import UserError
-
-logger = logging.getLogger(__name__)
 
 BEIR_13 = (
     "trec-covid nfcorpus nq hotpotqa fiqa arguana webis-touche2020 dbpedia-entity scidocs fever "
@@ -67,14 +64,10 @@ def load_beir(name_or_path: str, beir_dir: str, split: str | None = None) -> Bei
     qrels, notes = _read_qrels(paths[2])
     corpus = _read_records(paths[0], "document")
     if not corpus:
-        raise UserError(
-            f"{paths[0]}: the corpus is empty; expected one JSON object per line with _id, title, text."
-        )
+        raise UserError(f"{paths[0]}: the corpus is empty; expected one JSON object per line with _id, title, text.")
     queries = _read_records(paths[1], "query")
     judged = {qid: text for qid, text in queries.items() if qid in qrels}
     notes += _check(paths, qrels, corpus, judged)
-    for note in notes:
-        logger.info("%s", note) if distributed.is_main() else None
     kept = {qid: qrels[qid] for qid in judged}
     digest = fingerprint(paths)[:16]
     return BeirData(
@@ -97,9 +90,7 @@ def locate(name_or_path: str, beir_dir: str) -> Path:
     if has_separator or (_is_beir(Path(name_or_path)) and not named.is_dir()):
         folder = Path(os.path.abspath(name_or_path))
         if not folder.is_dir():
-            raise UserError(
-                f"{name_or_path}: no such folder ({folder}); give a BEIR folder or a data set's name."
-            )
+            raise UserError(f"{name_or_path}: no such folder ({folder}); give a BEIR folder or a data set's name.")
         return folder
     if not distributed.on_main(named.is_dir):
         if name_or_path not in download.NAMES:
@@ -113,9 +104,7 @@ def _unknown(name: str, beir_dir: str) -> str:
     lower = {known.lower(): known for known in [*there, *download.NAMES]}
     near = difflib.get_close_matches(name.lower(), lower, n=2, cutoff=0.5)
     hint = f" Did you mean {' or '.join(lower[match] for match in near)}?" if near else ""
-    listed = (
-        f"In {beir_dir}: {', '.join(there) or 'no folder'}. To be downloaded: {', '.join(download.NAMES)}."
-    )
+    listed = f"In {beir_dir}: {', '.join(there) or 'no folder'}. To be downloaded: {', '.join(download.NAMES)}."
     return f"{name}: unknown data set.{hint} {listed} Any other BEIR folder can be given by its path."
 
 
@@ -153,15 +142,11 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             else open(path, encoding="utf-8-sig") as file
         ):
             shown = distributed.is_main()
-            for number, line in enumerate(
-                tqdm(file, path.name, unit="line", delay=3, disable=not shown), start=1
-            ):
+            for number, line in enumerate(tqdm(file, path.name, unit="line", delay=3, disable=not shown), start=1):
                 if line.strip():
                     yield number, line.rstrip("\r\n")
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path}:{number + 1}: not UTF-8 ({error.reason}); convert the file to UTF-8."
-        ) from error
+        raise UserError(f"{path}:{number + 1}: not UTF-8 ({error.reason}); convert the file to UTF-8.") from error
     except (EOFError, OSError, zlib.error) as error:
         raise UserError(f"{path}:{number + 1}: cannot be read ({error}); fetch the file again.") from error
 
@@ -173,9 +158,7 @@ def _read_records(path: Path, kind: str) -> dict[str, str]:
         try:
             record: Any = json.loads(line)
         except ValueError as error:
-            raise UserError(
-                f"{path}:{number}: not valid JSON ({error}); correct or remove the line."
-            ) from error
+            raise UserError(f"{path}:{number}: not valid JSON ({error}); correct or remove the line.") from error
         mistake = _record_mistake(record)
         if mistake:
             raise UserError(f'{path}:{number}: {mistake}; expected {{"_id": "...", "text": "..."}}.')
@@ -210,25 +193,19 @@ def _read_qrels(path: Path) -> tuple[Qrels, list[str]]:
     for number, line in _lines(path):
         fields = [field.strip() for field in line.split("\t")]
         if len(fields) != 3:
-            raise UserError(
-                f"{path}:{number}: {len(fields)} columns between tabs, not 3 (query-id, corpus-id, score)."
-            )
+            raise UserError(f"{path}:{number}: {len(fields)} columns between tabs, not 3 (query-id, corpus-id, score).")
         if number == 1 and not _is_number(fields[2]):
             continue
         qid, doc, grade = fields
         try:
             value = int(grade)
         except ValueError as error:
-            raise UserError(
-                f"{path}:{number}: grade {grade!r} is not an integer; correct the line."
-            ) from error
+            raise UserError(f"{path}:{number}: grade {grade!r} is not an integer; correct the line.") from error
         repeated += doc in qrels.get(qid, {})
         qrels.setdefault(qid, {})[doc] = value
     if not qrels:
         raise UserError(f"{path}: no judgement in it; expected lines of query-id, corpus-id, score.")
-    return qrels, [
-        f"{path}: {repeated} judgements repeat an earlier one; the last counts."
-    ] if repeated else []
+    return qrels, [f"{path}: {repeated} judgements repeat an earlier one; the last counts."] if repeated else []
 
 
 def _is_number(text: str) -> bool:
@@ -244,9 +221,7 @@ def _check(paths: list[Path], qrels: Qrels, corpus: dict[str, str], judged: dict
     corpus_path, queries_path, qrels_path = paths
     documents = {doc for grades in qrels.values() for doc in grades}
     if not judged:
-        raise UserError(
-            f"{qrels_path}: none of its {len(qrels)} queries is in {queries_path}; ids must be the same."
-        )
+        raise UserError(f"{qrels_path}: none of its {len(qrels)} queries is in {queries_path}; ids must be the same.")
     if documents.isdisjoint(corpus):
         raise UserError(
             f"{qrels_path}: none of its {len(documents)} documents is in {corpus_path}; ids must be the same."
@@ -255,10 +230,8 @@ def _check(paths: list[Path], qrels: Qrels, corpus: dict[str, str], judged: dict
         f"{qrels_path}: %d judged documents are not in the corpus; they count as never found.": len(
             documents - corpus.keys()
         ),
-        f"{qrels_path}: %d judged queries are not in {queries_path.name}; they are left out.": len(qrels)
-        - len(judged),
-        f"{corpus_path}: %d documents have the same text as an earlier one.": len(corpus)
-        - len(set(corpus.values())),
+        f"{qrels_path}: %d judged queries are not in {queries_path.name}; they are left out.": len(qrels) - len(judged),
+        f"{corpus_path}: %d documents have the same text as an earlier one.": len(corpus) - len(set(corpus.values())),
         f"{corpus_path}: %d documents are empty.": sum(not text for text in corpus.values()),
         f"{queries_path}: %d queries of the split are empty.": sum(not text for text in judged.values()),
     }

@@ -21,9 +21,7 @@ K1, B = 0.9, 0.4
 def tokenize(texts: Sequence[str]) -> list[list[str]]:
     """Lower-case words of two letters or more, without Lucene's English stop words, Snowball-stemmed."""
     stemmer = snowballstemmer.stemmer("english")
-    return bm25s.tokenize(
-        list(texts), stopwords="en", stemmer=stemmer.stemWords, return_ids=False, show_progress=False
-    )
+    return bm25s.tokenize(list(texts), stopwords="en", stemmer=stemmer.stemWords, return_ids=False, show_progress=False)
 
 
 def evaluate_bm25(data: BeirData, top_k: int = 1000) -> Result:
@@ -57,9 +55,7 @@ def _evaluate(data: BeirData, top_k: int) -> Result:
         "engine": "bm25s",
         "encode_docs_per_s": len(documents) / (indexed - started),
         "search_queries_per_s": len(queries) / (finished - indexed),
-        "index_bytes": sum(
-            a.nbytes for a in getattr(index, "scores", {}).values() if isinstance(a, np.ndarray)
-        ),
+        "index_bytes": sum(a.nbytes for a in getattr(index, "scores", {}).values() if isinstance(a, np.ndarray)),
         "seconds": time.perf_counter() - started,
     }
     return Result(figures, run)

@@ -68,9 +68,7 @@ def ensure(name: str, beir_dir: str, checksums: Mapping[str, str] = BEIR_MD5) ->
         return folder
     nano = name in NANOBEIR
     base = os.environ.get("BEIR_URL", DEFAULT_BEIR_URL).rstrip("/")
-    source = (
-        f"huggingface.co/datasets/{NANOBEIR_REPOSITORY.format(name=name)}" if nano else f"{base}/{name}.zip"
-    )
+    source = f"huggingface.co/datasets/{NANOBEIR_REPOSITORY.format(name=name)}" if nano else f"{base}/{name}.zip"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         if nano:

@@ -35,9 +35,7 @@ def encode_corpus(
     total = sum(map(len, blocks))
     with tqdm(total=total, desc="encoding", unit="doc", disable=not is_main()) as progress:
         for block in blocks:
-            weights.append(
-                csr_matrix(encoder.encode_documents(texts[block.start : block.stop], batch_size=batch_size))
-            )
+            weights.append(csr_matrix(encoder.encode_documents(texts[block.start : block.stop], batch_size=batch_size)))
             progress.update(len(block))
     positions = np.array([position for block in blocks for position in block], dtype=np.int64)
     return positions, vstack(weights, format="csr", dtype=np.float32)

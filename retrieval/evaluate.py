@@ -37,9 +37,7 @@ def evaluate(
     order = trec_order(data.doc_ids)
     queries = prune(encoder.encode_queries(data.queries), query_prune)
     encoding = time.perf_counter()
-    positions, documents = encode_corpus(
-        encoder, [data.texts[i] for i in order], queries.shape[1], batch_size
-    )
+    positions, documents = encode_corpus(encoder, [data.texts[i] for i in order], queries.shape[1], batch_size)
     documents.eliminate_zeros()
     distributed.barrier()
     searching = time.perf_counter()
@@ -119,9 +117,7 @@ def run_figures(data: BeirData, run: Run) -> dict[str, Any]:
     return {"dataset": data.name, "split": data.split, **counts, **score_run(data.qrels, run)}
 
 
-def vector_figures(
-    document_df_V: np.ndarray, n_documents: int, query_df_V: np.ndarray, n_queries: int
-) -> dict:
+def vector_figures(document_df_V: np.ndarray, n_documents: int, query_df_V: np.ndarray, n_queries: int) -> dict:
     """FLOPS and mean lengths, from the number of documents and queries in which each token is non-zero."""
     return {
         "flops": flops(document_df_V, n_documents, query_df_V, n_queries),

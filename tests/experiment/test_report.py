@@ -111,9 +111,7 @@ def write_run(folder: Path, figures: dict[str, Any], data: tuple[str, ...] = ("d
     (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     lines: list[dict[str, Any]] = [log_line(step, figures["d_length"]) for step in range(20, 701, 20)]
     lines.append({"step": 700, "train_runtime": 151.2, "train_samples_per_second": 148.0})
-    (folder / "metrics.jsonl").write_text(
-        "".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8"
-    )
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     results = {
         name: {
             "ndcg@10": figures["ndcg@10"] - 0.1 * index,
@@ -131,9 +129,7 @@ def write_run(folder: Path, figures: dict[str, Any], data: tuple[str, ...] = ("d
 @pytest.fixture
 def quickstart(tmp_path: Path) -> list[str]:
     """Three runs; BM25 was evaluated in the first one's folder."""
-    folders = [
-        write_run(tmp_path / "output" / "quickstart" / name, figures) for name, figures in RUNS.items()
-    ]
+    folders = [write_run(tmp_path / "output" / "quickstart" / name, figures) for name, figures in RUNS.items()]
     bm25 = {"ndcg@10": 0.472, "recall@100": 0.8, "flops": 0.7, "q_length": 9.0, "d_length": 55.0}
     write_evaluation(folders[0] / "evaluation" / "baseline-bm25", {"docstrings": bm25})
     return [str(folder) for folder in folders]
@@ -221,15 +217,11 @@ def test_the_page_stands_alone_and_links_to_the_run(quickstart, tmp_path):
 
 def test_best_values_are_marked_and_bm25_competes_only_in_quality(quickstart, tmp_path):
     output = report(quickstart, tmp_path / "report")
-    best = re.findall(
-        r'<td class="number best" title="[^"]*">([^<]+?)\s*<', (output / "index.html").read_text("utf-8")
-    )
+    best = re.findall(r'<td class="number best" title="[^"]*">([^<]+?)\s*<', (output / "index.html").read_text("utf-8"))
     # BM25's d_length 55 and its 4 seconds are lower than any run's; all runs took equally long.
     assert best == ["0.6050", "0.9050", "155", "155", "1.200", "168.0", "155"]
     markdown = (output / "report.md").read_text(encoding="utf-8")
-    line = (
-        "| flops | infonce | relu | 0.01 |  | **0.6050** | **0.9050** | 4.100 | 477.0 | **155** (151 + 4) |"
-    )
+    line = "| flops | infonce | relu | 0.01 |  | **0.6050** | **0.9050** | 4.100 | 477.0 | **155** (151 + 4) |"
     assert line in markdown.splitlines()
     assert "![" in markdown and "(quality_flops.png)" in markdown
 
@@ -307,9 +299,7 @@ def test_an_unfinished_run_has_no_total_time(quickstart, tmp_path):
     lines = path.read_text().splitlines()[:-1]
     path.write_text("\n".join(lines) + '\n{"step": 720, "lo', encoding="utf-8")
     output = report(quickstart, tmp_path / "report")
-    average = next(
-        row for row in read_rows(output) if row["run"] == "flops" and row["dataset"] == "macro average"
-    )
+    average = next(row for row in read_rows(output) if row["run"] == "flops" and row["dataset"] == "macro average")
     assert (average["seconds"], average["train_seconds"], average["evaluation_seconds"]) == ("", "", "4.0")
     markdown = (output / "report.md").read_text(encoding="utf-8")
     assert "metrics.jsonl: 1 unreadable line(s) skipped; training has not finished" in markdown
@@ -365,9 +355,7 @@ def test_folders_that_are_no_runs_are_all_named_and_exit_2(quickstart, tmp_path)
         env=environment,
     )
     assert done.returncode == 2 and done.stdout == ""
-    assert (
-        f"no run folder: {empty}, {tmp_path / 'nowhere'}." in done.stderr and "Traceback" not in done.stderr
-    )
+    assert f"no run folder: {empty}, {tmp_path / 'nowhere'}." in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "report").exists()
 
 

@@ -65,11 +65,8 @@ def random_beir(folder: Path, documents: int, queries: int = 20, seed: int = 0) 
     words = np.array([f"w{i}" for i in range(40)])
     query_ids = ["d0", *(f"q{i}" for i in range(1, queries))]
     corpus = [
-        {"_id": f"d{i}", "title": "", "text": " ".join(rng.choice(words, rng.integers(0, 8)))}
-        for i in range(documents)
+        {"_id": f"d{i}", "title": "", "text": " ".join(rng.choice(words, rng.integers(0, 8)))} for i in range(documents)
     ]
     asked = [{"_id": qid, "text": " ".join(rng.choice(words, 3))} for qid in query_ids]
-    qrels = [
-        (qid, f"d{d}", int(rng.integers(0, 3))) for qid in query_ids for d in rng.choice(documents, 5, False)
-    ]
+    qrels = [(qid, f"d{d}", int(rng.integers(0, 3))) for qid in query_ids for d in rng.choice(documents, 5, False)]
     return write_beir(folder, corpus, asked, qrels)

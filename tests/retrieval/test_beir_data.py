@@ -150,6 +150,4 @@ def test_unknown_names_get_a_suggestion(tiny: Path) -> None:
 def test_offline_names_the_folder(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     message = mistake(tiny, "scifact")
-    assert (
-        str(tiny.parent / "scifact") in message and "scifact.zip" in message and "HF_HUB_OFFLINE" in message
-    )
+    assert str(tiny.parent / "scifact") in message and "scifact.zip" in message and "HF_HUB_OFFLINE" in message

@@ -144,9 +144,7 @@ def test_gives_up_with_the_address_and_the_folder(server: Server, tmp_path: Path
     assert len(server.ranges) == 1 + download.ATTEMPTS and names(tmp_path) == []
 
 
-def test_a_wrong_checksum_is_refused_and_the_next_try_is_fresh(
-    server: Server, tiny: Path, tmp_path: Path
-) -> None:
+def test_a_wrong_checksum_is_refused_and_the_next_try_is_fresh(server: Server, tiny: Path, tmp_path: Path) -> None:
     server.content = archive(tiny)
     data = tmp_path / "data"
     with pytest.raises(UserError, match="MD5"):
@@ -156,9 +154,7 @@ def test_a_wrong_checksum_is_refused_and_the_next_try_is_fresh(
 
 
 @pytest.mark.parametrize("member", ["../outside.txt", "/outside.txt", "scifact/../../outside.txt"])
-def test_members_that_lead_elsewhere_are_refused(
-    server: Server, tiny: Path, tmp_path: Path, member: str
-) -> None:
+def test_members_that_lead_elsewhere_are_refused(server: Server, tiny: Path, tmp_path: Path, member: str) -> None:
     server.content = archive(tiny, {member: "x"})
     with pytest.raises(UserError, match="leads out"):
         download.ensure("scifact", str(tmp_path / "data"), {})
@@ -176,9 +172,7 @@ def test_archives_that_are_none_or_hold_something_else(server: Server, tmp_path:
 
 
 @pytest.mark.parametrize("key", ["HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"])
-def test_offline_asks_nobody(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
-) -> None:
+def test_offline_asks_nobody(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     monkeypatch.setenv(key, "1")
     with pytest.raises(UserError, match="by hand"):
         download.ensure("scifact", str(tmp_path))

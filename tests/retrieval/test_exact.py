@@ -13,9 +13,7 @@ def brute_force(documents: np.ndarray, queries: np.ndarray, k: int) -> list[list
     """Every score by a dense float32 product, sorted in Python."""
     ranked = []
     for scores in queries.astype(np.float32) @ documents.astype(np.float32).T:
-        hits = sorted(
-            ((n, float(s)) for n, s in enumerate(scores) if s > 0), key=lambda hit: (-hit[1], hit[0])
-        )
+        hits = sorted(((n, float(s)) for n, s in enumerate(scores) if s > 0), key=lambda hit: (-hit[1], hit[0]))
         ranked.append(hits[:k])
     return ranked
 
@@ -44,9 +42,7 @@ def test_random_weights_agree_with_brute_force() -> None:
     rng = np.random.default_rng(0)
     documents = rng.random((400, 50), dtype=np.float32) * (rng.random((400, 50)) < 0.2)
     queries = rng.random((20, 50), dtype=np.float32) * (rng.random((20, 50)) < 0.1)
-    for ours, theirs in zip(
-        found(documents, queries, 400), brute_force(documents, queries, 400), strict=True
-    ):
+    for ours, theirs in zip(found(documents, queries, 400), brute_force(documents, queries, 400), strict=True):
         np.testing.assert_allclose(sorted(s for _, s in ours), sorted(s for _, s in theirs), rtol=1e-6)
         assert {n for n, _ in ours} == {n for n, _ in theirs}
 

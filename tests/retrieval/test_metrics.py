@@ -14,9 +14,7 @@ def test_graded_ndcg_and_the_rest_by_hand() -> None:
 
     DCG = 2/log2(3) + 1/log2(5), ideal 2/log2(2) + 1/log2(3); first relevant at rank 2; AP = (1/2 + 2/4)/2.
     """
-    values = per_query(
-        {"q": {"a": 2, "b": 1, "c": 0}}, {"q": [("c", 9.0), ("a", 8.0), ("x", 7.0), ("b", 6.0)]}
-    )["q"]
+    values = per_query({"q": {"a": 2, "b": 1, "c": 0}}, {"q": [("c", 9.0), ("a", 8.0), ("x", 7.0), ("b", 6.0)]})["q"]
     expected = (2 / math.log2(3) + 1 / math.log2(5)) / (2 + 1 / math.log2(3))
     assert values["ndcg@10"] == pytest.approx(expected)
     assert (values["mrr@10"], values["map"], values["recall@100"]) == (0.5, 0.5, 1.0)
@@ -58,9 +56,7 @@ def test_scores_that_differ_only_in_double_precision_stay_apart() -> None:
 
 def test_equals_pytrec_eval_on_float32_scores() -> None:
     rng = np.random.default_rng(0)
-    qrels = {
-        f"q{q}": {f"d{d}": int(rng.integers(0, 4)) for d in rng.choice(300, 20, False)} for q in range(15)
-    }
+    qrels = {f"q{q}": {f"d{d}": int(rng.integers(0, 4)) for d in rng.choice(300, 20, False)} for q in range(15)}
     scores = np.round(rng.random((15, 300)), 1).astype(np.float32)
     run = {f"q{q}": {f"d{d}": float(scores[q, d]) for d in range(300)} for q in range(15)}
     measures = {"ndcg_cut_10", "recall_100", "recall_1000", "map"}
