@@ -48,6 +48,7 @@ def run_evaluation(settings: Settings) -> None:
         _print_plan(settings, folder, encoder)
         return
     on_main(lambda: run_folder.make_writable(folder))
+    on_main(lambda: run_folder.write_atomically(folder / "config.yaml", run_folder.yaml_text(settings.resolved())))
     results = []
     for name in settings.evaluation.beir_datasets:
         data = load_beir(name, settings.evaluation.beir_dir, settings.evaluation.split)

@@ -59,8 +59,9 @@ class Run:
 
     @property
     def train_seconds(self) -> float | None:
-        """Seconds of training; None before it has finished."""
-        return next((line["train_runtime"] for line in reversed(self.metrics) if "train_runtime" in line), None)
+        """Seconds of training, those before an interruption included; None before it has finished."""
+        last = self.metrics[-1] if self.metrics else {}
+        return last.get("train_seconds") if "train_runtime" in last else None
 
     @property
     def family(self) -> str:
@@ -100,11 +101,13 @@ def _is_run_folder(path: Path) -> bool:
 
 
 def _load_run(name: str, folder: Path) -> Run:
-    config = _read_config(folder / "config.yaml")
+    # An evaluation of a model that was not trained here keeps its own settings.
+    places = [folder, folder / "evaluation", *sorted((folder / "evaluation").glob("*"))]
+    config = next((found for place in places if (found := _read_config(place / "config.yaml"))), {})
     metrics, notes = _read_metrics(folder / "metrics.jsonl")
     subfolders = sorted(path for path in (folder / "evaluation").glob("*") if path.is_dir() and path.name != "runs")
-    places = [(DEFAULT, folder / "evaluation"), *((path.name, path) for path in subfolders)]
-    evaluations = [found for name, path in places if (found := _load_evaluation(name, path))]
+    named = [(DEFAULT, folder / "evaluation"), *((path.name, path) for path in subfolders)]
+    evaluations = [found for name, path in named if (found := _load_evaluation(name, path))]
     record = _read_object(folder / "run.json") if (folder / "run.json").is_file() else {}
     run = Run(name, folder, config, metrics, evaluations, notes, str(record.get("command") or ""))
     if not config:

@@ -63,3 +63,9 @@ def trim_metrics(path: Path, step: int) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text("".join(kept), encoding="utf-8")
     temporary.replace(path)
+
+
+def seconds_logged(path: Path) -> float:
+    """Seconds of training that metrics.jsonl (as `trim_metrics` leaves it) has seen so far."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return json.loads(lines[-1]).get("train_seconds", 0.0) if lines else 0.0

@@ -154,6 +154,10 @@ class _Bookkeeping(TrainerCallback):
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
+        self.started = time.perf_counter()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.started = time.perf_counter() - checkpoints.seconds_logged(Path(args.output_dir) / "metrics.jsonl")
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.trainer.sampler.set_epoch(int((state.epoch or 0.0) + 1e-6))
@@ -168,6 +172,7 @@ class _Bookkeeping(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         if state.is_world_process_zero:
-            entry = {"step": state.global_step, **(logs or {}), "time": round(time.time(), 3)}
+            seconds = round(time.perf_counter() - self.started, 3)
+            entry = {"step": state.global_step, **(logs or {}), "train_seconds": seconds, "time": round(time.time(), 3)}
             with open(Path(args.output_dir) / "metrics.jsonl", "a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
