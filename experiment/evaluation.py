@@ -19,6 +19,7 @@ from experiment.settings import Settings
 from retrieval.beir_data import BeirData, load_beir
 from retrieval.bm25 import evaluate_bm25
 from retrieval.distributed import is_main, on_main
+from retrieval.download import NAMES
 from retrieval.evaluate import Result, evaluate
 from retrieval.fingerprint import fingerprint
 from retrieval.run_file import write_run
@@ -52,7 +53,7 @@ def run_evaluation(settings: Settings) -> None:
     results = []
     for name in settings.evaluation.beir_datasets:
         data = load_beir(name, settings.evaluation.beir_dir, settings.evaluation.split)
-        stored = on_main(lambda d=data: _stored(folder, d, inputs))  # type: ignore[misc]
+        stored = on_main(lambda d=data: _stored(folder, d, inputs, settings.run.overwrite))  # type: ignore[misc]
         if stored:
             logger.info("%s: %s is up to date", data.name, folder / f"{data.name}.json")
         else:
@@ -100,14 +101,15 @@ def _inputs(settings: Settings) -> dict[str, Any]:
     return {"model": path, "config hash": run_folder.hash_of(keys)}
 
 
-def _stored(folder: Path, data: BeirData, inputs: dict[str, Any]) -> dict[str, Any] | None:
-    """The figures on disk if they come from the same inputs; others are moved aside."""
+def _stored(folder: Path, data: BeirData, inputs: dict[str, Any], overwrite: bool) -> dict[str, Any] | None:
+    """The figures on disk if they come from the same inputs (and are wanted); others are moved aside."""
     path = folder / f"{data.name}.json"
     stored = run_folder.read_json(path)
-    if stored.get("config hash") == inputs["config hash"] and stored.get("data hash") == data.fingerprint:
+    same = stored.get("config hash") == inputs["config hash"] and stored.get("data hash") == data.fingerprint
+    if same and not overwrite:
         return stored
     if path.exists():
-        logger.info("%s comes from other inputs; it is now %s", path, run_folder.move_aside(path))
+        logger.info("%s is computed anew; the old one is now %s", path, run_folder.move_aside(path))
     return None
 
 
@@ -156,6 +158,9 @@ def _print_plan(settings: Settings, folder: Path, encoder: SparseEncoder | None)
     what = f"{model_path(settings)} ({encoder.activation_type})" if encoder else settings.evaluation.baseline
     lines, missing = [f"scores      {what}", f"writes      {folder}"], []
     for name in settings.evaluation.beir_datasets:
+        if name in NAMES and not Path(settings.evaluation.beir_dir, name).is_dir():
+            missing.append(f"{name}: not in {settings.evaluation.beir_dir}; it will be downloaded when this is run.")
+            continue
         try:
             data = load_beir(name, settings.evaluation.beir_dir, settings.evaluation.split)
             counts = f"{len(data.queries)} queries, {len(data.doc_ids)} documents"

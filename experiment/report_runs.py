@@ -103,7 +103,7 @@ def _is_run_folder(path: Path) -> bool:
 def _load_run(name: str, folder: Path) -> Run:
     # An evaluation of a model that was not trained here keeps its own settings.
     places = [folder, folder / "evaluation", *sorted((folder / "evaluation").glob("*"))]
-    config = next((found for place in places if (found := _read_config(place / "config.yaml"))), {})
+    config = next((read for place in places if (read := _read_config(place / "config.yaml"))), {})
     metrics, notes = _read_metrics(folder / "metrics.jsonl")
     subfolders = sorted(path for path in (folder / "evaluation").glob("*") if path.is_dir() and path.name != "runs")
     named = [(DEFAULT, folder / "evaluation"), *((path.name, path) for path in subfolders)]

@@ -8,6 +8,8 @@ import hashlib
 import json
 import os
 import platform
+import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -106,6 +108,17 @@ def make_writable(folder: Path) -> None:
         raise UserError(f"output_dir: {folder} cannot be written ({error.strerror}); give another.") from None
 
 
+def require_disk(folder: Path, needed: int) -> None:
+    """Raise a UserError if the disk that holds `folder` (or will) has fewer than `needed` bytes free."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise UserError(
+            f"output_dir: {folder}: {free / 1e9:.1f} GB are free where it lies, one checkpoint needs "
+            f"{needed / 1e9:.1f} GB; free some, or give another."
+        )
+
+
 def yaml_text(values: dict[str, Any]) -> str:
     """Plain YAML; what YAML has no type for becomes text."""
     return yaml.safe_dump(json.loads(json.dumps(values, default=str)), sort_keys=False, allow_unicode=True)
@@ -144,8 +157,6 @@ def hash_of(value: Any) -> str:
 
 def command_line() -> str:
     """The command as typed."""
-    import shlex
-
     return shlex.join(["python", *sys.argv])
 
 

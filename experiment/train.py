@@ -38,6 +38,7 @@ def train(settings: Settings) -> None:
     transformers.set_seed(args.seed)
     encoder = load_for_training(settings)
     parts = load_examples(settings)
+    on_main(lambda: run_folder.require_disk(settings.output_dir, _checkpoint_bytes(encoder)))
     if settings.run.dry_run:
         if is_main():
             print(plan(settings, encoder, parts, args))
@@ -161,6 +162,11 @@ def plan(settings: Settings, encoder: SparseEncoder, parts: list[Examples], args
         + ("no ℓ0 mask" if threshold is None else f"ℓ0 mask at {threshold:g} tokens")
     )
     return "\n".join([*lines, f"output_dir  {settings.output_dir}"])
+
+
+def _checkpoint_bytes(encoder: SparseEncoder) -> int:
+    """A checkpoint holds the weights and the optimizer's two moments; the final one the weights again."""
+    return 4 * 4 * sum(p.numel() for p in encoder.parameters())
 
 
 def _last_checkpoint(settings: Settings, recorded: dict[str, Any]) -> Any:
