@@ -18,7 +18,7 @@ from experiment.train import train  # noqa: E402
 
 def main() -> int:
     """The exit code: 0 done, 2 a mistake in the input, 1 anything else."""
-    return run_command("train_ir.py", sys.argv[1:], train)
+    return run_command("train_ir.py", sys.argv[1:], train, for_training=True)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from sparse_model import RunError, UserError
 PATIENCE = timedelta(days=7)
 
 
-def run_command(name: str, argv: list[str], work: Callable[[Settings], None]) -> int:
+def run_command(name: str, argv: list[str], work: Callable[[Settings], None], for_training: bool = False) -> int:
     """Read settings, start the processes' group, do the work; the exit code (0 done, 2 a mistake, 1 else)."""
     if any(word in ("--help", "-h") for word in argv):
         print(help_text(f"python {name}"))
@@ -26,27 +26,32 @@ def run_command(name: str, argv: list[str], work: Callable[[Settings], None]) ->
     rank = int(os.environ.get("RANK", "0"))
     show_traceback = any(word.replace("--", "").startswith("traceback") for word in argv)
     try:
-        settings = load_settings(argv)
+        settings = load_settings(argv, for_training)
         show_traceback = settings.run.traceback
-        start_processes(name)
+        start_processes(name, bool(settings.value("use_cpu")))
         quiet_libraries(rank)
         work(settings)
+        _close_processes()
     except (UserError, RunError) as error:
         return _fail(str(error), 2 if isinstance(error, UserError) else 1, rank, show_traceback)
     except KeyboardInterrupt:
         return _fail("interrupted; the same command continues", 1, rank, show_traceback)
     except Exception as error:  # noqa: BLE001 - the last line of defence turns everything into an exit code
         text = f"{type(error).__name__}: {error}\n(--traceback true shows where it happened)"
-        return _fail(text, 1, rank, show_traceback)
-    finally:
-        # gloo has nothing to close, and closing it right after a collective can hang on older versions.
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            if "nccl" in torch.distributed.get_backend():
-                torch.distributed.destroy_process_group()
+        # Every process says so: it may have happened to one alone.
+        return _fail(text if rank == 0 else f"process {rank}: {text}", 1, 0, show_traceback)
     return 0
 
 
-def start_processes(name: str) -> None:
+def _close_processes() -> None:
+    # gloo has nothing to close, and closing it right after a collective can hang on older versions. After an error
+    # nothing is closed: the others may wait in a collective, and the launcher ends them.
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        if "nccl" in torch.distributed.get_backend():
+            torch.distributed.destroy_process_group()
+
+
+def start_processes(name: str, use_cpu: bool) -> None:
     """Join the process group that torchrun or accelerate started; say so where devices would lie idle."""
     n_devices = torch.cuda.device_count()
     if n_devices > 1 and "LOCAL_RANK" not in os.environ:
@@ -55,7 +60,7 @@ def start_processes(name: str) -> None:
             f"one of {n_devices} GPUs is used; all: torchrun --nproc_per_node={n_devices} {name} …",
             file=sys.stderr,
         )
-    PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
+    PartialState(cpu=use_cpu or not torch.cuda.is_available(), timeout=PATIENCE)
 
 
 def quiet_libraries(rank: int) -> None:

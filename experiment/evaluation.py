@@ -14,7 +14,14 @@ import torch
 
 from experiment import run_folder
 from experiment.keys import GROUP_OF, GROUPS
-from experiment.models import MODEL_KEYS, idf_from_corpus, load_for_evaluation, model_files, model_path
+from experiment.models import (
+    EVALUATED_MODEL_KEYS,
+    idf_from_corpus,
+    load_for_evaluation,
+    model_files,
+    model_path,
+    overriding,
+)
 from experiment.settings import Settings
 from retrieval.beir_data import BeirData, load_beir
 from retrieval.bm25 import evaluate_bm25
@@ -29,7 +36,6 @@ logger = logging.getLogger(__name__)
 
 # Keys that change a result's figures; where they differ from the default they name its folder.
 RESULT_KEYS = ("split", "engine", "top_k", "baseline", "query_prune", "use_two_phase")
-TIMINGS = ("encode_docs_per_s", "search_queries_per_s", "seconds")
 
 
 def run_evaluation(settings: Settings) -> None:
@@ -71,8 +77,10 @@ def evaluation_folder(settings: Settings) -> Path:
     name = settings.evaluation.evaluation_name
     if name is None:
         differing = {key: settings.value(key) for key in RESULT_KEYS if settings.value(key) != _default(key)}
-        differing |= settings.on_command_line("model_name_or_path") if settings.trains else {}
-        differing |= settings.on_command_line(*MODEL_KEYS, "use_l0", "eval_max_seq_length")
+        other = overriding(settings)
+        if not settings.trains:
+            other.pop("model_name_or_path", None)  # it names the output folder already
+        differing |= other
         name = "_".join(f"{key}-{_short(value)}" for key, value in differing.items())
     return folder / name if name else folder
 
@@ -92,9 +100,7 @@ def _inputs(settings: Settings) -> dict[str, Any]:
     if settings.evaluation.baseline:
         return {"model": settings.evaluation.baseline, "config hash": run_folder.hash_of(keys)}
     path = model_path(settings)
-    model = {
-        key: settings.value(key) for key in (*MODEL_KEYS, "eval_max_seq_length", "use_l0") if key in settings.given
-    }
+    model = {key: settings.value(key) for key in EVALUATED_MODEL_KEYS if key in settings.given}
     idf = settings.model.idf_path
     idf_file = fingerprint([Path(idf)]) if idf and Path(idf).is_file() else None
     keys |= {"model keys": model, "weights": fingerprint(model_files(path)), "idf": idf_file}
@@ -109,7 +115,11 @@ def _stored(folder: Path, data: BeirData, inputs: dict[str, Any], overwrite: boo
     if same and not overwrite:
         return stored
     if path.exists():
-        logger.info("%s is computed anew; the old one is now %s", path, run_folder.move_aside(path))
+        aside = run_folder.move_aside(path)
+        run = folder / "runs" / f"{data.name}.trec.gz"
+        if run.exists():
+            run_folder.move_aside(run)
+        logger.info("%s is computed anew; the old one is now %s", path, aside)
     return None
 
 
@@ -131,8 +141,7 @@ def _write(settings: Settings, folder: Path, data: BeirData, result: Result, inp
 
 def _summarise(folder: Path, results: list[dict[str, Any]], inputs: dict[str, Any]) -> None:
     """summary.json (macro averages and which data sets they are over) and summary.csv (a row each)."""
-    # index_bytes and counts are sums in nobody's sense: only real-valued figures are averaged.
-    names = [key for key, value in results[0].items() if isinstance(value, float)]
+    names = [key for key, value in results[0].items() if isinstance(value, float) or key == "index_bytes"]
     means = {name: sum(float(result[name]) for result in results) / len(results) for name in names}
     data_sets = [result["dataset"] for result in results]
     run_folder.write_json(folder / "summary.json", {"datasets": data_sets, "figures": means, **inputs})
@@ -178,5 +187,8 @@ def _default(key: str) -> Any:
 
 
 def _short(value: Any) -> str:
-    text = Path(value).stem if isinstance(value, str) else str(value)
+    """A value as part of a folder's name; of a path its last part and a hash of the whole."""
+    text = str(value)
+    if "/" in text:
+        text = f"{Path(text).name}-{run_folder.hash_of(text)[:6]}"
     return re.sub(r"[^\w.=-]+", "-", text).strip("-").lower() or "none"

@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from experiment.settings import Settings
+from experiment.run_folder import read_yaml
+from experiment.settings import Settings, training_mistakes
 from sparse_model import SparseEncoder, UserError, load
 from sparse_model.checkpoint import describe, longest_input, resolve
 
@@ -13,11 +14,21 @@ from sparse_model.checkpoint import describe, longest_input, resolve
 DESCRIBED = ("activation_type", "idf_path", "max_seq_length", "inf_free")
 UNDESCRIBED = ("head_dtype", "prune_ratio", "tokenizer_name", "model_overrides")
 MODEL_KEYS = (*DESCRIBED, *UNDESCRIBED)
+# What changes the model that is scored; on an evaluation's command line each overrides what the checkpoint says.
+EVALUATED_MODEL_KEYS = (*MODEL_KEYS, "use_l0", "eval_max_seq_length")
 
 
 def load_for_training(settings: Settings) -> SparseEncoder:
-    """The model to start from: keys that are given count, the checkpoint says the rest."""
-    encoder = _load(str(settings.model.model_name_or_path), _given(settings, MODEL_KEYS), allow_new_head=True)
+    """The model to start from: keys that are given count, the checkpoint says the rest, and the settings follow.
+
+    Raises:
+        UserError: if the model cannot be trained as the settings say.
+    """
+    encoder = _load(settings, str(settings.model.model_name_or_path), _given(settings, MODEL_KEYS), new_head=True)
+    settings.model.activation_type = encoder.activation_type  # type: ignore[assignment]
+    settings.model.inf_free, settings.data.max_seq_length = encoder.inf_free, encoder.max_seq_length
+    if mistakes := training_mistakes(settings):
+        raise UserError("\n".join(mistakes))
     positions, length = longest_input(encoder.mlm), settings.data.eval_max_seq_length
     if length and positions and length > positions:
         raise UserError(f"eval_max_seq_length: {length}, but the model has positions for {positions} tokens.")
@@ -30,16 +41,17 @@ def load_for_evaluation(settings: Settings) -> SparseEncoder:
     Raises:
         UserError: if a config that trains has no finished checkpoint, or there is no model at all.
     """
-    override = settings.on_command_line(*MODEL_KEYS)
+    override = {key: value for key, value in overriding(settings).items() if key in MODEL_KEYS}
     path = model_path(settings)
     says_nothing = describe(resolve(path)).activation_type is None
     keys = UNDESCRIBED if _is_trained(settings) or not says_nothing else MODEL_KEYS
     options = _given(settings, keys) | override
-    if settings.given.get("use_l0") == "command line":
+    if "use_l0" in overriding(settings):
         options["activation_type"] = settings.model.activation_type
-    if "max_seq_length" in options and settings.data.eval_max_seq_length and "max_seq_length" not in override:
-        options["max_seq_length"] = settings.data.eval_max_seq_length
-    return _load(path, options, allow_new_head=False)
+    length, asked = settings.data.eval_max_seq_length, "eval_max_seq_length" in overriding(settings)
+    if length and "max_seq_length" not in override and (asked or keys is MODEL_KEYS):
+        options["max_seq_length"] = length
+    return _load(settings, path, options, new_head=False)
 
 
 def model_path(settings: Settings) -> str:
@@ -66,22 +78,26 @@ def idf_from_corpus(settings: Settings) -> bool:
 def model_files(path: str) -> list[Path]:
     """The files that make up a checkpoint, for a hash of it."""
     folder = resolve(path)
-    own = {"run.json", "complete.json", "trainer_state.json"}
-    places = [folder, *(p for p in folder.iterdir() if p.is_dir() and (p / "config.json").is_file())]
+    parts = [p for p in folder.iterdir() if (p / "config.json").is_file() and not p.name.startswith("checkpoint-")]
     names = ("*.json", "*.safetensors", "*.bin", "*.txt", "*.model")
-    checkpoints = "checkpoint-"
-    return sorted(
-        file
-        for place in places
-        if not place.name.startswith(checkpoints) or place == folder
-        for name in names
-        for file in place.glob(name)
-        if file.name not in own
-    )
+    files = {file for place in (folder, *parts) for name in names for file in place.glob(name)}
+    return sorted(file for file in files if file.name not in ("run.json", "complete.json", "trainer_state.json"))
+
+
+def overriding(settings: Settings) -> dict[str, Any]:
+    """Model keys on the command line that differ from what the run in output_dir was trained with.
+
+    The words of a training typed again for its evaluation mean that run, not another model. idf_path and
+    max_seq_length always count: to an evaluation they say each data set's own corpus, and a length to encode at.
+    """
+    recorded = read_yaml(settings.output_dir / "config.yaml") if settings.trains else {}
+    given = settings.on_command_line(*EVALUATED_MODEL_KEYS, "model_name_or_path")
+    same = {key for key, value in given.items() if key in recorded and recorded[key] == value}
+    return {key: value for key, value in given.items() if key not in same - {"idf_path", "max_seq_length"}}
 
 
 def _is_trained(settings: Settings) -> bool:
-    return settings.trains and not settings.on_command_line("model_name_or_path")
+    return settings.trains and "model_name_or_path" not in overriding(settings)
 
 
 def _given(settings: Settings, keys: tuple[str, ...]) -> dict[str, Any]:
@@ -91,8 +107,8 @@ def _given(settings: Settings, keys: tuple[str, ...]) -> dict[str, Any]:
     return options
 
 
-def _load(path: str, options: dict[str, Any], allow_new_head: bool) -> SparseEncoder:
+def _load(settings: Settings, path: str, options: dict[str, Any], new_head: bool) -> SparseEncoder:
     if options.get("idf_path") == "corpus":
         options = options | {"idf_path": None}  # the caller has the texts
-    encoder = load(path, **options, allow_new_head=allow_new_head)
-    return encoder.to("cuda" if torch.cuda.is_available() else "cpu")
+    encoder = load(path, **options, allow_new_head=new_head)
+    return encoder.to("cuda" if torch.cuda.is_available() and not settings.value("use_cpu") else "cpu")

@@ -18,7 +18,7 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 
 from experiment import run_folder
-from experiment.models import MODEL_KEYS
+from experiment.models import EVALUATED_MODEL_KEYS
 from experiment.settings import Settings, load_settings
 from sparse_model.errors import UserError
 from training.checkpoints import complete_checkpoints
@@ -27,7 +27,7 @@ PAPER_FOLDERS = (
     "mask_vary_threshold mask+activation_vary_threshold mask+activation_vary_lambda mask_vary_lambda "
     "just_activation vary_activation baseline"
 ).split()
-OF_THE_MODEL = (*MODEL_KEYS, "model_name_or_path", "use_l0", "eval_max_seq_length")
+OF_THE_MODEL = (*EVALUATED_MODEL_KEYS, "model_name_or_path")
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,10 @@ def read_runs(configs: Sequence[Path], overrides: Sequence[str], name: str | Non
     for config in configs:
         own = [*overrides, *([f"output_dir=output/{name}/{config.stem}"] if name else [])]
         try:
-            runs.append(Run(config, own, load_settings([str(config), *own])))
+            settings = load_settings([str(config), *own])
+            if settings.trains and not settings.evaluation.baseline:
+                settings = load_settings([str(config), *own], for_training=True)
+            runs.append(Run(config, own, settings))
         except UserError as error:
             mistakes.append(str(error))
     taken: dict[Path, Path] = {}
@@ -120,8 +123,7 @@ def lacking(settings: Settings) -> Iterator[str]:
     """What is not on this machine: model, training data, data sets, GPU."""
     model = settings.model.model_name_or_path
     if model and not settings.evaluation.baseline and not Path(model).exists():
-        is_hub_id = model.count("/") <= 1
-        if not is_hub_id or not isinstance(try_to_load_from_cache(model, "config.json"), str):
+        if not _is_cached(model):
             yield f"model {model} is not on this disk"
     for path in filter(None, (settings.data.train_file, settings.data.train_file_dir)):
         if not Path(path).exists():
@@ -135,6 +137,13 @@ def lacking(settings: Settings) -> Iterator[str]:
         yield f"data sets not in {settings.evaluation.beir_dir}: {' '.join(absent)}"
     if settings.value("fp16") and not torch.cuda.is_available():
         yield "no GPU (fp16 runs as float32)"
+
+
+def _is_cached(model: str) -> bool:
+    try:
+        return isinstance(try_to_load_from_cache(model, "config.json"), str)
+    except ValueError:  # not the form of a hub id
+        return False
 
 
 def count_processes() -> int:

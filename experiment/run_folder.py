@@ -5,6 +5,7 @@ it is trained to its end, the number of steps.
 """
 
 import hashlib
+import itertools
 import json
 import os
 import platform
@@ -28,7 +29,7 @@ from training.checkpoints import complete_checkpoints
 WEIGHT_FIELDS = (
     "per_device_train_batch_size gradient_accumulation_steps learning_rate lr_scheduler_type lr_scheduler_kwargs "
     "warmup_steps warmup_ratio optim optim_args weight_decay adam_beta1 adam_beta2 adam_epsilon max_grad_norm "
-    "bf16 fp16 seed data_seed dataloader_drop_last max_steps num_train_epochs"
+    "bf16 fp16 seed data_seed max_steps num_train_epochs full_determinism use_cpu torch_compile tf32"
 ).split()
 WEIGHT_KEYS = [
     key
@@ -60,7 +61,8 @@ def open_run(settings: Settings, facts: dict[str, Any]) -> dict[str, Any]:
             "overwrite=true to move it aside."
         )
     make_writable(folder)
-    write_atomically(folder / "config.yaml", yaml_text(settings.resolved()))
+    fields = {field: settings.value(field) for field in WEIGHT_FIELDS}
+    write_atomically(folder / "config.yaml", yaml_text(fields | settings.resolved()))
     record = {**recorded, **facts, "command": command_line(), "started": time.strftime("%Y-%m-%d %H:%M:%S")}
     write_json(folder / "run.json", record | {"versions": versions(), "git commit": git_commit()})
     return recorded
@@ -68,10 +70,10 @@ def open_run(settings: Settings, facts: dict[str, Any]) -> dict[str, Any]:
 
 def _refuse_differences(settings: Settings, folder: Path, facts: dict[str, Any], recorded: dict[str, Any]) -> None:
     before = read_yaml(folder / "config.yaml")
-    now = settings.resolved()
+    now = {key: settings.value(key) for key in WEIGHT_KEYS}
     found = []
     for key in WEIGHT_KEYS:
-        old, new = before.get(key, settings.value(key)), now.get(key, settings.value(key))
+        old, new = before.get(key, settings.default(key)), now[key]
         longer = key in ("max_steps", "num_train_epochs") and new > old
         if old != new and not longer:
             found.append(f"{key}: {old!r} before, {new!r} now")
@@ -88,7 +90,9 @@ def _refuse_differences(settings: Settings, folder: Path, facts: dict[str, Any],
 
 def move_aside(path: Path) -> Path:
     """Rename a file or folder to <name>.<time stamp>, so that nothing is lost; returns the new path."""
-    aside = path.with_name(f"{path.name}.{time.strftime('%Y%m%d-%H%M%S')}")
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    names = itertools.chain([stamp], (f"{stamp}-{i}" for i in itertools.count(2)))
+    aside = next(p for name in names if not (p := path.with_name(f"{path.name}.{name}")).exists())
     path.rename(aside)
     return aside
 

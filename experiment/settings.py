@@ -26,6 +26,11 @@ REFUSED = {
     "label_smoothing_factor": "ranking losses have no labels to smooth",
     "remove_unused_columns": "columns are chosen by data_type",
     "resume_from_checkpoint": "the same command continues by itself from the last checkpoint in output_dir",
+    "ignore_data_skip": "a run that is continued sees the examples that it has not seen",
+    "save_only_model": "a run could not be continued from such checkpoints",
+    "auto_find_batch_size": "the batch decides the in-batch negatives and FLOPS; lower per_device_train_batch_size",
+    "neftune_noise_alpha": "noise on embeddings is not available",
+    "group_by_length": "a batch's examples are drawn at random, since they share negatives and FLOPS",
 }
 RENAMED = {
     "evaluation_strategy": "eval_strategy",
@@ -53,6 +58,7 @@ class Settings:
 
     @property
     def trains(self) -> bool:
+        """Whether the config names training data."""
         return bool(self.data.train_file or self.data.train_file_dir)
 
     @property
@@ -77,17 +83,23 @@ class Settings:
             return getattr(getattr(self, GROUP_OF[key]), key)
         return self.training.get(key, _trainer_defaults().get(key))
 
+    def default(self, key: str) -> Any:
+        """What `value` is where the key is not given."""
+        return GROUPS[GROUP_OF[key]].model_fields[key].default if key in GROUP_OF else _trainer_defaults().get(key)
+
     def resolved(self) -> dict[str, Any]:
         """Every key of ours and every given one of the Trainer, flat, as config.yaml stores it."""
         ours = {key: value for name in GROUPS for key, value in getattr(self, name).model_dump().items()}
+        for once in ("dry_run", "overwrite", "traceback"):
+            del ours[once]
         return ours | {"output_dir": str(self.output_dir)} | self.training
 
 
 COMMAND_LINE = "command line"
 
 
-def load_settings(argv: list[str]) -> Settings:
-    """Settings from a command's arguments.
+def load_settings(argv: list[str], for_training: bool = False) -> Settings:
+    """Settings from a command's arguments; for_training: they must be fit to train with.
 
     Raises:
         UserError: naming every mistake at once, each with its file, key and remedy.
@@ -101,11 +113,10 @@ def load_settings(argv: list[str]) -> Settings:
             given.update(dict.fromkeys(mapping, str(path)))
     values.update(overrides)
     given.update(dict.fromkeys(overrides, COMMAND_LINE))
-    return from_values(values, given, config_path)
+    return _validate(values, given, config_path, for_training)
 
 
-def from_values(values: dict[str, Any], given: dict[str, str], config_path: Path | None = None) -> Settings:
-    """Validate a flat mapping of keys (see `load_settings`)."""
+def _validate(values: dict[str, Any], given: dict[str, str], config_path: Path | None, for_training: bool) -> Settings:
     mistakes: list[str] = []
     groups: dict[str, Any] = {}
     training: dict[str, Any] = {}
@@ -121,9 +132,11 @@ def from_values(values: dict[str, Any], given: dict[str, str], config_path: Path
             except ValueError as error:
                 mistakes.append(f"{given[key]}: {key}: {error}")
     settings = Settings(**groups, training={**TRAINER_DEFAULTS, **training}, given=given, config_path=config_path)
-    if given.get("overwrite", COMMAND_LINE) != COMMAND_LINE:
+    if settings.run.overwrite and given["overwrite"] != COMMAND_LINE:
         mistakes.append(f"{given['overwrite']}: overwrite: give it on the command line, for one run only.")
-    mistakes += [] if mistakes else _common_mistakes(settings)
+    # What only seems to be missing because its own line is mistaken is not said twice.
+    combined = _common_mistakes(settings) + (training_mistakes(settings) if for_training else [])
+    mistakes += [text for text in combined if not any(text.partition(":")[0] in mistake for mistake in mistakes)]
     if mistakes:
         raise UserError("\n".join(mistakes))
     if settings.model.use_l0:
@@ -264,8 +277,8 @@ def _validate_group(group: type[Keys], values: dict[str, Any]) -> tuple[Keys, li
     try:
         return group(**values), []
     except ValidationError as error:
-        found = [(str(e["loc"][0]), f"{e['msg']} (found {e['input']!r})") for e in error.errors()]
-        return group(), list(dict(found).items())
+        found = {str(e["loc"][0]): f"{e['msg']} (found {e['input']!r})" for e in error.errors()}
+        return group(**{key: value for key, value in values.items() if key not in found}), list(found.items())
 
 
 def _validate_training(key: str, value: Any) -> tuple[str, Any]:

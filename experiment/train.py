@@ -10,7 +10,7 @@ from accelerate import PartialState
 from experiment import run_folder
 from experiment.command import logged_to
 from experiment.models import load_for_training
-from experiment.settings import Settings, training_mistakes
+from experiment.settings import Settings
 from retrieval.beir_data import load_beir
 from retrieval.distributed import is_main, on_main, world_size
 from retrieval.evaluate import evaluate
@@ -32,8 +32,6 @@ def train(settings: Settings) -> None:
     Raises:
         UserError: for everything that cannot be used; RunError: if the run collapses or explodes.
     """
-    if mistakes := training_mistakes(settings):
-        raise UserError("\n".join(mistakes))
     args, notes = build_arguments(settings.output_dir, trainer_fields(settings))
     transformers.set_seed(args.seed)
     encoder = load_for_training(settings)
@@ -55,7 +53,10 @@ def train(settings: Settings) -> None:
             logger.info(line)
         resume = on_main(lambda: _last_checkpoint(settings, recorded))
         trainer = _build_trainer(settings, encoder, args, parts, from_start=resume is None)
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        if resume is not None and checkpoints.step_of(resume) >= trainer.planned_steps:
+            trainer.finish_from(resume)
+        else:
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         if is_main():
             encoder.save(settings.output_dir)
             record = run_folder.read_json(settings.output_dir / "run.json")

@@ -1,5 +1,6 @@
 """Ranks and gathering: torch.distributed where a launcher started several processes, trivial elsewhere."""
 
+import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -7,7 +8,9 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from sparse_model.errors import UserError
+from sparse_model.errors import RunError, UserError
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -75,18 +78,24 @@ def broadcast(value: T) -> T:
 
 
 def on_main(function: Callable[[], T]) -> T:
-    """Call function in rank 0 only; its value or its UserError reaches every process, so that none hangs.
+    """Call function in rank 0 only; its value or its error reaches every process, so that none hangs.
 
     For the function, rank 0 is the only process: it may call what would otherwise be called in every process.
     """
     global _main_alone
-    value, mistake = None, None
+    value: T | None = None
+    mistake: UserError | RunError | None = None
     if is_main():
         outer, _main_alone = _main_alone, True
         try:
             value = function()
         except UserError as error:
             mistake = error
+        except Exception as error:
+            if not _active():
+                raise
+            logger.exception("rank 0 failed")
+            mistake = RunError(f"{type(error).__name__}: {error}")
         finally:
             _main_alone = outer
     value, mistake = broadcast((value, mistake))

@@ -5,6 +5,7 @@ activation, the length, the query table. `l2_relu` and `l3_relu`, which sentence
 the same place under their own names: that library then refuses the checkpoint instead of scoring it wrongly.
 """
 
+import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,9 @@ DEFAULT_LENGTH = 512
 # What sentence-transformers calls our activations; the others keep their own names.
 _THEIR_NAMES = {"relu": "relu", "l1_relu": "log1p_relu"}
 _OUR_NAMES = {theirs: ours for ours, theirs in _THEIR_NAMES.items()} | {name: name for name in LOGARITHMS}
+
+# Positions are numbered from padding_idx + 1 on.
+_OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert", "mpnet", "longformer"}
 
 _CLASSES = "sentence_transformers.sparse_encoder.models."
 _QUERY, _POOLING = "query_0_SparseStaticEmbedding", "document_1_SpladePooling"
@@ -63,15 +67,26 @@ def load(
 
     Args:
         name_or_path: a folder or a hub id.
+        activation_type: a key of `activations.LOGARITHMS`.
         idf_path: a JSON file of token -> weight, or a hub id that holds an idf.json.
+        max_seq_length: tokens documents are cut to.
+        inf_free: queries by table (true) or through the model (false).
         head_dtype: float32 or bfloat16, the precision of the head's product.
+        prune_ratio: see `SparseEncoder`.
+        tokenizer_name: folder or hub id of another tokenizer than the model's.
         model_overrides: fields of the model's config, e.g. {"hidden_dropout_prob": 0.0}.
         allow_new_head: accept a checkpoint without masked-LM head, which then starts at random (for training).
 
     Raises:
         UserError: for whatever cannot be used, with the remedy.
     """
+    if activation_type is not None and activation_type not in LOGARITHMS:
+        raise UserError(f"activation_type: {activation_type!r} is none of {', '.join(LOGARITHMS)}.")
+    if head_dtype not in HEAD_DTYPES:
+        raise UserError(f"head_dtype: {head_dtype!r} is none of {', '.join(HEAD_DTYPES)}.")
     folder = resolve(str(name_or_path))
+    if not any(folder.rglob("config.json")):
+        raise UserError(f"model_name_or_path: {folder} holds no model (no config.json).")
     says = describe(folder)
     tokenizer = _load_tokenizer(tokenizer_name or str(folder / says.mlm_subfolder))
     mlm = _load_mlm(folder / says.mlm_subfolder, model_overrides or {}, allow_new_head)
@@ -95,19 +110,17 @@ def load(
     return encoder.eval()
 
 
-def resolve(name_or_path: str) -> Path:
-    """The local folder of a model: itself, or a hub repository fetched into the cache.
+def resolve(name_or_path: str, key: str = "model_name_or_path") -> Path:
+    """The local folder of a model or tokenizer: itself, or a hub repository fetched into the cache.
 
     Raises:
         UserError: if there is no such folder and the hub does not answer with one.
     """
     path = Path(name_or_path)
     if path.is_dir():
-        if not any(path.rglob("config.json")):
-            raise UserError(f"model_name_or_path: {path} holds no model (no config.json).")
         return path
     if path.exists() or path.is_absolute() or name_or_path.count("/") > 1 or name_or_path.startswith("."):
-        raise UserError(f"model_name_or_path: there is no folder {path}.")
+        raise UserError(f"{key}: there is no folder {path}.")
     from huggingface_hub import snapshot_download
 
     try:
@@ -119,7 +132,7 @@ def resolve(name_or_path: str) -> Path:
         return folder
     except (OSError, ValueError) as error:
         raise UserError(
-            f"model_name_or_path: {name_or_path} is neither a folder nor a hub repository that can be reached "
+            f"{key}: {name_or_path} is neither a folder nor a hub repository that can be reached "
             f"({type(error).__name__}). Check the name, or fetch the model once where there is a network."
         ) from None
 
@@ -137,6 +150,8 @@ def describe(folder: Path) -> Description:
     query_folder = None
     if router is not None:
         routes = _read_json(router / "router_config.json")
+        if not {"query", "document"} <= set(routes.get("structure", {})):
+            raise UserError(f"{router / 'router_config.json'} has no routes query and document: not a sparse encoder.")
         of = {name: (_class_name(kind), router / name) for name, kind in routes["types"].items()}
         query = [of[name] for name in routes["structure"]["query"]]
         query_folder = next((path for name, path in query if name == "SparseStaticEmbedding"), None)
@@ -158,7 +173,7 @@ def save(encoder: SparseEncoder, folder: Path) -> None:
     """Write the encoder so that `load`, sentence-transformers and AutoModelForMaskedLM read it (see the module)."""
     folder.mkdir(parents=True, exist_ok=True)
     encoder.mlm.save_pretrained(folder)  # type: ignore[operator]
-    encoder.tokenizer.save_pretrained(folder)
+    _save_tokenizer(encoder, folder)
     pooling = {
         "pooling_strategy": "max",
         "activation_function": _THEIR_NAMES.get(encoder.activation_type, encoder.activation_type),
@@ -179,7 +194,7 @@ def save(encoder: SparseEncoder, folder: Path) -> None:
     _write_json(folder / _QUERY / "config.json", {"frozen": not encoder.idf_V.requires_grad})
     table = encoder.idf_V.detach().cpu().contiguous()
     save_file({"weight": table}, folder / _QUERY / "model.safetensors")
-    encoder.tokenizer.save_pretrained(folder / _QUERY)
+    _save_tokenizer(encoder, folder / _QUERY)
     write_idf(folder / "idf.json", table, encoder.tokenizer)
     types = {_QUERY: _CLASSES + "SparseStaticEmbedding.SparseStaticEmbedding"}
     types |= {"": _CLASSES + "MLMTransformer.MLMTransformer", _POOLING: _CLASSES + "SpladePooling.SpladePooling"}
@@ -209,16 +224,12 @@ def load_weights(encoder: SparseEncoder, folder: Path) -> None:
 def longest_input(mlm: Any) -> int | None:
     """Tokens the model has positions for; None where its config does not say."""
     positions = getattr(mlm.config, "max_position_embeddings", None)
-    # RoBERTa and MPNet number positions from padding_idx + 1 on.
     offset = (mlm.config.pad_token_id or 0) + 1 if mlm.config.model_type in _OFFSET_POSITIONS else 0
     return positions - offset if positions and positions > 0 else None
 
 
-_OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert", "mpnet", "longformer"}
-
-
 def _load_tokenizer(name_or_path: str) -> Any:
-    folder = resolve(name_or_path)
+    folder = resolve(name_or_path, "tokenizer_name")
     # transformers would make up an empty tokenizer where there are no files.
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")):
         raise UserError(f"tokenizer_name: {name_or_path} holds no tokenizer (no tokenizer.json).")
@@ -270,6 +281,22 @@ def _read_query_table(folder: Path, tokenizer: Any, vocabulary_size: int) -> Ten
     if table.shape != (vocabulary_size,) or not table.isfinite().all():
         raise UserError(f"{weights}: expected {vocabulary_size} finite weights, found {tuple(table.shape)}.")
     return without_special_tokens(table, tokenizer)
+
+
+def _save_tokenizer(encoder: SparseEncoder, folder: Path) -> None:
+    """The tokenizer as every consumer can use it.
+
+    Without the truncation of the last call, of a class that older versions of transformers know, and with as many
+    tokens as the model has outputs: sentence-transformers wants both sides of a pair to have the same length.
+    """
+    tokenizer = copy.deepcopy(encoder.tokenizer)
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.add_tokens([f"[filler{i}]" for i in range(len(tokenizer), encoder.vocabulary_size)])
+    tokenizer.save_pretrained(folder)
+    says = _read_json(folder / "tokenizer_config.json")
+    if says.get("tokenizer_class") == "TokenizersBackend":
+        _write_json(folder / "tokenizer_config.json", says | {"tokenizer_class": "PreTrainedTokenizerFast"})
 
 
 def _write_modules(folder: Path, modules: list[tuple[str, str]]) -> None:

@@ -66,6 +66,11 @@ class SparseEncoder(nn.Module):
             raise UserError(f"{type(mlm).__name__} has no linear output layer with a bias: not supported.")
         output.forward = pass_through  # type: ignore[method-assign,assignment]
         self.vocabulary_size = output.weight.shape[0]
+        if len(tokenizer) > self.vocabulary_size:
+            raise UserError(
+                f"tokenizer_name: its {len(tokenizer)} tokens exceed the model's V = {self.vocabulary_size}: it is "
+                "another model's tokenizer."
+            )
         with torch.no_grad():
             # Ids beyond the tokenizer's (padded vocabularies) can be in no query either.
             output.bias[[i for i in tokenizer.all_special_ids if i < self.vocabulary_size]] = SILENT_BIAS
@@ -78,6 +83,7 @@ class SparseEncoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """Where the model lies."""
         return self.frame_ids.device  # type: ignore[return-value,union-attr]
 
     def use_idf(self, idf_V: Tensor, requires_grad: bool = False) -> None:

@@ -30,10 +30,11 @@ def max_logits(
     """The same values as `max_logits_dense`, a tile of L × V at a time.
 
     Gradients equal those of the dense form where the maximum is unique; where tokens tie, this form gives the
-    whole gradient to the first of them (as `Tensor.max(dim)` does), `amax` spreads it over all.
+    whole gradient to one of them (on a CPU the first), `amax` spreads it over all.
 
     Args:
-        hidden_NLD: the inputs of the masked LM's output layer; mask_NL: 1 for tokens that count;
+        hidden_NLD: the inputs of the masked LM's output layer; mask_NL: 1 for tokens that count,
+            which stand before the padding;
         weight_VD, bias_V: the output layer, in the dtype of `hidden_NLD`;
         product_dtype: a lower precision for the product h · W of the forward pass (None: the inputs' own).
 
@@ -53,11 +54,10 @@ class _MaxProduct(torch.autograd.Function):
         product_NLD, product_DV = hidden_NLD.to(dtype), weight_VD.to(dtype).T
         values_NV = hidden_NLD.new_empty(n_documents, weight_VD.shape[0])
         winners_NV = torch.empty(values_NV.shape, dtype=torch.int32, device=values_NV.device)
-        for n in range(n_documents):
-            tokens_l = mask_NL[n].nonzero().squeeze(1)
-            best = (product_NLD[n, tokens_l] @ product_DV).max(dim=0)
+        for n, length in enumerate(mask_NL.long().sum(dim=1).tolist()):
+            best = (product_NLD[n, :length] @ product_DV).max(dim=0)
             values_NV[n] = best.values
-            winners_NV[n] = tokens_l[best.indices] + n * n_tokens
+            winners_NV[n] = best.indices + n * n_tokens
         ctx.save_for_backward(hidden_NLD, weight_VD, winners_NV)
         return values_NV
 

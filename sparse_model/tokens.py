@@ -11,7 +11,9 @@ def document_ids(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[
     """Token ids of each text with the tokenizer's special tokens, cut at `max_length` ids."""
     if not texts:
         return []
-    return tokenizer(list(texts), truncation=True, max_length=max_length, return_attention_mask=False)["input_ids"]
+    rows = tokenizer(list(texts), truncation=True, max_length=max_length, return_attention_mask=False)["input_ids"]
+    # Where a tokenizer frames nothing, an empty text has no token at all, and a model needs one.
+    return [row or [tokenizer.pad_token_id or 0] for row in rows]
 
 
 def query_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:

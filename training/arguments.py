@@ -26,6 +26,8 @@ def build_arguments(output_dir: Path, given: dict[str, Any]) -> tuple[TrainingAr
             notes.append("bf16: there is no GPU, CPU autocast is used")
     fields["remove_unused_columns"] = False
     fields.setdefault("ddp_find_unused_parameters", False)
+    if fields.get("gradient_checkpointing"):
+        fields.setdefault("gradient_checkpointing_kwargs", {"use_reentrant": False})  # works under DDP everywhere
     try:
         return TrainingArguments(output_dir=str(output_dir), **fields), notes
     except (ValueError, ImportError, TypeError) as error:

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from torch.utils.data import ConcatDataset, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from sparse_model import UserError
 
@@ -119,36 +119,39 @@ def spanning_ranks(n_documents: int, group: int, part: int) -> list[int]:
 
 
 class EpochSampler(Sampler[int]):
-    """The order of an epoch's examples as a pure function of (seed, epoch).
+    """The order of an epoch's examples as a pure function of (seed, epoch), in whole optimizer steps.
 
-    With several files, each run of `block` consecutive examples (one step over all processes) comes from one of
-    them, and what does not fill a block is left out of that epoch.
+    Every `batch` consecutive examples (one batch over all processes) come from one file. What does not fill a
+    batch, and batches that do not fill a step, are left out of that epoch: the order then does not depend on how
+    a launcher would fill up the rest, and no step crosses an epoch.
+
+    Args:
+        sizes: examples of each file.
+        batch: examples of one forward pass over all processes; accumulation: such batches in an optimizer step.
     """
 
-    def __init__(self, sizes: list[int], block: int, seed: int) -> None:
-        self.sizes, self.block, self.seed, self.epoch = sizes, block, seed, 0
+    def __init__(self, sizes: list[int], batch: int, accumulation: int, seed: int) -> None:
+        self.sizes, self.batch, self.seed, self.epoch = sizes, batch, seed, 0
+        self.steps = sum(size // batch for size in sizes) // accumulation
+        self.accumulation = accumulation
 
     def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order the next iteration gives."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.sizes[0] if len(self.sizes) == 1 else sum(n - n % self.block for n in self.sizes)
+        return self.steps * self.accumulation * self.batch
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        starts = np.cumsum([0, *self.sizes[:-1]])
-        orders = [
-            start + torch.randperm(n, generator=generator).numpy() for start, n in zip(starts, self.sizes, strict=True)
-        ]
-        if len(orders) == 1:
-            return iter(orders[0].tolist())
-        blocks = np.concatenate([o[: len(o) - len(o) % self.block].reshape(-1, self.block) for o in orders])
-        return iter(blocks[torch.randperm(len(blocks), generator=generator).numpy()].ravel().tolist())
-
-
-def concatenate(parts: list[Examples]) -> Dataset[Example]:
-    """One data set of several; an `EpochSampler` with their sizes keeps their batches apart."""
-    return ConcatDataset(parts)
+        batches, start = [], 0
+        for size in self.sizes:
+            order = start + torch.randperm(size, generator=generator)
+            batches.append(order[: size - size % self.batch].view(-1, self.batch))
+            start += size
+        mixed = torch.cat(batches)
+        chosen = torch.randperm(len(mixed), generator=generator)[: self.steps * self.accumulation]
+        return iter(mixed[chosen].flatten().tolist())
 
 
 def training_files(train_file: str | None, train_file_dir: str | None) -> list[Path]:
@@ -206,15 +209,10 @@ def _check_columns(path: Path, rows: datasets.Dataset, data_type: str) -> set[st
         )
     schema = rows.features.arrow_schema
     for name in columns & set(needed):
-        if not _VALID_TYPE[name](schema.field(name).type):
-            raise UserError(
-                f"{path}: column {name} holds {schema.field(name).type}; expected {_EXPECTED[name]}"
-                + (
-                    ". Rows of ids cannot be trained on: texts are needed."
-                    if "int" in str(schema.field(name).type)
-                    else "."
-                )
-            )
+        kind = schema.field(name).type
+        if not _VALID_TYPE[name](kind):
+            of_ids = " Rows of ids cannot be trained on: texts are needed." if "int" in str(kind) else ""
+            raise UserError(f"{path}: column {name} holds {kind}, not {_EXPECTED[name]}.{of_ids}")
     return columns
 
 
@@ -270,6 +268,7 @@ def _scan(path: Path, rows: datasets.Dataset, data_type: str, columns: set[str],
                 row = start + pc.is_null(table[name]).to_pylist().index(True)
                 raise UserError(f"{path}: row {row}: {name} is missing.")
         n_items = _list_lengths(table, listed)
+        _check_no_null(path, table, listed, n_items, start)
         if data_type == "kd":
             _check_scores(path, table, n_items, start)
         lengths.append(n_items)
@@ -285,6 +284,14 @@ def _list_lengths(table: pa.Table, name: str) -> np.ndarray:
     if name not in table.column_names or pa.types.is_null(table[name].type):
         return np.zeros(len(table), dtype=np.int64)
     return pc.fill_null(pc.list_value_length(table[name]), 0).to_numpy().astype(np.int64)
+
+
+def _check_no_null(path: Path, table: pa.Table, name: str, n_items: np.ndarray, start: int) -> None:
+    if name in table.column_names and not pa.types.is_null(table[name].type):
+        null = pc.is_null(pc.list_flatten(table[name])).to_numpy()
+        if null.any():
+            row = int(np.searchsorted(np.cumsum(n_items), np.flatnonzero(null)[0], side="right"))
+            raise UserError(f"{path}: row {start + row}: one of its {name} is null; give a text or leave it out.")
 
 
 def _check_scores(path: Path, table: pa.Table, n_documents: np.ndarray, start: int) -> None:

@@ -10,6 +10,9 @@ class Statistics:
     """Collects detached tensors step by step; reads them (one synchronisation) when drained or checked."""
 
     def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
         self._parts: dict[str, list[Tensor]] = {}
         self._lengths: list[Tensor] = []
         self._used_V: Tensor | None = None
@@ -54,5 +57,5 @@ class Statistics:
         logs |= dict(zip(("d_length_p5", "d_length_p50", "d_length_p95"), percentiles.tolist(), strict=True))
         logs["empty_documents"] = (lengths == 0).float().mean().item()
         logs["unused_tokens"] = 1.0 - self._used_V.float().mean().item()
-        self.__init__()  # type: ignore[misc]
+        self._reset()
         return logs

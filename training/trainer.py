@@ -1,6 +1,9 @@
 """The Trainer: transformers' loop around our forward pass, objective, statistics and checkpoints."""
 
 import json
+import math
+import os
+import pickle
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,14 +13,15 @@ import numpy as np
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import TrainerCallback
+from torch.utils.data import ConcatDataset
+from transformers import TrainerCallback, TrainerState
 
 from retrieval.distributed import barrier
-from sparse_model import SparseEncoder
+from sparse_model import SparseEncoder, UserError
 from sparse_model.checkpoint import load_weights
 from training import checkpoints
 from training.collator import Collator
-from training.data import EpochSampler, Examples, concatenate
+from training.data import EpochSampler, Examples
 from training.gather import gather
 from training.objective import Objective
 from training.statistics import Statistics
@@ -41,6 +45,8 @@ class Trainer(transformers.Trainer):
 
     Args:
         parts: the examples, file by file.
+        objective: the loss of a gathered batch.
+        max_seq_length: tokens documents are cut to while training; the encoder's own length is what it is saved with.
         evaluate_figures: returns figures by name (e.g. "ndcg@10") of the model as it is; called by eval_strategy.
         idf_lr: learning rate of the query table where it is trained; None: as everything else.
     """
@@ -61,13 +67,22 @@ class Trainer(transformers.Trainer):
         self.sampler = EpochSampler(
             [len(part) for part in parts],
             args.per_device_train_batch_size * max(1, args.world_size),
+            args.gradient_accumulation_steps,
             args.data_seed if args.data_seed is not None else args.seed,
         )
+        if not len(self.sampler):
+            step = self.sampler.batch * self.sampler.accumulation
+            raise UserError(
+                f"train_file: {sum(self.sampler.sizes)} examples do not fill one optimizer step of {step} "
+                "(per_device_train_batch_size × processes × gradient_accumulation_steps); make it smaller."
+            )
+        # Where older versions of transformers read a checkpoint themselves: no pickle there either.
+        os.environ.setdefault("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
         self.statistics = Statistics()
         super().__init__(
             model=encoder,
             args=args,
-            train_dataset=concatenate(parts),
+            train_dataset=ConcatDataset(parts),
             eval_dataset=[],  # type: ignore[arg-type]
             data_collator=Collator(encoder.tokenizer, max_seq_length, encoder.inf_free),  # type: ignore[arg-type]
             callbacks=[_Bookkeeping(self)],
@@ -76,7 +91,17 @@ class Trainer(transformers.Trainer):
         self.model_accepts_loss_kwargs = False
 
     @property
+    def planned_steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return (
+            self.args.max_steps
+            if self.args.max_steps > 0
+            else math.ceil(self.args.num_train_epochs * self.sampler.steps)
+        )
+
+    @property
     def encoder(self) -> SparseEncoder:
+        """The model without what launchers and compilers wrap around it."""
         return self.accelerator.unwrap_model(self.model)  # type: ignore[return-value]
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *_: Any, **__: Any) -> Tensor:
@@ -113,6 +138,7 @@ class Trainer(transformers.Trainer):
         return self.optimizer
 
     def log(self, logs: dict[str, float], *args: Any) -> None:
+        """Add the statistics since the last log to a training log."""
         if "loss" in logs:
             self.statistics.check()
             logs = logs | self.statistics.drain()
@@ -142,11 +168,39 @@ class Trainer(transformers.Trainer):
             checkpoints.rotate(folder.parent, limit, self.state.best_model_checkpoint)
         barrier()
 
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        scaler = getattr(self.accelerator, "scaler", None)
+        if scaler is not None and self.args.should_save:
+            torch.save(scaler.state_dict(), Path(output_dir) / "scaler.pt")
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """As saved, on whatever device: older versions cannot place what several CPU processes saved."""
+        if checkpoint is None:
+            return
+        parts: dict[str, Any] = {"optimizer": self.optimizer, "scheduler": self.lr_scheduler}
+        if getattr(self.accelerator, "scaler", None) is not None:
+            parts["scaler"] = self.accelerator.scaler
+        for name, part in parts.items():
+            path = Path(checkpoint) / f"{name}.pt"
+            try:
+                part.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+            except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+                raise UserError(
+                    f"{path} is damaged ({error}); remove {checkpoint}, and the run goes on from the one before it."
+                ) from None
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         load_weights(self.encoder, Path(resume_from_checkpoint))
 
     def _load_best_model(self) -> None:
         load_weights(self.encoder, Path(str(self.state.best_model_checkpoint)))
+
+    def finish_from(self, checkpoint: Path) -> None:
+        """Take the final weights from the checkpoint of the last step (or the best one), without training."""
+        state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        best = state.best_model_checkpoint if self.args.load_best_model_at_end else None
+        load_weights(self.encoder, Path(best) if best else checkpoint)
 
 
 class _Bookkeeping(TrainerCallback):

@@ -71,19 +71,27 @@ def test_every_format_gives_the_same_examples(tmp_path: Path, kind: str) -> None
 
 
 def test_order_depends_on_seed_and_epoch_only() -> None:
-    sampler = EpochSampler([10], 4, seed=1)
+    sampler = EpochSampler([12], 4, 1, seed=1)
     first = list(sampler)
-    assert sorted(first) == list(range(10)) and first == list(sampler)
+    assert sorted(first) == list(range(12)) and first == list(sampler)
     sampler.set_epoch(1)
-    assert list(sampler) != first
+    assert sorted(sampler) == list(range(12)) and list(sampler) != first
+
+
+def test_an_epoch_is_whole_optimizer_steps() -> None:
+    """11 examples in batches of 2 are 5 batches; 2 of them a step: 2 steps, 8 examples, 3 left out this epoch."""
+    order = list(EpochSampler([11], 2, 2, seed=0))
+    assert len(order) == len(set(order)) == 8
+    assert len(EpochSampler([3], 4, 1, seed=0)) == 0
 
 
 def test_each_batch_comes_from_one_file() -> None:
-    """Files of 10 and 7 examples, batches of 3 over 2 processes: blocks of 6 from one file, tails left out."""
-    sampler = EpochSampler([10, 7], 6, seed=0)
+    """Files of 13 and 7 examples, batches of 3 over 2 processes: 2 + 1 batches of 6, each from one file."""
+    sampler = EpochSampler([13, 7], 6, 1, seed=0)
     order = list(sampler)
-    assert len(order) == len(sampler) == 12 and len(set(order)) == 12
-    assert all(len({i < 10 for i in order[start : start + 6]}) == 1 for start in (0, 6))
+    assert len(order) == len(sampler) == 18 and len(set(order)) == 18
+    assert sorted(len({i < 13 for i in order[start : start + 6]}) for start in (0, 6, 12)) == [1, 1, 1]
+    assert len(EpochSampler([13, 7], 6, 2, seed=0)) == 12
 
 
 @pytest.mark.parametrize(
@@ -96,6 +104,7 @@ def test_each_batch_comes_from_one_file() -> None:
         ([{"query": "q", "docs": [1, 2], "scores": [1.0, 2.0]}], "kd", "texts are needed"),
         ([{"query": None, "docs": ["a"], "scores": [1.0]}, _kd(2)], "kd", "row 0: query is missing"),
         ([_kd(1)], "kd", "none of its 1 rows gives an example"),
+        ([_kd(2), {"query": "q", "docs": ["a", None], "scores": [1.0, 0.0]}], "kd", "row 1: one of its docs is null"),
     ],
 )
 def test_unusable_rows_name_file_and_row(tmp_path: Path, rows: list[dict], data_type: str, message: str) -> None:
