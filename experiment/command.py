@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,12 @@ def run_command(name: str, argv: list[str], work: Callable[[Settings], None], fo
         work(settings)
         _close_processes()
     except (UserError, RunError) as error:
+        if rank:
+            # Rank 0 usually raises the same, and its launcher then ends this process. Where it does not, the
+            # message must not be lost.
+            time.sleep(5)
+            error = type(error)(f"process {rank}: {error}")
+            rank = 0
         return _fail(str(error), 2 if isinstance(error, UserError) else 1, rank, show_traceback)
     except KeyboardInterrupt:
         return _fail("interrupted; the same command continues", 1, rank, show_traceback)

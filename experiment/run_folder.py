@@ -39,10 +39,11 @@ WEIGHT_KEYS = [
 ] + WEIGHT_FIELDS
 
 
-def open_run(settings: Settings, facts: dict[str, Any]) -> dict[str, Any]:
+def open_run(settings: Settings, facts: dict[str, Any], length: dict[str, Any]) -> dict[str, Any]:
     """Create or reopen the output folder; returns run.json of an earlier start ({} if there was none).
 
     Args:
+        length: max_steps and num_train_epochs; a run recorded as finished at this length is left as it is.
         facts: what the run depends on beside its keys: "processes", "data hash".
 
     Raises:
@@ -60,6 +61,8 @@ def open_run(settings: Settings, facts: dict[str, Any]) -> dict[str, Any]:
             f"output_dir: {folder} is not empty and holds no run of this program; give another folder, or "
             "overwrite=true to move it aside."
         )
+    if recorded.get("finished") == length:
+        return recorded
     make_writable(folder)
     fields = {field: settings.value(field) for field in WEIGHT_FIELDS}
     write_atomically(folder / "config.yaml", yaml_text(fields | settings.resolved()))

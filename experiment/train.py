@@ -43,10 +43,10 @@ def train(settings: Settings) -> None:
         return
     files = training_files(settings.data.train_file, settings.data.train_file_dir)
     facts = {"processes": world_size(), "data hash": on_main(lambda: fingerprint(files))}
-    recorded = on_main(lambda: run_folder.open_run(settings, facts))
     length = {"max_steps": args.max_steps, "num_train_epochs": args.num_train_epochs}
+    recorded = on_main(lambda: run_folder.open_run(settings, facts, length))
     if recorded.get("finished") == length:
-        logger.info("%s is trained to its end; nothing to do", settings.output_dir)
+        logger.info("%s: training is finished already; nothing to do", settings.output_dir)
         return
     with logged_to(settings.output_dir / "train.log" if is_main() else None):
         for line in [*notes, *plan(settings, encoder, parts, args).splitlines()] if is_main() else []:
@@ -152,8 +152,9 @@ def plan(settings: Settings, encoder: SparseEncoder, parts: list[Examples], args
     ]
     for part in parts:
         lines.append(
-            f"data        {part.path}: {len(part)} examples ({part.dropped_rows} rows and {part.dropped_documents} "
-            "documents do not make one)"
+            f"data        {part.path}: {len(part)} examples"
+            + (f"; {part.dropped_rows} rows dropped (filtered, or too short)" if part.dropped_rows else "")
+            + (f"; {part.dropped_documents} documents left over" if part.dropped_documents else "")
         )
     length = f"{args.max_steps} steps" if args.max_steps > 0 else f"{args.num_train_epochs} epochs"
     lines.append(f"training    {length} of {batch} queries, {world_size()} process(es), seed {args.seed}")

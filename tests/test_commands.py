@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -149,6 +150,67 @@ def test_killed_and_started_again_gives_the_same_weights(config: Path, tmp_path:
     assert run(*words, f"output_dir={tmp_path / 'whole'}").returncode == 0
     whole, killed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
     assert all((whole[name] == killed[name]).all() for name in whole)
+
+
+def test_two_processes_go_on_too(config: Path, one_process: Path, tmp_path: Path) -> None:
+    """Two processes, the last two steps taken back, started again."""
+    words = ["train_ir.py", str(config), f"output_dir={tmp_path / 'run'}", "per_device_train_batch_size=2"]
+    assert run(*words, launcher=TORCHRUN).returncode == 0
+    (tmp_path / "run" / "checkpoint-4" / "complete.json").unlink()
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    del record["finished"]
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    again = run(*words, launcher=TORCHRUN)
+    assert again.returncode == 0 and "going on from" in again.stderr, again.stderr
+    _same_weights(one_process, tmp_path / "run")
+
+
+def test_an_evaluation_killed_and_started_again(
+    tiny_model: Path, one_process: Path, config: Path, beir_folder: Path, tmp_path: Path
+) -> None:
+    """kill -9 after the first of two data sets: the second run keeps its result and computes the other."""
+    copy = tmp_path / "again"
+    shutil.copytree(beir_folder, copy)
+    words = ["evaluate_beir.py", f"model_name_or_path={one_process}", f"beir_datasets={beir_folder},{copy}"]
+    process = subprocess.Popen(
+        [sys.executable, *words, f"output_dir={tmp_path / 'killed'}"],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    first = tmp_path / "killed" / "evaluation" / "tiny.json"
+    while not first.exists() and process.poll() is None:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    (tmp_path / "killed" / "evaluation" / "again.json").unlink(missing_ok=True)
+    written = first.stat().st_mtime_ns
+    again = run(*words, f"output_dir={tmp_path / 'killed'}")
+    assert again.returncode == 0 and "up to date" in again.stderr and first.stat().st_mtime_ns == written
+    figures = [json.loads((tmp_path / "killed" / "evaluation" / f"{n}.json").read_text()) for n in ("tiny", "again")]
+    for key in ("ndcg@10", "recall@100", "mrr@10", "map", "flops", "d_length", "q_length"):
+        assert figures[0][key] == figures[1][key] == _figures(one_process)[key]
+    summary = json.loads((tmp_path / "killed" / "evaluation" / "summary.json").read_text())
+    assert summary["datasets"] == ["tiny", "again"]
+
+
+def test_the_words_of_a_training_mean_that_run_to_its_evaluation(
+    config: Path, one_process: Path, tiny_model: Path
+) -> None:
+    same = run(
+        "evaluate_beir.py", str(config), f"output_dir={one_process}", f"model_name_or_path={tiny_model}", "dry_run=true"
+    )
+    assert f"scores      {one_process} (l1_relu)" in same.stdout and same.stdout.count("/evaluation\n") == 1
+    other = run(
+        "evaluate_beir.py",
+        str(config),
+        f"output_dir={one_process}",
+        "eval_max_seq_length=12",
+        "activation_type=relu",
+        "dry_run=true",
+    )
+    assert "(relu)" in other.stdout and "activation_type-relu" in other.stdout, other.stdout
 
 
 def _data_set(config: Path) -> str:

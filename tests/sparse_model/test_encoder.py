@@ -191,6 +191,38 @@ def test_reads_what_sentence_transformers_writes(tiny_model: Path, tmp_path: Pat
     np.testing.assert_allclose(ours.encode_documents(SENTENCES).toarray(), expected, rtol=1e-5, atol=1e-5)
 
 
+def test_a_padded_vocabulary_is_read_everywhere(tiny_model: Path, tmp_path: Path) -> None:
+    """V = 75 for a tokenizer of fewer: the surplus never carries weight, and sentence-transformers loads it."""
+    model, tokenizer = AutoModelForMaskedLM.from_pretrained(tiny_model), AutoTokenizer.from_pretrained(tiny_model)
+    surplus = range(len(tokenizer), 75)
+    model.resize_token_embeddings(75)
+    model.save_pretrained(tmp_path / "wide")
+    tokenizer.save_pretrained(tmp_path / "wide")
+    encoder = sparse_model.load(tmp_path / "wide")
+    documents = encoder.encode_documents(SENTENCES)
+    assert documents.shape == (6, 75) and documents[:, list(surplus)].nnz == 0
+    encoder.save(tmp_path / "saved")
+    again = sparse_model.load(tmp_path / "saved")
+    assert (again.encode_documents(SENTENCES) != documents).nnz == 0
+    st = pytest.importorskip("sentence_transformers")
+    theirs = st.SparseEncoder(str(tmp_path / "saved"), device="cpu")
+    encoded = theirs.encode_document(SENTENCES, convert_to_sparse_tensor=False).numpy()
+    np.testing.assert_allclose(encoded, documents.toarray(), rtol=1e-5, atol=1e-5)
+
+
+def test_a_tokenizer_of_another_model_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    other = make_model(tmp_path / "other", "roberta")
+    with pytest.raises(UserError, match="another model's tokenizer"):
+        sparse_model.load(tiny_model, tokenizer_name=str(other))
+
+
+def test_a_saved_tokenizer_does_not_depend_on_the_last_call(tiny_model: Path, tmp_path: Path) -> None:
+    encoder = sparse_model.load(tiny_model, max_seq_length=8)
+    encoder.encode_documents(SENTENCES)
+    encoder.save(tmp_path)
+    assert json.loads((tmp_path / "tokenizer.json").read_text())["truncation"] is None
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [

@@ -58,3 +58,12 @@ def test_low_precision_product_keeps_float32_outputs() -> None:
     low = max_logits(hidden, mask, weight, bias, torch.bfloat16)
     assert low.dtype == torch.float32
     assert 0 < (low - exact).abs().max() < 0.1
+
+
+def test_backward_keeps_nothing_of_size_n_l_v() -> None:
+    """What autograd saves: the inputs, and one winner for each document and entry."""
+    hidden, mask, weight, bias = _inputs()
+    sizes: list[int] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
+        max_logits(hidden, mask, weight, bias)
+    assert sizes and max(sizes) <= max(hidden.numel(), weight.numel(), 5 * 23) < 5 * 7 * 23

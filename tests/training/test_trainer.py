@@ -146,6 +146,62 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tiny_model: Path, posnegs_fil
     assert untimed[0] == untimed[1]
 
 
+def test_a_run_killed_after_its_last_checkpoint_trains_no_further(
+    tiny_model: Path, posnegs_file: Path, tmp_path: Path
+) -> None:
+    """At a constant rate one step too many would move the weights."""
+    more = ("save_strategy=steps", "save_steps=2", "lr_scheduler_type=constant")
+    train(load_settings(_argv(tiny_model, posnegs_file, tmp_path / "run", *more)))
+    before = _weights(tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    del record["finished"]
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    (tmp_path / "run" / "model.safetensors").unlink()
+    train(load_settings(_argv(tiny_model, posnegs_file, tmp_path / "run", *more)))
+    assert all(torch.equal(weight, before[name]) for name, weight in _weights(tmp_path / "run").items())
+    assert max(line["step"] for line in _lines(tmp_path / "run")) == 4
+
+
+def test_resumption_in_a_later_epoch_with_accumulation(tiny_model: Path, posnegs_file: Path, tmp_path: Path) -> None:
+    """24 examples in batches of 4, 4 batches a step: one step an epoch, two batches left out; stopped after 2 of 5."""
+    more = ["save_strategy=steps", "save_steps=2", "gradient_accumulation_steps=4"]
+    train(load_settings(_argv(tiny_model, posnegs_file, tmp_path / "whole", *more, "max_steps=5")))
+    train(load_settings(_argv(tiny_model, posnegs_file, tmp_path / "cut", *more, "max_steps=5")))
+    for step in (4, 5):
+        (tmp_path / "cut" / f"checkpoint-{step}" / "complete.json").unlink(missing_ok=True)
+    record = json.loads((tmp_path / "cut" / "run.json").read_text())
+    del record["finished"]
+    (tmp_path / "cut" / "run.json").write_text(json.dumps(record))
+    train(load_settings(_argv(tiny_model, posnegs_file, tmp_path / "cut", *more, "max_steps=5")))
+    assert all(torch.equal(w, _weights(tmp_path / "cut")[name]) for name, w in _weights(tmp_path / "whole").items())
+
+
+def test_too_few_examples_for_a_step(tiny_model: Path, posnegs_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="do not fill one optimizer step"):
+        train(load_settings(_argv(tiny_model, posnegs_file, tmp_path / "run", "gradient_accumulation_steps=99")))
+
+
+def test_what_a_starting_checkpoint_says_is_recorded_and_checked(
+    tiny_model: Path, posnegs_file: Path, tmp_path: Path
+) -> None:
+    """Trained on from a siamese l1_relu checkpoint, no model key given: siamese, so λ_q is needed."""
+    sparse_model.load(tiny_model, activation_type="l1_relu", inf_free=False, max_seq_length=12).save(tmp_path / "start")
+    argv = [word for word in _argv(tmp_path / "start", posnegs_file, tmp_path / "run") if "max_seq" not in word]
+    with pytest.raises(UserError, match="flops_q_lambda"):
+        train(load_settings(argv))
+    train(load_settings([*argv, "flops_q_lambda=0.01", "flops_q_T=2"]))
+    written = (tmp_path / "run" / "config.yaml").read_text()
+    assert "activation_type: l1_relu" in written and "inf_free: false" in written and "max_seq_length: 12" in written
+    assert _lines(tmp_path / "run")[0]["flops_q"] > 0
+
+
+def test_a_newly_given_key_is_noticed(tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
+    argv = [word for word in _argv(tiny_model, kd_file, tmp_path / "run") if "learning_rate" not in word]
+    train(load_settings(argv))
+    with pytest.raises(UserError, match="learning_rate: 5e-05 before, 0.5 now"):
+        train(load_settings([*argv, "learning_rate=0.5"]))
+
+
 def test_a_finished_run_is_not_run_again_but_may_be_made_longer(
     tiny_model: Path, kd_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -191,10 +247,11 @@ def test_evaluation_while_training_chooses_the_best(
     tiny_model: Path, posnegs_file: Path, beir_folder: Path, tmp_path: Path
 ) -> None:
     more = ["eval_strategy=steps", "eval_steps=2", "save_strategy=steps", "save_steps=2", "load_best_model_at_end=true"]
-    more += [f"eval_beir_datasets={beir_folder}", "learning_rate=0.05", "save_total_limit=1"]
+    more += [f"eval_beir_datasets={beir_folder}", "learning_rate=0.05", "seed=2", "save_total_limit=1"]
     train(load_settings(_argv(tiny_model, posnegs_file, tmp_path / "run", *more)))
     scores = {line["step"]: line["eval_ndcg@10"] for line in _lines(tmp_path / "run") if "eval_ndcg@10" in line}
     best = max(scores, key=lambda step: (scores[step], -step))
+    assert best != max(scores), "the last step is the best: this shows nothing"
     chosen = tmp_path / "run" / f"checkpoint-{best}"
     for name, weight in _weights(tmp_path / "run").items():
         assert torch.equal(weight, _weights(chosen)[name])
@@ -211,9 +268,15 @@ def test_collapse_and_nan_stop_the_run() -> None:
         statistics.check()
 
 
-def test_a_collapsing_run_ends_with_its_message(tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
-    more = ["flops_d_lambda=1e6", "flops_d_T=1", "learning_rate=0.5", "max_steps=60", "logging_steps=5"]
-    with pytest.raises(RunError, match="collapsed|exploded"):
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [(["flops_d_lambda=1e3", "learning_rate=0.05"], "collapsed"), (["learning_rate=1e30"], "exploded")],
+)
+def test_a_run_that_cannot_recover_ends(
+    more: list[str], message: str, tiny_model: Path, kd_file: Path, tmp_path: Path
+) -> None:
+    more = [*more, "flops_d_T=1", "max_steps=60", "logging_steps=5", "max_grad_norm=null"]
+    with pytest.raises(RunError, match=message):
         train(load_settings(_argv(tiny_model, kd_file, tmp_path / "run", *more)))
 
 
