@@ -51,11 +51,11 @@ def run_command(name: str, argv: list[str], work: Callable[[Settings], None], fo
 
 
 def _close_processes() -> None:
-    # gloo has nothing to close, and closing it right after a collective can hang on older versions. After an error
-    # nothing is closed: the others may wait in a collective, and the launcher ends them.
+    """Leave the group together. After an error it is not left: others may wait in it until the launcher ends them."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        if "nccl" in torch.distributed.get_backend():
-            torch.distributed.destroy_process_group()
+        torch.distributed.barrier()
+        time.sleep(0.5)  # gloo's threads free their last tensors; older versions hang if closed before
+        torch.distributed.destroy_process_group()
 
 
 def start_processes(name: str, use_cpu: bool) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from experiment import run_folder
-from experiment.keys import GROUP_OF, GROUPS
 from experiment.models import (
     EVALUATED_MODEL_KEYS,
     idf_from_corpus,
@@ -35,7 +34,10 @@ from sparse_model import SparseEncoder, UserError, corpus_idf
 logger = logging.getLogger(__name__)
 
 # Keys that change a result's figures; where they differ from the default they name its folder.
-RESULT_KEYS = ("split", "engine", "top_k", "baseline", "query_prune", "use_two_phase")
+RESULT_KEYS = (
+    *("split", "engine", "top_k", "baseline", "query_prune", "use_two_phase"),
+    *("bf16_full_eval", "fp16_full_eval"),
+)
 
 
 def run_evaluation(settings: Settings) -> None:
@@ -76,7 +78,7 @@ def evaluation_folder(settings: Settings) -> Path:
     folder = settings.output_dir / "evaluation"
     name = settings.evaluation.evaluation_name
     if name is None:
-        differing = {key: settings.value(key) for key in RESULT_KEYS if settings.value(key) != _default(key)}
+        differing = {key: settings.value(key) for key in RESULT_KEYS if settings.value(key) != settings.default(key)}
         other = overriding(settings)
         if not settings.trains:
             other.pop("model_name_or_path", None)  # it names the output folder already
@@ -96,14 +98,13 @@ def _score(settings: Settings, encoder: SparseEncoder | None, data: BeirData) ->
 
 def _inputs(settings: Settings) -> dict[str, Any]:
     """What a result depends on beside the data: the settings that change it and the model's files."""
-    keys = {key: settings.value(key) for key in (*RESULT_KEYS, "bf16_full_eval", "fp16_full_eval")}
+    keys = {key: settings.value(key) for key in RESULT_KEYS}
     if settings.evaluation.baseline:
         return {"model": settings.evaluation.baseline, "config hash": run_folder.hash_of(keys)}
     path = model_path(settings)
     model = {key: settings.value(key) for key in EVALUATED_MODEL_KEYS if key in settings.given}
-    idf = settings.model.idf_path
-    idf_file = fingerprint([Path(idf)]) if idf and Path(idf).is_file() else None
-    keys |= {"model keys": model, "weights": fingerprint(model_files(path)), "idf": idf_file}
+    local = [Path(p) for p in (settings.model.idf_path, settings.model.tokenizer_name) if p and Path(p).exists()]
+    keys |= {"model keys": model, "files": fingerprint([*model_files(path), *local])}
     return {"model": path, "config hash": run_folder.hash_of(keys)}
 
 
@@ -112,11 +113,11 @@ def _stored(folder: Path, data: BeirData, inputs: dict[str, Any], overwrite: boo
     path = folder / f"{data.name}.json"
     stored = run_folder.read_json(path)
     same = stored.get("config hash") == inputs["config hash"] and stored.get("data hash") == data.fingerprint
-    if same and not overwrite:
+    run = folder / "runs" / f"{data.name}.trec.gz"
+    if same and not overwrite and run.is_file():
         return stored
     if path.exists():
         aside = run_folder.move_aside(path)
-        run = folder / "runs" / f"{data.name}.trec.gz"
         if run.exists():
             run_folder.move_aside(run)
         logger.info("%s is computed anew; the old one is now %s", path, aside)
@@ -180,10 +181,6 @@ def _print_plan(settings: Settings, folder: Path, encoder: SparseEncoder | None)
         print("\n".join(lines))
     if missing:
         raise UserError("\n".join(missing))
-
-
-def _default(key: str) -> Any:
-    return GROUPS[GROUP_OF[key]].model_fields[key].default
 
 
 def _short(value: Any) -> str:

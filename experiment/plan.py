@@ -168,13 +168,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     split = words.index("--") if "--" in words else len(words)
-    parser = argparse.ArgumentParser(prog="run_reproduce.sh", description="Train, evaluate, report.")
-    parser.add_argument("configs", nargs="*", metavar="CONFIG or FOLDER", help="default: the paper's sweeps")
+    parser = argparse.ArgumentParser(
+        prog="run_reproduce.sh",
+        description="Train, evaluate, report. After --, key=value overrides a key in every config. NPROC sets the "
+        "processes of a run (else one for each GPU), PYTHON the interpreter.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("configs", nargs="*", metavar="CONFIG or FOLDER", help="default: the paper's seven sweeps")
     parser.add_argument("--dry-run", action="store_true", help="check the configs and show each run's state")
     parser.add_argument("--name", help="results go to output/NAME and output/report/NAME")
     arguments = parser.parse_args(words[:split])
     names = arguments.configs or [f"config/{folder}" for folder in PAPER_FOLDERS]
     try:
+        if not arguments.configs and not any(Path(name).is_dir() for name in names):
+            raise UserError("the configs of the paper's sweeps are not here; name configs, e.g. config/quickstart.")
+        if arguments.name and Path(arguments.name).name != arguments.name:
+            raise UserError(f"--name {arguments.name}: a plain folder name is needed.")
         runs = read_runs(find_configs(names), words[split + 1 :], arguments.name)
         if arguments.dry_run:
             for run in runs:

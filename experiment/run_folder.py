@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -51,17 +52,25 @@ def open_run(settings: Settings, facts: dict[str, Any], length: dict[str, Any]) 
             changes weights (all differences at once).
     """
     folder = settings.output_dir
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"output_dir: {folder} is a file; give a folder.")
     if settings.run.overwrite and folder.exists():
         move_aside(folder)
     recorded = read_json(folder / "run.json")
-    if recorded.get("finished") or complete_checkpoints(folder):
+    has_work = recorded.get("finished") or complete_checkpoints(folder)
+    if has_work and not ({"processes", "data hash"} <= set(recorded) and (folder / "config.yaml").is_file()):
+        raise UserError(
+            f"{folder}: its run.json or config.yaml is missing or damaged, so it cannot be told what the run was; "
+            "restore it, or give overwrite=true to move the run aside."
+        )
+    if has_work:
         _refuse_differences(settings, folder, facts, recorded)
     elif not recorded and folder.exists() and any(p for p in folder.iterdir() if p.name != "evaluation"):
         raise UserError(
             f"output_dir: {folder} is not empty and holds no run of this program; give another folder, or "
             "overwrite=true to move it aside."
         )
-    if recorded.get("finished") == length:
+    if recorded.get("finished") == length and (folder / "model.safetensors").is_file():
         return recorded
     make_writable(folder)
     fields = {field: settings.value(field) for field in WEIGHT_FIELDS}
@@ -77,7 +86,7 @@ def _refuse_differences(settings: Settings, folder: Path, facts: dict[str, Any],
     found = []
     for key in WEIGHT_KEYS:
         old, new = before.get(key, settings.default(key)), now[key]
-        longer = key in ("max_steps", "num_train_epochs") and new > old
+        longer = key in ("max_steps", "num_train_epochs") and new > old > 0
         if old != new and not longer:
             found.append(f"{key}: {old!r} before, {new!r} now")
     found += [
@@ -132,16 +141,27 @@ def yaml_text(values: dict[str, Any]) -> str:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A mapping from a YAML file; {} if there is none."""
-    return yaml.safe_load(path.read_text(encoding="utf-8")) or {} if path.is_file() else {}
+    """A mapping from a YAML file; {} if there is none.
+
+    Raises:
+        UserError: if it holds something else.
+    """
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8")) or {} if path.is_file() else {}
+    except (yaml.YAMLError, UnicodeDecodeError):
+        value = None
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is damaged; restore it, or give overwrite=true to move the run aside.")
+    return value
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A mapping from a JSON file; {} if there is none or it was cut off."""
+    """A mapping from a JSON file; {} if there is none or it holds something else."""
     try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        value = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except ValueError:
         return {}
+    return value if isinstance(value, dict) else {}
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -163,8 +183,8 @@ def hash_of(value: Any) -> str:
 
 
 def command_line() -> str:
-    """The command as typed."""
-    return shlex.join(["python", *sys.argv])
+    """The command as typed, but for the values of secrets."""
+    return re.sub(r"((?:token|password)[=\s])\S+", r"\1***", shlex.join(["python", *sys.argv]))
 
 
 def versions() -> dict[str, str]:

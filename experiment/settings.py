@@ -7,6 +7,7 @@ Keys that are not ours are fields of the installed transformers.TrainingArgument
 import dataclasses
 import difflib
 import json
+import re
 from functools import cache
 from pathlib import Path
 from types import UnionType
@@ -65,7 +66,7 @@ class Settings:
     def output_dir(self) -> Path:
         """output_dir, or its default: by the config's path, else the model's name."""
         if self.run.output_dir:
-            return Path(self.run.output_dir)
+            return Path(self.run.output_dir).expanduser()
         if self.config_path is not None:
             parts = self.config_path.with_suffix("").parts
             below = parts[parts.index("config") + 1 :] if "config" in parts[:-1] else parts[-1:]
@@ -92,7 +93,8 @@ class Settings:
         ours = {key: value for name in GROUPS for key, value in getattr(self, name).model_dump().items()}
         for once in ("dry_run", "overwrite", "traceback"):
             del ours[once]
-        return ours | {"output_dir": str(self.output_dir)} | self.training
+        public = {key: value for key, value in self.training.items() if "token" not in key}
+        return ours | {"output_dir": str(self.output_dir)} | public
 
 
 COMMAND_LINE = "command line"
@@ -154,6 +156,15 @@ def _common_mistakes(settings: Settings) -> list[str]:
     for key in ("skip_ingest", "use_two_phase"):
         if getattr(evaluation, key):
             found.append(f"{key}: true needs engine: opensearch, which is not available yet.")
+    names = [Path(name).name for name in evaluation.beir_datasets]
+    if not names:
+        found.append("beir_datasets: empty; name at least one data set.")
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        found.append(f"beir_datasets: {name} stands twice; results are filed by that name.")
+    if "summary" in names:
+        found.append("beir_datasets: a data set cannot be called summary; rename its folder.")
+    if evaluation.evaluation_name and not re.fullmatch(r"(?!runs$)[\w=-][\w.=-]*", evaluation.evaluation_name):
+        found.append("evaluation_name: a plain folder name of letters, digits, _, ., = and - is needed (not runs).")
     if not evaluation.do_search:
         found.append("do_search: false needs engine: opensearch, which is not available yet.")
     return found
@@ -179,10 +190,30 @@ def training_mistakes(settings: Settings) -> list[str]:
         )
     if data.data_type == "kd" and data.sample_num_one_query < 2 and not loss.use_in_batch_negatives:
         found.append("sample_num_one_query: 1 leaves a query one document and nothing to rank; give 2 or more.")
+    found += _trainer_mistakes(settings)
     if not model.inf_free and (loss.flops_q_lambda is None or loss.flops_q_T is None):
         found.append("inf_free: false trains queries through the model: flops_q_lambda and flops_q_T are needed.")
     if settings.value("eval_strategy") not in (None, "no") and not settings.evaluation.eval_beir_datasets:
         found.append("eval_strategy: name eval_beir_datasets to score while training, or set eval_strategy: 'no'.")
+    return found
+
+
+def _trainer_mistakes(settings: Settings) -> list[str]:
+    """Numbers that the Trainer would take and stumble over later."""
+    counts = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
+    least = dict.fromkeys(counts, 1)
+    least |= dict.fromkeys(("learning_rate", "weight_decay", "adam_epsilon", "max_grad_norm", "seed"), 0)
+    found = [
+        f"{key}: {settings.value(key)} is too small; {minimum} or more."
+        for key, minimum in least.items()
+        if not settings.value(key) >= minimum
+    ]
+    steps, epochs = settings.value("max_steps"), settings.value("num_train_epochs")
+    if steps == 0 or (steps < 0 and epochs <= 0):
+        found.append("max_steps: nothing would be trained; give max_steps or num_train_epochs above 0.")
+    for key in ("adam_beta1", "adam_beta2"):
+        if not 0 <= settings.value(key) < 1:
+            found.append(f"{key}: {settings.value(key)} is not in [0, 1).")
     return found
 
 
@@ -228,12 +259,13 @@ def _parse_arguments(argv: list[str]) -> tuple[Path | None, dict[str, Any]]:
         word = rest.pop(0)
         key, equals, text = word.removeprefix("--").partition("=")
         if word.startswith("--") and not equals:
-            if not rest:
+            if not rest or rest[0].startswith("--"):
                 raise UserError(f"{COMMAND_LINE}: {word} needs a value: {word} VALUE.")
             text = rest.pop(0)
         elif not equals:
             if config_path is not None:
-                raise UserError(f"{COMMAND_LINE}: {word!r} is neither key=value nor the one CONFIG.yaml.")
+                hint = f" Write {word}=VALUE." if word in GROUP_OF else ""
+                raise UserError(f"{COMMAND_LINE}: {word!r} is neither key=value nor the one CONFIG.yaml.{hint}")
             config_path = Path(word)
             continue
         try:
@@ -255,10 +287,12 @@ def _read_with_bases(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[Path
         raise UserError(f"{path}: cannot be read ({error.strerror}).{hint}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: is not valid YAML: {error}") from None
-    if not isinstance(mapping, dict):
-        raise UserError(f"{path}: must hold lines of key: value.")
+    if not isinstance(mapping, dict) or not all(isinstance(key, str) for key in mapping):
+        raise UserError(f"{path}: must hold lines of key: value, each key a word.")
     base = mapping.pop("base", None)
-    before = _read_with_bases(path.parent / str(base), (*seen, path.resolve())) if base else []
+    if base is not None and not (isinstance(base, str) and (path.parent / base).is_file()):
+        raise UserError(f"{path}: base: cannot be read, there is no file {path.parent / str(base)}.")
+    before = _read_with_bases(path.parent / base, (*seen, path.resolve())) if base else []
     return [*before, (path, mapping)]
 
 

@@ -33,6 +33,8 @@ def train(settings: Settings) -> None:
         UserError: for everything that cannot be used; RunError: if the run collapses or explodes.
     """
     args, notes = build_arguments(settings.output_dir, trainer_fields(settings))
+    for name in settings.evaluation.eval_beir_datasets or []:
+        load_beir(name, settings.evaluation.beir_dir, settings.evaluation.split)
     transformers.set_seed(args.seed)
     encoder = load_for_training(settings)
     parts = load_examples(settings)
@@ -45,7 +47,7 @@ def train(settings: Settings) -> None:
     facts = {"processes": world_size(), "data hash": on_main(lambda: fingerprint(files))}
     length = {"max_steps": args.max_steps, "num_train_epochs": args.num_train_epochs}
     recorded = on_main(lambda: run_folder.open_run(settings, facts, length))
-    if recorded.get("finished") == length:
+    if recorded.get("finished") == length and (settings.output_dir / "model.safetensors").is_file():
         logger.info("%s: training is finished already; nothing to do", settings.output_dir)
         return
     with logged_to(settings.output_dir / "train.log" if is_main() else None):
@@ -181,6 +183,8 @@ def _last_checkpoint(settings: Settings, recorded: dict[str, Any]) -> Any:
             f"{folder}: the run is finished and left no checkpoint to go on from (save_strategy); overwrite=true "
             "moves it aside and trains anew."
         )
+    if whole:
+        checkpoints.check_readable(whole[-1])
     checkpoints.trim_metrics(folder / "metrics.jsonl", checkpoints.step_of(whole[-1]) if whole else -1)
     if whole:
         logger.info("going on from %s", whole[-1])

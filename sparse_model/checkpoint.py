@@ -91,7 +91,9 @@ def load(
     tokenizer = _load_tokenizer(tokenizer_name or str(folder / says.mlm_subfolder))
     mlm = _load_mlm(folder / says.mlm_subfolder, model_overrides or {}, allow_new_head)
     length = max_seq_length or says.max_seq_length or DEFAULT_LENGTH
-    positions = longest_input(mlm)
+    positions, framed = longest_input(mlm), tokenizer.num_special_tokens_to_add()
+    if max_seq_length and max_seq_length <= framed:
+        raise UserError(f"max_seq_length: {max_seq_length} leaves no room beside {framed} special tokens.")
     if max_seq_length and positions and max_seq_length > positions:
         raise UserError(f"max_seq_length: {max_seq_length}, but {name_or_path} has positions for {positions} tokens.")
     encoder = SparseEncoder(
@@ -150,7 +152,7 @@ def describe(folder: Path) -> Description:
     query_folder = None
     if router is not None:
         routes = _read_json(router / "router_config.json")
-        if not {"query", "document"} <= set(routes.get("structure", {})):
+        if "types" not in routes or not {"query", "document"} <= set(routes.get("structure", {})):
             raise UserError(f"{router / 'router_config.json'} has no routes query and document: not a sparse encoder.")
         of = {name: (_class_name(kind), router / name) for name, kind in routes["types"].items()}
         query = [of[name] for name in routes["structure"]["query"]]
@@ -166,6 +168,8 @@ def describe(folder: Path) -> Description:
         raise UserError(f"{pooling / 'config.json'}: only max pooling with {sorted(_OUR_NAMES)} can be used.")
     length_file = mlm / "sentence_bert_config.json"
     length = _read_json(length_file).get("max_seq_length") if length_file.is_file() else None
+    if length is not None and not isinstance(length, int):
+        raise UserError(f"{length_file}: max_seq_length is {length!r}, not a number.")
     return Description(activation, length, query_folder is not None, query_folder, str(mlm.relative_to(folder)))
 
 
@@ -255,9 +259,14 @@ def _load_mlm(folder: Path, overrides: dict[str, Any], allow_new_head: bool) -> 
         mlm, info = AutoModelForMaskedLM.from_pretrained(
             folder, config=config, torch_dtype=torch.float32, output_loading_info=True
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # whatever a model's files or overrides make transformers raise
         raise UserError(f"model_name_or_path: {folder} is no masked language model that can be read: {error}") from None
     missing = sorted(info["missing_keys"])
+    body = [name for name in missing if name.startswith(f"{mlm.base_model_prefix}.")]
+    if body:
+        raise UserError(f"model_name_or_path: {folder} is incomplete: it lacks {body[0]}.")
     if missing and not allow_new_head:
         raise UserError(
             f"model_name_or_path: {folder} has no masked-LM head ({', '.join(missing)} would start at random). "

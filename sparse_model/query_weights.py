@@ -63,10 +63,12 @@ def read_idf(idf_path: str, tokenizer: Any, vocabulary_size: int) -> Tensor:
     weights = torch.ones(vocabulary_size)
     vocabulary = tokenizer.get_vocab()
     known = {vocabulary[token]: weight for token, weight in table.items() if token in vocabulary}
-    if not known:
-        raise UserError(f"idf_path: none of the tokens in {path} is in the model's vocabulary: wrong tokenizer?")
+    if len(known) < len(table) / 2:
+        raise UserError(
+            f"idf_path: {len(known)} of {len(table)} tokens in {path} are in the model's vocabulary: wrong tokenizer?"
+        )
     for token_id, weight in known.items():
-        valid = isinstance(weight, (int, float)) and not isinstance(weight, bool) and 0 <= weight < float("inf")
+        valid = isinstance(weight, (int, float)) and not isinstance(weight, bool) and 0 <= weight < 1e30
         if not valid:
             token = tokenizer.convert_ids_to_tokens(token_id)
             raise UserError(f"idf_path: {path}: token {token!r} has weight {weight!r}; weights are numbers >= 0.")

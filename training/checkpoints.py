@@ -5,8 +5,16 @@ A marker is written last, so that its existence means that the checkpoint is com
 
 import json
 import logging
+import pickle
+import re
 import shutil
 from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from sparse_model import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -20,8 +28,7 @@ def mark_complete(folder: Path, step: int) -> None:
 
 def complete_checkpoints(output_dir: Path) -> list[Path]:
     """The whole checkpoint-N folders, by N."""
-    found = [path.parent for path in output_dir.glob(f"checkpoint-*/{MARKER}")]
-    return sorted(found, key=step_of)
+    return [folder for folder in _numbered(output_dir) if (folder / MARKER).is_file()]
 
 
 def step_of(folder: Path) -> int:
@@ -31,10 +38,34 @@ def step_of(folder: Path) -> int:
 
 def remove_incomplete(output_dir: Path) -> None:
     """Delete what a killed run left half-written."""
-    for folder in output_dir.glob("checkpoint-*"):
-        if folder.is_dir() and not (folder / MARKER).is_file():
+    for folder in _numbered(output_dir):
+        if not (folder / MARKER).is_file():
             logger.warning("%s was not written to its end and is removed", folder)
             shutil.rmtree(folder)
+
+
+def _numbered(output_dir: Path) -> list[Path]:
+    """The folders named checkpoint-N and nothing else (a user's own copies stay what they are), by N."""
+    found = (path for path in output_dir.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name))
+    return sorted((path for path in found if path.is_dir()), key=step_of)
+
+
+def check_readable(folder: Path) -> None:
+    """Raise a UserError if a checkpoint lacks a part or one is damaged, before anything is changed."""
+    for name in ("trainer_state.json", "optimizer.pt", "scheduler.pt", "config.json", "model.safetensors"):
+        path = folder / name
+        try:
+            if name.endswith(".json"):
+                json.loads(path.read_text(encoding="utf-8"))
+            elif name.endswith(".pt"):
+                torch.load(path, map_location="cpu", weights_only=True)
+            else:
+                load_file(path)
+        except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+            raise UserError(
+                f"{path} is missing or damaged ({type(error).__name__}); remove {folder}, and the run goes on from "
+                "the checkpoint before it."
+            ) from None
 
 
 def rotate(output_dir: Path, keep: int | None, best: str | None) -> None:

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from retrieval.fingerprint import fingerprint
 from sparse_model import UserError
 
 COLUMNS = {"kd": ("query", "docs", "scores"), "posnegs": ("query", "pos", "negs")}
@@ -165,6 +166,8 @@ def training_files(train_file: str | None, train_file_dir: str | None) -> list[P
             raise UserError(f"train_file: there is no {train_file}.")
         return [Path(train_file)]
     folder = Path(str(train_file_dir))
+    if (folder / "state.json").is_file():
+        raise UserError(f"train_file_dir: {folder} is one data set; give it as train_file.")
     found = [p for p in sorted(folder.glob("*")) if p.suffix in _READERS or (p / "state.json").is_file()]
     if not found:
         raise UserError(f"train_file_dir: {folder} holds no .jsonl, .parquet or datasets.save_to_disk folder.")
@@ -184,7 +187,9 @@ def read_rows(path: Path) -> datasets.Dataset:
         if path.is_dir():
             rows = datasets.load_from_disk(str(path))
         elif path.suffix in _READERS:
-            rows = datasets.load_dataset(_READERS[path.suffix], data_files=str(path), split="train")
+            # The cache goes by path and time; a file that was changed keeping its time must be read again.
+            name = f"rows-{fingerprint([path])[:16]}"
+            rows = datasets.load_dataset(_READERS[path.suffix], name, data_files=str(path), split="train")
         else:
             raise UserError(f"{path}: a .jsonl or .parquet file or a datasets.save_to_disk folder is needed.")
     except StopIteration:
@@ -272,7 +277,11 @@ def _scan(path: Path, rows: datasets.Dataset, data_type: str, columns: set[str],
         if data_type == "kd":
             _check_scores(path, table, n_items, start)
         lengths.append(n_items)
-        rank = table["first_rank"].to_numpy() if "first_rank" in names else np.zeros(len(table))
+        rank = np.zeros(len(table))
+        if "first_rank" in names:
+            if not _is_number(table["first_rank"].type):
+                raise UserError(f"{path}: column first_rank holds {table['first_rank'].type}, not numbers.")
+            rank = pc.fill_null(table["first_rank"], -1).to_numpy()
         kept.append((rank >= 0) & (rank <= first_rank_thresh))
         start += len(table)
     if not lengths:

@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import pickle
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -183,12 +182,7 @@ class Trainer(transformers.Trainer):
             parts["scaler"] = self.accelerator.scaler
         for name, part in parts.items():
             path = Path(checkpoint) / f"{name}.pt"
-            try:
-                part.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-            except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
-                raise UserError(
-                    f"{path} is damaged ({error}); remove {checkpoint}, and the run goes on from the one before it."
-                ) from None
+            part.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         load_weights(self.encoder, Path(resume_from_checkpoint))
