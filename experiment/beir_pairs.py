@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from experiment.run_folder import write_atomically
 from retrieval.beir_data import BeirData, load_beir
 from sparse_model.errors import UserError
 
@@ -36,13 +37,16 @@ def main(argv: list[str] | None = None) -> int:
     output = Path(arguments.output)
     try:
         data = load_beir(arguments.dataset, arguments.beir_dir, arguments.split)
-        rows = [json.dumps(row) + "\n" for row in pairs(data)]
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text("".join(rows), encoding="utf-8")
+        text = "".join(json.dumps(row) + "\n" for row in pairs(data))
+        if not text:
+            raise UserError(f"{arguments.dataset}: split {arguments.split} has no positive judgement of a document.")
+        if output.exists() and output.read_text(encoding="utf-8") != text:
+            raise UserError(f"--output {output}: is there already and holds something else; name another file.")
+        write_atomically(output, text)
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"{output}: {len(rows)} pairs")
+    print(f"{output}: {text.count(chr(10))} pairs")
     return 0
 
 

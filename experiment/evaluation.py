@@ -7,6 +7,7 @@ import csv
 import io
 import logging
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,12 @@ def run_evaluation(settings: Settings) -> None:
     if settings.run.dry_run:
         _print_plan(settings, folder, encoder)
         return
-    on_main(lambda: run_folder.make_writable(folder))
+    with run_folder.locked(folder) if is_main() else nullcontext():
+        _evaluate_all(settings, encoder, folder, inputs)
+
+
+def _evaluate_all(settings: Settings, encoder: SparseEncoder | None, folder: Path, inputs: dict[str, Any]) -> None:
+    on_main(lambda: run_folder.make_writable(folder / "runs"))
     on_main(lambda: run_folder.write_atomically(folder / "config.yaml", run_folder.yaml_text(settings.resolved())))
     results = []
     for name in settings.evaluation.beir_datasets:
@@ -128,7 +134,6 @@ def _write(settings: Settings, folder: Path, data: BeirData, result: Result, inp
     record = dict(result.figures) | inputs | {"data hash": data.fingerprint, "seed": settings.value("seed")}
     record |= {"versions": run_folder.versions(), "git commit": run_folder.git_commit()}
     record["command"] = run_folder.command_line()
-    (folder / "runs").mkdir(exist_ok=True)
     write_run(folder / "runs" / f"{data.name}.trec.gz", result.run)
     # Last, so that its existence means that the data set is done.
     run_folder.write_json(folder / f"{data.name}.json", record)
@@ -145,6 +150,10 @@ def _summarise(folder: Path, results: list[dict[str, Any]], inputs: dict[str, An
     names = [key for key, value in results[0].items() if isinstance(value, float) or key == "index_bytes"]
     means = {name: sum(float(result[name]) for result in results) / len(results) for name in names}
     data_sets = [result["dataset"] for result in results]
+    before = run_folder.read_json(folder / "summary.json").get("datasets", [])
+    if not set(before) <= set(data_sets):
+        for name in ("summary.json", "summary.csv"):
+            run_folder.move_aside(folder / name)
     run_folder.write_json(folder / "summary.json", {"datasets": data_sets, "figures": means, **inputs})
     buffer = io.StringIO()
     table = csv.DictWriter(buffer, ["dataset", "split", "queries", "documents", *names], extrasaction="ignore")

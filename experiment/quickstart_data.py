@@ -23,6 +23,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from experiment.docstring_pairs import Pair, deduplicate, rank_of, read_packages, split_of
+from experiment.run_folder import read_json
 from sparse_model.errors import UserError
 
 MAX_QUERIES = 500  # with judgements, of each held-out split
@@ -103,6 +104,9 @@ def write_model(folder: Path, vocabulary: dict[str, int], seed: int) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=1))
 
 
+UNFINISHED = ".unfinished"  # says that the files of a folder are ours, left by a build that was stopped
+
+
 def build(folder: Path, smoke: bool = False, seed: int = 42) -> dict[str, object]:
     """Make the folder unless it is there already; returns its manifest.
 
@@ -112,11 +116,15 @@ def build(folder: Path, smoke: bool = False, seed: int = 42) -> dict[str, object
     settings = {"smoke": smoke, "seed": seed}
     manifest_file = folder / "manifest.json"
     if manifest_file.exists():
-        manifest = json.loads(manifest_file.read_text())
-        if manifest["settings"] != settings:
-            made = manifest["settings"]
+        manifest = read_json(manifest_file)
+        if manifest.get("settings") != settings:
+            made = manifest.get("settings", "something else")
             raise UserError(f"{manifest_file}: made with {made}, not {settings}; remove {folder} to rebuild")
         return manifest
+    if folder.is_dir() and any(folder.glob("*.jsonl")) and not (folder / UNFINISHED).is_file():
+        raise UserError(f"--output_dir {folder}: holds other data; give another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / UNFINISHED).touch()
     start = time.perf_counter()
     names = ["stdlib"] if smoke else ["stdlib", "purelib", "platlib"]
     roots = dict.fromkeys(Path(sysconfig.get_paths()[name]) for name in names)
@@ -129,6 +137,7 @@ def build(folder: Path, smoke: bool = False, seed: int = 42) -> dict[str, object
     seconds = round(time.perf_counter() - start, 1)
     manifest = {"settings": settings, "python": platform.python_version(), **counts, "seconds": seconds}
     manifest_file.write_text(json.dumps(manifest, indent=1))  # last: where it is, the rest is whole
+    (folder / UNFINISHED).unlink()
     return manifest
 
 

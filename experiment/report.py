@@ -74,7 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         print(write_report(arguments.runs, arguments.output, arguments.title))
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (TypeError, ValueError, KeyError) as error:
+        print(f"error: a figure of a run cannot be read: {error}; leave that run out", file=sys.stderr)
         return 2
     return 0
 
@@ -193,6 +196,10 @@ def write_files(folder: Path, files: dict[str, bytes]) -> None:
     """Each file whole or not at all; pictures of an earlier report that have no data now go away."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # A report always holds results.csv and report.md; other files of its names are somebody's own.
+        is_report = (folder / "report.md").is_file() and (folder / "results.csv").is_file()
+        if not is_report and (own := [name for name in files if (folder / name).exists()]):
+            raise UserError(f"--output {folder}: holds {', '.join(own)}, but no report; name another folder")
         for name, content in files.items():
             temporary = folder / f".{name}.{os.getpid()}.tmp"
             temporary.write_bytes(content)

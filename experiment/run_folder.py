@@ -4,9 +4,11 @@ config.yaml holds the resolved keys, run.json what they were run with (processes
 it is trained to its end, the number of steps.
 """
 
+import fcntl
 import hashlib
 import itertools
 import json
+import logging
 import os
 import platform
 import re
@@ -15,6 +17,8 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,6 +29,8 @@ from experiment.keys import GROUPS
 from experiment.settings import Settings
 from sparse_model import UserError
 from training.checkpoints import complete_checkpoints
+
+logger = logging.getLogger(__name__)
 
 # Fields of TrainingArguments that change the weights; every other one may change when a run is continued.
 WEIGHT_FIELDS = (
@@ -65,7 +71,11 @@ def open_run(settings: Settings, facts: dict[str, Any], length: dict[str, Any]) 
         )
     if has_work:
         _refuse_differences(settings, folder, facts, recorded)
-    elif not recorded and folder.exists() and any(p for p in folder.iterdir() if p.name != "evaluation"):
+    elif (
+        not recorded
+        and folder.exists()
+        and any(p for p in folder.iterdir() if p.name != "evaluation" and not p.name.startswith("."))
+    ):
         raise UserError(
             f"output_dir: {folder} is not empty and holds no run of this program; give another folder, or "
             "overwrite=true to move it aside."
@@ -98,6 +108,27 @@ def _refuse_differences(settings: Settings, folder: Path, facts: dict[str, Any],
             + "\n  ".join(found)
             + "\nGive the old values to continue it, another output_dir, or overwrite=true to move it aside."
         )
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing to the folder meanwhile; to be entered by the main process.
+
+    The lock lies beside the folder, which may be moved aside.
+
+    Raises:
+        UserError: if another process holds it (two runs would mix their files), or nothing can be written there.
+    """
+    path = folder.with_name(f".{folder.name}.lock")
+    make_writable(folder.parent)
+    with open(path, "a", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"output_dir: another process is writing to {folder}; wait, or give another.") from None
+        except OSError as error:
+            logger.warning("%s: this disk has no locks (%s); do not start two runs there", folder, error.strerror)
+        yield
 
 
 def move_aside(path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import transformers
@@ -43,6 +44,11 @@ def train(settings: Settings) -> None:
         if is_main():
             print(plan(settings, encoder, parts, args))
         return
+    with run_folder.locked(settings.output_dir) if is_main() else nullcontext():
+        _train(settings, encoder, args, notes, parts)
+
+
+def _train(settings: Settings, encoder: SparseEncoder, args: Any, notes: list[str], parts: list[Examples]) -> None:
     files = training_files(settings.data.train_file, settings.data.train_file_dir)
     facts = {"processes": world_size(), "data hash": on_main(lambda: fingerprint(files))}
     length = {"max_steps": args.max_steps, "num_train_epochs": args.num_train_epochs}
