@@ -397,3 +397,11 @@ def test_crowded_pictures_and_odd_values_can_be_drawn():
     picture = training_picture({"odd": odd, "silent": [{"step": 3, "grad_norm": 1.0}]})
     assert picture is not None and picture.startswith(PNG_START)
     assert training_picture({"silent": [{"step": 3, "grad_norm": 1.0}]}) is None
+
+
+def test_files_that_are_no_report_stay(quickstart, tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "index.html").write_text("my page")
+    assert main([*quickstart, "--output", str(tmp_path / "mine")]) == 2
+    assert "index.html" in capsys.readouterr().err
+    assert (tmp_path / "mine" / "index.html").read_text() == "my page"

@@ -69,6 +69,9 @@ def test_all_mistakes_come_at_once_with_file_key_and_remedy(tmp_path: Path) -> N
         ("train_file: a\ndata_type: kd\nkd_ensemble_teacher_kwargs: {types: [dense]}", "not available yet"),
         ("train_file: a\ndata_type: kd\ninf_free: false", "flops_q_lambda and flops_q_T"),
         ("train_file: a\ndata_type: kd\nsample_num_one_query: 1", "nothing to rank"),
+        ("train_file: a\ndata_type: kd\nmax_steps: 0", "nothing would be trained"),
+        ("train_file: a\ndata_type: kd\nlearning_rate: -1", "learning_rate: -1.0 is too small"),
+        ("train_file: a\ndata_type: kd\nadam_beta2: 2", "not in [0, 1)"),
         ("train_file: a\ndata_type: kd\neval_strategy: steps\neval_steps: 5", "name eval_beir_datasets"),
     ],
 )
@@ -90,6 +93,13 @@ def test_what_cannot_be_trained_says_why(tmp_path: Path, lines: str, message: st
         ("base: config.yaml\n", "circle"),
         ("base: nowhere.yaml\n", "cannot be read"),
         ("preprocess_func: lower\n", "preprocess_func"),
+        ("beir_datasets: []\n", "name at least one"),
+        ("beir_datasets: [a/x, b/x]\n", "x stands twice"),
+        ("beir_datasets: [summary]\n", "cannot be called summary"),
+        ("evaluation_name: ../out\n", "plain folder name"),
+        ("1: 2\n", "each key a word"),
+        ("base: [a, b]\n", "there is no file"),
+        ("neftune_noise_alpha: 5\n", "not supported"),
     ],
 )
 def test_other_mistakes(tmp_path: Path, text: str, message: str) -> None:

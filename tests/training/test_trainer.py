@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,13 @@ import torch
 from safetensors.torch import load_file
 
 import sparse_model
+from experiment import run_folder
 from experiment.settings import load_settings
 from experiment.train import build_objective, load_examples, train
 from sparse_model import RunError, UserError
+from tests.conftest import write_jsonl
 from training.arguments import build_arguments
+from training.data import Examples
 from training.statistics import Statistics
 from training.trainer import Trainer
 
@@ -296,3 +300,48 @@ def test_a_checkpoint_says_the_evaluation_length(tiny_model: Path, kd_file: Path
     assert sparse_model.load(tmp_path / "run").max_seq_length == 32
     with pytest.raises(UserError, match="positions for 64"):
         train(load_settings(_argv(tiny_model, kd_file, tmp_path / "other", "eval_max_seq_length=99")))
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "trainer_state.json", "model.safetensors"])
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_a_damaged_checkpoint_is_named(name: str, damage: str, tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
+    argv = _argv(tiny_model, kd_file, tmp_path / "run", "save_strategy=steps", "save_steps=2")
+    train(load_settings(argv))
+    path = tmp_path / "run" / "checkpoint-4" / name
+    path.unlink() if damage == "gone" else path.write_bytes(path.read_bytes()[:7])
+    with pytest.raises(UserError, match=f"checkpoint-4/{name} is missing or damaged"):
+        train(load_settings([*argv, "max_steps=6"]))
+
+
+def test_a_users_own_folders_stay(tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
+    argv = _argv(tiny_model, kd_file, tmp_path / "run", "save_strategy=steps", "save_steps=2")
+    train(load_settings(argv))
+    for name in ("checkpoint-best", "checkpoint-2-backup"):
+        (tmp_path / "run" / name).mkdir()
+        (tmp_path / "run" / name / "mine").touch()
+    train(load_settings([*argv, "max_steps=6"]))
+    assert len(list((tmp_path / "run").glob("checkpoint-*/mine"))) == 2
+
+
+def test_two_runs_do_not_share_a_folder(tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
+    with run_folder.locked(tmp_path / "run"), pytest.raises(UserError, match="another process is writing"):
+        train(load_settings(_argv(tiny_model, kd_file, tmp_path / "run")))
+
+
+def test_a_changed_file_is_read_again_whatever_its_time(tiny_model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "kd.jsonl"
+    stamps = []
+    for text in ("rain", "snow"):
+        write_jsonl(path, [{"query": "q", "docs": [text, "sun"], "scores": [2.0, 1.0]}])
+        stamps.append(os.stat(path).st_mtime_ns)
+        os.utime(path, ns=(stamps[0], stamps[0]))
+        assert Examples(path, "kd", documents_per_query=2)[0].documents[0] == text
+
+
+def test_a_lost_model_of_a_finished_run_is_written_again(tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
+    argv = _argv(tiny_model, kd_file, tmp_path / "run", "save_strategy=steps", "save_steps=2")
+    train(load_settings(argv))
+    before = _weights(tmp_path / "run")
+    (tmp_path / "run" / "model.safetensors").unlink()
+    train(load_settings(argv))
+    assert all(torch.equal(weight, before[name]) for name, weight in _weights(tmp_path / "run").items())
