@@ -176,7 +176,10 @@ def describe(folder: Path) -> Description:
 def save(encoder: SparseEncoder, folder: Path) -> None:
     """Write the encoder so that `load`, sentence-transformers and AutoModelForMaskedLM read it (see the module)."""
     folder.mkdir(parents=True, exist_ok=True)
-    encoder.mlm.save_pretrained(folder)  # type: ignore[operator]
+    # The output bias under each of its names: transformers 4.44 resets RoBERTa's where one is left out.
+    bias = encoder.mlm.get_output_embeddings().bias  # type: ignore[operator]
+    state = {k: v.clone() if v.data_ptr() == bias.data_ptr() else v for k, v in encoder.mlm.state_dict().items()}
+    encoder.mlm.save_pretrained(folder, state_dict=state)  # type: ignore[operator]
     _save_tokenizer(encoder, folder)
     pooling = {
         "pooling_strategy": "max",

@@ -61,6 +61,8 @@ class SparseEncoder(nn.Module):
         self.activation_type, self.inf_free, self.max_seq_length = activation_type, inf_free, max_seq_length
         self.product_dtype, self.prune_ratio = product_dtype, prune_ratio
         self.encoding_dtype: torch.dtype | None = None
+        # Where a model keeps its output bias twice, an older from_pretrained may leave two copies of it.
+        mlm.tie_weights()  # type: ignore[operator]
         output = mlm.get_output_embeddings()  # type: ignore[operator]
         if not isinstance(output, nn.Linear) or output.bias is None:
             raise UserError(f"{type(mlm).__name__} has no linear output layer with a bias: not supported.")

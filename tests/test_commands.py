@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -125,8 +126,20 @@ def test_two_processes_have_the_gradients_of_one(config: Path, tiny_model: Path,
         assert (one[name] - two[name]).abs().max() <= 1e-5 * largest, name
 
 
+def _free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
 def test_accelerate_launch_trains_too(config: Path, one_process: Path, tmp_path: Path) -> None:
-    launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--main_process_port=0"]
+    launcher = [
+        "-m",
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        "--num_processes=2",
+        f"--main_process_port={_free_port()}",
+    ]
     launcher += ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
     output = tmp_path / "two"
     done = run("train_ir.py", str(config), f"output_dir={output}", "per_device_train_batch_size=2", launcher=launcher)
