@@ -152,7 +152,8 @@ class Trainer(transformers.Trainer):
         return logs
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        self.encoder.save(output_dir or self.args.output_dir)  # type: ignore[arg-type]
+        if self.args.should_save:  # newer versions of the Trainer call this on every process
+            self.encoder.save(output_dir or self.args.output_dir)  # type: ignore[arg-type]
 
     def _save_checkpoint(self, model: nn.Module, trial: Any, *args: Any, **kwargs: Any) -> None:
         self.statistics.check()
