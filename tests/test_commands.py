@@ -119,7 +119,7 @@ def test_two_processes_have_the_gradients_of_one(config: Path, tiny_model: Path,
         assert done.returncode == 0, done.stderr
     before = load_file(tiny_model / "model.safetensors")
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
-    moved = {name: before[name] - weight for name, weight in one.items()}
+    moved = {name: weight - one[name] for name, weight in before.items()}
     largest = max(float(gradient.abs().max()) for name, gradient in moved.items() if "predictions.bias" not in name)
     assert largest > 1e-2
     for name in moved:
