@@ -15,7 +15,7 @@ from experiment.evaluation import run_evaluation
 from experiment.settings import load_settings
 from tests.conftest import write_jsonl
 
-SHARED = os.environ.get("SPARSE_SHARED")
+SHARED = os.environ.get("SPARSE_SHARED") or None
 
 
 def _independent(model_folder: Path, data: Path, max_length: int) -> dict[str, float]:

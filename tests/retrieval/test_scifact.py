@@ -11,7 +11,7 @@ from retrieval.beir_data import BeirData, load_beir
 from retrieval.bm25 import evaluate_bm25
 from retrieval.exact import ExactIndex
 
-SHARED = os.environ.get("SPARSE_SHARED")
+SHARED = os.environ.get("SPARSE_SHARED") or None
 pytestmark = [
     pytest.mark.realdata,
     pytest.mark.skipif(SHARED is None, reason="SPARSE_SHARED (a folder with beir/scifact in it) is not set"),
