@@ -14,10 +14,10 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import transformers
-import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from transformers import TrainingArguments
 
+from experiment.config_file import COMMAND_LINE, parse_arguments, read_with_bases
 from experiment.keys import GROUP_OF, GROUPS, DataKeys, EvaluationKeys, Keys, LossKeys, ModelKeys, RunKeys
 from sparse_model import UserError
 
@@ -97,20 +97,17 @@ class Settings:
         return ours | {"output_dir": str(self.output_dir)} | public
 
 
-COMMAND_LINE = "command line"
-
-
 def load_settings(argv: list[str], for_training: bool = False) -> Settings:
     """Settings from a command's arguments; for_training: they must be fit to train with.
 
     Raises:
         UserError: naming every mistake at once, each with its file, key and remedy.
     """
-    config_path, overrides = _parse_arguments(argv)
+    config_path, overrides = parse_arguments(argv)
     values: dict[str, Any] = {}
     given: dict[str, str] = {}
     if config_path is not None:
-        for path, mapping in _read_with_bases(config_path):
+        for path, mapping in read_with_bases(config_path):
             values.update(mapping)
             given.update(dict.fromkeys(mapping, str(path)))
     values.update(overrides)
@@ -249,62 +246,6 @@ def _type_name(annotation: Any) -> str:
     if origin in (Union, UnionType):
         return " | ".join(map(_type_name, arguments))
     return "null" if annotation in (None, type(None)) else annotation.__name__
-
-
-def _parse_arguments(argv: list[str]) -> tuple[Path | None, dict[str, Any]]:
-    config_path: Path | None = None
-    overrides: dict[str, Any] = {}
-    rest = list(argv)
-    while rest:
-        word = rest.pop(0)
-        key, equals, text = word.removeprefix("--").partition("=")
-        if word.startswith("--") and not equals:
-            if not rest or rest[0].startswith("--"):
-                raise UserError(f"{COMMAND_LINE}: {word} needs a value: {word} VALUE.")
-            text = rest.pop(0)
-        elif not equals:
-            if config_path is not None:
-                hint = f" Write {word}=VALUE." if word in GROUP_OF else ""
-                raise UserError(f"{COMMAND_LINE}: {word!r} is neither key=value nor the one CONFIG.yaml.{hint}")
-            config_path = Path(word)
-            continue
-        try:
-            overrides[key] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            overrides[key] = text
-    return config_path, overrides
-
-
-def _read_with_bases(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[Path, dict[str, Any]]]:
-    """The YAML's mapping and those of its bases, the farthest base first."""
-    if path.resolve() in seen:
-        raise UserError(f"{path}: base: goes round in a circle ({' -> '.join(map(str, seen))}).")
-    try:
-        mapping = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader) or {}
-    except OSError as error:
-        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], n=1)
-        hint = f" Did you mean {path.parent / near[0]}?" if near else ""
-        raise UserError(f"{path}: cannot be read ({error.strerror}).{hint}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not valid YAML: {error}") from None
-    if not isinstance(mapping, dict) or not all(isinstance(key, str) for key in mapping):
-        raise UserError(f"{path}: must hold lines of key: value, each key a word.")
-    base = mapping.pop("base", None)
-    if base is not None and not (isinstance(base, str) and (path.parent / base).is_file()):
-        raise UserError(f"{path}: base: cannot be read, there is no file {path.parent / str(base)}.")
-    before = _read_with_bases(path.parent / base, (*seen, path.resolve())) if base else []
-    return [*before, (path, mapping)]
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML would let the last of two equal keys win without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        twice = sorted({key for key in keys if keys.count(key) > 1})
-        if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"key {twice[0]!r} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
 
 
 def _validate_group(group: type[Keys], values: dict[str, Any]) -> tuple[Keys, list[tuple[str, str]]]:
