@@ -83,6 +83,7 @@ def quiet_libraries(rank: int) -> None:
     )
     for library in ("httpx", "urllib3", "datasets", "transformers", "accelerate", "torch", "bm25s", "matplotlib"):
         logging.getLogger(library).setLevel(logging.WARNING if rank == 0 else logging.ERROR)
+    logging.getLogger("opensearch").setLevel(logging.ERROR)  # it would show every request that is repeated
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()
 

@@ -7,13 +7,15 @@ import csv
 import io
 import logging
 import re
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from experiment import run_folder
+from experiment.engines import MakeEngine, check_engine, keeps_index, open_engines
 from experiment.models import (
     EVALUATED_MODEL_KEYS,
     idf_from_corpus,
@@ -29,6 +31,7 @@ from retrieval.distributed import is_main, on_main
 from retrieval.download import NAMES
 from retrieval.evaluate import Result, evaluate
 from retrieval.fingerprint import fingerprint
+from retrieval.opensearch.engine import OpenSearchEngine
 from retrieval.run_file import write_run
 from sparse_model import SparseEncoder, UserError, corpus_idf
 
@@ -36,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 # Keys that change a result's figures; where they differ from the default they name its folder.
 RESULT_KEYS = (
-    *("split", "engine", "top_k", "baseline", "query_prune", "use_two_phase"),
+    *("split", "engine", "top_k", "baseline", "query_prune", "use_two_phase", "round_weights"),
     *("bf16_full_eval", "fp16_full_eval"),
 )
 
@@ -65,18 +68,39 @@ def _evaluate_all(settings: Settings, encoder: SparseEncoder | None, folder: Pat
     on_main(lambda: run_folder.make_writable(folder / "runs"))
     on_main(lambda: run_folder.write_atomically(folder / "config.yaml", run_folder.yaml_text(settings.resolved())))
     results = []
-    for name in settings.evaluation.beir_datasets:
-        data = load_beir(name, settings.evaluation.beir_dir, settings.evaluation.split)
-        stored = on_main(lambda d=data: _stored(folder, d, inputs, settings.run.overwrite))  # type: ignore[misc]
-        if stored:
-            logger.info("%s: %s is up to date", data.name, folder / f"{data.name}.json")
-        else:
+    with _opened_when_needed(settings, encoder, folder) as engines:
+        for name in settings.evaluation.beir_datasets:
+            data = load_beir(name, settings.evaluation.beir_dir, settings.evaluation.split)
+            stored = on_main(lambda d=data: _stored(folder, d, inputs, settings))  # type: ignore[misc]
+            if stored:
+                logger.info("%s: %s is up to date", data.name, folder / f"{data.name}.json")
+                results.append(stored)
+                continue
             for note in data.notes if is_main() else []:
                 logger.warning("%s: %s", data.name, note)
-            result = _score(settings, encoder, data)
-            stored = on_main(lambda d=data, r=result: _write(settings, folder, d, r, inputs))  # type: ignore[misc]
-        results.append(stored)
-    on_main(lambda: _summarise(folder, results, inputs))
+            result = _score(settings, encoder, data, engines)
+            if settings.evaluation.do_search:
+                write = lambda d=data, r=result: _write(settings, folder, d, r, inputs)  # noqa: E731
+                results.append(on_main(write))
+    if settings.evaluation.do_search:
+        on_main(lambda: _summarise(folder, results, inputs))
+
+
+@contextmanager
+def _opened_when_needed(
+    settings: Settings, encoder: SparseEncoder | None, folder: Path
+) -> Iterator[Callable[[], MakeEngine]]:
+    """Yields a function that starts or reaches the search engine at its first call: what is up to date needs none."""
+    opened: list[MakeEngine] = []
+    with ExitStack() as stack:
+
+        def engines() -> MakeEngine:
+            if not opened and encoder is not None:
+                files = on_main(lambda: _vector_files(settings))
+                opened.append(stack.enter_context(open_engines(settings, encoder, files, folder)))
+            return opened[0]
+
+        yield engines
 
 
 def evaluation_folder(settings: Settings) -> Path:
@@ -93,13 +117,19 @@ def evaluation_folder(settings: Settings) -> Path:
     return folder / name if name else folder
 
 
-def _score(settings: Settings, encoder: SparseEncoder | None, data: BeirData) -> Result:
-    keys = settings.evaluation
+def _score(
+    settings: Settings, encoder: SparseEncoder | None, data: BeirData, engines: Callable[[], MakeEngine]
+) -> Result:
+    keys, batch_size = settings.evaluation, settings.value("per_device_eval_batch_size") * 4
     if encoder is None:
         return evaluate_bm25(data, keys.top_k)
     if encoder.inf_free and idf_from_corpus(settings):
         encoder.use_idf(corpus_idf(encoder.tokenizer, data.texts, encoder.vocabulary_size, is_main()))
-    return evaluate(encoder, data, keys.top_k, keys.query_prune, settings.value("per_device_eval_batch_size") * 4)
+    engine = engines()(data)
+    result = evaluate(encoder, data, keys.top_k, keys.query_prune, batch_size, engine, keys.do_search)
+    if isinstance(engine, OpenSearchEngine) and not keeps_index(settings) and keys.do_search:
+        engine.delete()
+    return result
 
 
 def _inputs(settings: Settings) -> dict[str, Any]:
@@ -114,13 +144,22 @@ def _inputs(settings: Settings) -> dict[str, Any]:
     return {"model": path, "config hash": run_folder.hash_of(keys)}
 
 
-def _stored(folder: Path, data: BeirData, inputs: dict[str, Any], overwrite: bool) -> dict[str, Any] | None:
+def _vector_files(settings: Settings) -> str:
+    """A hash of the files that decide the documents' vectors."""
+    tokenizer = settings.model.tokenizer_name
+    local = [Path(tokenizer)] if tokenizer and Path(tokenizer).exists() else []
+    return fingerprint([*model_files(model_path(settings)), *local])
+
+
+def _stored(folder: Path, data: BeirData, inputs: dict[str, Any], settings: Settings) -> dict[str, Any] | None:
     """The figures on disk if they come from the same inputs (and are wanted); others are moved aside."""
+    if not settings.evaluation.do_search:
+        return None
     path = folder / f"{data.name}.json"
     stored = run_folder.read_json(path)
     same = stored.get("config hash") == inputs["config hash"] and stored.get("data hash") == data.fingerprint
     run = folder / "runs" / f"{data.name}.trec.gz"
-    if same and not overwrite and run.is_file():
+    if same and not settings.run.overwrite and run.is_file():
         return stored
     if path.exists():
         aside = run_folder.move_aside(path)
@@ -147,7 +186,9 @@ def _write(settings: Settings, folder: Path, data: BeirData, result: Result, inp
 
 def _summarise(folder: Path, results: list[dict[str, Any]], inputs: dict[str, Any]) -> None:
     """summary.json (macro averages and which data sets they are over) and summary.csv (a row each)."""
+    everywhere = set.intersection(*(set(result) for result in results))
     names = [key for key, value in results[0].items() if isinstance(value, float) or key == "index_bytes"]
+    names = [name for name in names if name in everywhere]
     means = {name: sum(float(result[name]) for result in results) / len(results) for name in names}
     data_sets = [result["dataset"] for result in results]
     before = run_folder.read_json(folder / "summary.json").get("datasets", [])
@@ -184,6 +225,11 @@ def _print_plan(settings: Settings, folder: Path, encoder: SparseEncoder | None)
             data = load_beir(name, settings.evaluation.beir_dir, settings.evaluation.split)
             counts = f"{len(data.queries)} queries, {len(data.doc_ids)} documents"
             lines.append(f"data set    {name}: {counts}, split {data.split}")
+        except UserError as error:
+            missing.append(str(error))
+    if encoder:
+        try:
+            lines.append(f"searches    {on_main(lambda: check_engine(settings))}")
         except UserError as error:
             missing.append(str(error))
     if is_main():

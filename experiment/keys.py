@@ -119,21 +119,46 @@ class EvaluationKeys(Keys):
     split: str | None = None
     """qrels to score; null: test (dev for msmarco)"""
     engine: Literal["exact", "opensearch"] = "exact"
-    """exact: an inverted index in memory; opensearch is not available yet"""
+    """exact: an inverted index in memory; opensearch: a server (opensearch_url) or a private node (opensearch_home)"""
     top_k: Positive = 1000
     """hits a query"""
     baseline: Literal["bm25"] | None = None
     """score BM25 instead of a model"""
     query_prune: Share = 0.0
-    """query weights of at most this share of the query's largest are dropped"""
+    """query weights of at most this share of the query's largest are dropped; what that loses is reported"""
+    round_weights: bool = False
+    """exact engine: document weights rounded to what an OpenSearch index stores, to compare the two"""
     skip_ingest: bool = False
-    """search what the engine's index already holds (opensearch only)"""
+    """opensearch: search the complete index that is there already, or fail"""
     do_search: bool = True
-    """false: index only (opensearch only)"""
+    """opensearch: false: index only"""
     use_two_phase: bool = False
-    """two-phase search (opensearch only)"""
+    """opensearch: score by the heavy tokens, rescore the best by all; what that loses is reported"""
     evaluation_name: str | None = None
     """folder under evaluation/ for other than default settings; null: named by the differing keys"""
+
+
+class OpenSearchKeys(Keys):
+    """The OpenSearch engine (user and password: OPENSEARCH_USERNAME, OPENSEARCH_PASSWORD in the environment)"""
+
+    opensearch_url: Names = ["http://localhost:9200"]
+    """a server, or several nodes of one cluster (list or comma string); no port: http 9200, https 443"""
+    opensearch_home: str | None = None
+    """folder of an unpacked OpenSearch; a private node is started from it for the run and stopped after it"""
+    opensearch_heap: Annotated[str, Field(pattern=r"^[1-9]\d*[mMgG]$")] = "1g"
+    """heap of the private node, as Java writes it"""
+    opensearch_ca: str | None = None
+    """file of certificates to trust instead of the system's"""
+    opensearch_verify: bool = True
+    """false: any TLS certificate is accepted"""
+    opensearch_threads: Positive = 4
+    """requests at once, of each process"""
+    index_shards: Positive = 1
+    """shards of a new index"""
+    index_replicas: Annotated[int, Field(ge=0)] = 0
+    """further copies of each shard, made once everything is loaded"""
+    keep_index: bool | None = None
+    """keep the index after the run; null: yes on opensearch_url, no on a private node (with its folder)"""
 
 
 class RunKeys(Keys):
@@ -154,6 +179,7 @@ GROUPS: dict[str, type[Keys]] = {
     "data": DataKeys,
     "loss": LossKeys,
     "evaluation": EvaluationKeys,
+    "opensearch": OpenSearchKeys,
     "run": RunKeys,
 }
 GROUP_OF = {key: name for name, group in GROUPS.items() for key in group.model_fields}

@@ -26,7 +26,7 @@ from typing import Any
 import yaml
 
 from experiment.keys import GROUPS
-from experiment.settings import Settings
+from experiment.settings import Settings, without_credentials
 from sparse_model import UserError
 from training.checkpoints import complete_checkpoints
 
@@ -215,12 +215,12 @@ def hash_of(value: Any) -> str:
 
 def command_line() -> str:
     """The command as typed, but for the values of secrets."""
-    return re.sub(r"((?:token|password)[=\s])\S+", r"\1***", shlex.join(["python", *sys.argv]))
+    return re.sub(r"((?:token|password)[=\s])\S+", r"\1***", without_credentials(shlex.join(["python", *sys.argv])))
 
 
 def versions() -> dict[str, str]:
     """Python's and the main libraries' versions."""
-    names = ("torch", "transformers", "accelerate", "datasets", "numpy", "scipy", "tokenizers")
+    names = ("torch", "transformers", "accelerate", "datasets", "numpy", "scipy", "tokenizers", "opensearch-py")
     return {"python": platform.python_version()} | {name: metadata.version(name) for name in names}
 
 

@@ -18,7 +18,17 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from transformers import TrainingArguments
 
 from experiment.config_file import COMMAND_LINE, parse_arguments, read_with_bases
-from experiment.keys import GROUP_OF, GROUPS, DataKeys, EvaluationKeys, Keys, LossKeys, ModelKeys, RunKeys
+from experiment.keys import (
+    GROUP_OF,
+    GROUPS,
+    DataKeys,
+    EvaluationKeys,
+    Keys,
+    LossKeys,
+    ModelKeys,
+    OpenSearchKeys,
+    RunKeys,
+)
 from sparse_model import UserError
 
 REFUSED = {
@@ -52,6 +62,7 @@ class Settings:
     data: DataKeys
     loss: LossKeys
     evaluation: EvaluationKeys
+    opensearch: OpenSearchKeys
     run: RunKeys
     training: dict[str, Any]
     given: dict[str, str]  # key -> the file it stands in, or "command line"
@@ -93,8 +104,14 @@ class Settings:
         ours = {key: value for name in GROUPS for key, value in getattr(self, name).model_dump().items()}
         for once in ("dry_run", "overwrite", "traceback"):
             del ours[once]
+        ours["opensearch_url"] = [without_credentials(url) for url in self.opensearch.opensearch_url]
         public = {key: value for key, value in self.training.items() if "token" not in key}
         return ours | {"output_dir": str(self.output_dir)} | public
+
+
+def without_credentials(text: str) -> str:
+    """The text with user and password taken out of every URL in it."""
+    return re.sub(r"(\w+://)[^\s,]*@", r"\1", text)
 
 
 def load_settings(argv: list[str], for_training: bool = False) -> Settings:
@@ -148,11 +165,7 @@ def _common_mistakes(settings: Settings) -> list[str]:
     model, evaluation, found = settings.model, settings.evaluation, []
     if model.use_l0 and "activation_type" in settings.given and model.activation_type != "l1_relu":
         found.append(f"use_l0: true means activation_type: l1_relu, but activation_type is {model.activation_type}.")
-    if evaluation.engine == "opensearch":
-        found.append("engine: opensearch is not available yet; use engine: exact.")
-    for key in ("skip_ingest", "use_two_phase"):
-        if getattr(evaluation, key):
-            found.append(f"{key}: true needs engine: opensearch, which is not available yet.")
+    found += _engine_mistakes(settings)
     names = [Path(name).name for name in evaluation.beir_datasets]
     if not names:
         found.append("beir_datasets: empty; name at least one data set.")
@@ -162,8 +175,31 @@ def _common_mistakes(settings: Settings) -> list[str]:
         found.append("beir_datasets: a data set cannot be called summary; rename its folder.")
     if evaluation.evaluation_name and not re.fullmatch(r"(?!runs$)[\w=-][\w.=-]*", evaluation.evaluation_name):
         found.append("evaluation_name: a plain folder name of letters, digits, _, ., = and - is needed (not runs).")
-    if not evaluation.do_search:
-        found.append("do_search: false needs engine: opensearch, which is not available yet.")
+    return found
+
+
+def _engine_mistakes(settings: Settings) -> list[str]:
+    """Keys of one engine given to the other."""
+    evaluation, opensearch = settings.evaluation, settings.opensearch
+    if evaluation.engine == "exact":
+        asked = {"skip_ingest": evaluation.skip_ingest, "use_two_phase": evaluation.use_two_phase}
+        found = [f"{key}: true needs engine: opensearch." for key, value in asked.items() if value]
+        return found + ([] if evaluation.do_search else ["do_search: false needs engine: opensearch."])
+    found = []
+    if evaluation.baseline:
+        found.append("baseline: bm25 is ranked in memory; use engine: exact.")
+    if evaluation.round_weights:
+        found.append("round_weights: is for engine: exact; OpenSearch always rounds.")
+    if opensearch.opensearch_home and "opensearch_url" in settings.given:
+        found.append("opensearch_home: starts a node of its own, opensearch_url names one; give one of them.")
+    if not opensearch.opensearch_url:
+        found.append("opensearch_url: empty; name a server, or give opensearch_home.")
+    if not all(url.startswith(("http://", "https://")) for url in opensearch.opensearch_url):
+        found.append("opensearch_url: each address begins with http:// or https://.")
+    if evaluation.skip_ingest and not evaluation.do_search:
+        found.append("skip_ingest: nothing is left to do with do_search: false.")
+    if opensearch.opensearch_ca and not Path(opensearch.opensearch_ca).is_file():
+        found.append(f"opensearch_ca: there is no file {opensearch.opensearch_ca}.")
     return found
 
 

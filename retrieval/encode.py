@@ -1,6 +1,6 @@
 """Encode a corpus, each process its own share of blocks."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +11,9 @@ from retrieval.distributed import is_main, rank, world_size
 
 BLOCK = 1024
 
+Block = tuple[np.ndarray, csr_matrix]
+"""(positions in the corpus, consecutive int64 [n]; weights [n, V])"""
+
 
 class Encoder(Protocol):
     """What the evaluation needs of a model: sparse float32 weights, documents [N, V] and queries [Q, V]."""
@@ -20,22 +23,36 @@ class Encoder(Protocol):
     def encode_queries(self, texts: Sequence[str]) -> csr_matrix: ...
 
 
-def encode_corpus(
-    encoder: Encoder, texts: Sequence[str], vocabulary: int, batch_size: int = 32
-) -> tuple[np.ndarray, csr_matrix]:
-    """This process's part of the corpus: (positions in texts, ascending int64 [n]; weights [n, vocabulary]).
+def encode_blocks(
+    encoder: Encoder, texts: Sequence[str], batch_size: int = 32, skip: Container[int] = ()
+) -> Iterator[Block]:
+    """This process's part of the corpus, block after block, without those whose number is in `skip`.
 
     Block b of BLOCK consecutive texts belongs to process b % processes. Blocks do not depend on the number of
     processes, so neither do the batches within them nor the weights.
     """
     starts = range(rank() * BLOCK, len(texts), world_size() * BLOCK)
-    blocks = [range(start, min(start + BLOCK, len(texts))) for start in starts]
-    weights = [csr_matrix((0, vocabulary), dtype=np.float32)]
+    blocks = [range(start, min(start + BLOCK, len(texts))) for start in starts if start // BLOCK not in skip]
     # A bar that counts this process's documents only: its total must be reached.
     total = sum(map(len, blocks))
     with tqdm(total=total, desc="encoding", unit="doc", disable=not is_main()) as progress:
         for block in blocks:
-            weights.append(csr_matrix(encoder.encode_documents(texts[block.start : block.stop], batch_size=batch_size)))
+            weights = csr_matrix(encoder.encode_documents(texts[block.start : block.stop], batch_size=batch_size))
             progress.update(len(block))
-    positions = np.array([position for block in blocks for position in block], dtype=np.int64)
-    return positions, vstack(weights, format="csr", dtype=np.float32)
+            yield np.arange(block.start, block.stop, dtype=np.int64), weights
+
+
+def encode_corpus(
+    encoder: Encoder, texts: Sequence[str], vocabulary: int, batch_size: int = 32
+) -> tuple[np.ndarray, csr_matrix]:
+    """This process's part of the corpus: (positions in texts, ascending int64 [n]; weights [n, vocabulary])."""
+    return concatenated(encode_blocks(encoder, texts, batch_size), vocabulary)
+
+
+def concatenated(blocks: Iterator[Block], vocabulary: int) -> Block:
+    """Blocks as one: (positions [n]; weights float32 [n, vocabulary]); n may be 0."""
+    positions, weights = [np.zeros(0, np.int64)], [csr_matrix((0, vocabulary), dtype=np.float32)]
+    for block_positions, block_weights in blocks:
+        positions.append(block_positions)
+        weights.append(block_weights)
+    return np.concatenate(positions), vstack(weights, format="csr", dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Score a model on a BEIR data set, in any number of processes: encode, search exactly, compute figures."""
+"""Score a model on a BEIR data set, in any number of processes: encode, index, search, compute figures."""
 
 import time
 from collections.abc import Sequence
@@ -10,8 +10,9 @@ from scipy.sparse import csr_matrix
 
 from retrieval import distributed
 from retrieval.beir_data import BeirData
-from retrieval.encode import Encoder, encode_corpus
-from retrieval.exact import ExactIndex, Hits
+from retrieval.encode import Encoder, encode_blocks
+from retrieval.engine import Engine, ExactEngine, frequencies
+from retrieval.exact import Hits
 from retrieval.metrics import Run, flops, mean_length, score_run
 
 
@@ -26,39 +27,56 @@ class Result:
 
 
 def evaluate(
-    encoder: Encoder, data: BeirData, top_k: int = 1000, query_prune: float = 0.0, batch_size: int = 32
+    encoder: Encoder,
+    data: BeirData,
+    top_k: int = 1000,
+    query_prune: float = 0.0,
+    batch_size: int = 32,
+    engine: Engine | None = None,
+    search: bool = True,
 ) -> Result:
-    """Encode and search data with the exact engine. To be called in every process.
+    """Encode, index and search data. To be called in every process; each encodes its own blocks of documents.
 
-    Each process encodes its blocks of documents and searches all queries in them; rank 0 merges.
-    top_k documents a query are kept, that of the query's own id left out; query_prune: see `prune`.
+    Args:
+        top_k: documents a query that are kept, that of the query's own id left out.
+        query_prune: see `prune`.
+        engine: where documents go (None: the exact engine).
+        search: False: index only; the figures are then those of the index, the run is empty.
     """
     started = time.perf_counter()
+    engine = engine or ExactEngine()
     order = trec_order(data.doc_ids)
-    queries = prune(encoder.encode_queries(data.queries), query_prune)
-    encoding = time.perf_counter()
-    positions, documents = encode_corpus(encoder, [data.texts[i] for i in order], queries.shape[1], batch_size)
-    documents.eliminate_zeros()
+    texts = [data.texts[i] for i in order]
+    whole_queries = prune(encoder.encode_queries(data.queries), 0)
+    queries = prune(whole_queries, query_prune)
+    document_df = engine.index(
+        [data.doc_ids[i] for i in order],
+        queries.shape[1],
+        lambda skip: encode_blocks(encoder, texts, batch_size, skip),
+    )
+    if not search:
+        return Result({"documents": len(texts), **engine.measure(queries[:0], top_k)}, {})
     distributed.barrier()
     searching = time.perf_counter()
-    index = ExactIndex(documents)
     # One more than asked for, in case the query's own document is among them.
-    hits = merge_hits(positions, index.search(queries, top_k + 1), top_k + 1)
-    finished = time.perf_counter()
-    document_df = np.sum(distributed.all_gather_arrays(_frequencies(documents)), axis=0)
-    index_bytes = np.sum(distributed.all_gather_arrays(np.array([index.nbytes])))
+    hits = engine.search(queries, top_k + 1)
+    search_s = time.perf_counter() - searching
+    approximate = engine.approximate or query_prune > 0
+    exact_hits = engine.search(whole_queries, top_k + 1, exhaustive=True) if approximate else None
+    measured = engine.measure(queries, top_k + 1)
     run, figures = {}, {}
     if distributed.is_main():
         run = make_run(data, order, hits, top_k)
         figures = {
             **run_figures(data, run),
-            **vector_figures(document_df, len(data.doc_ids), _frequencies(queries), len(data.queries)),
-            "engine": "exact",
-            "encode_docs_per_s": len(data.doc_ids) / (searching - encoding),
-            "search_queries_per_s": len(data.queries) / (finished - searching),
-            "index_bytes": int(index_bytes),
-            "seconds": time.perf_counter() - started,
+            **vector_figures(document_df, len(data.doc_ids), frequencies(queries), len(data.queries)),
+            **measured,
+            "search_queries_per_s": len(data.queries) / search_s,
         }
+        if exact_hits is not None:
+            exact = make_run(data, order, exact_hits, top_k)
+            figures |= loss_figures(figures, run_figures(data, exact), run, exact)
+        figures["seconds"] = time.perf_counter() - started
     return Result(distributed.broadcast(figures), run)
 
 
@@ -75,31 +93,6 @@ def prune(queries: csr_matrix, share: float) -> csr_matrix:
         queries.data[queries.data <= share * np.repeat(maxima, np.diff(queries.indptr))] = 0
     queries.eliminate_zeros()
     return queries
-
-
-def merge_hits(positions: np.ndarray, hits: Hits, top_k: int) -> Hits:
-    """The best top_k of every query over all processes, by score descending, then position ascending.
-
-    Args:
-        positions: [n] positions in the whole corpus of this process's documents, ascending.
-        hits: this process's hits, as `ExactIndex.search` returns them.
-    """
-    counts = distributed.all_gather_arrays(np.array([len(found) for found, _ in hits], dtype=np.int64))
-    found = distributed.all_gather_arrays(np.concatenate([positions[:0], *(positions[p] for p, _ in hits)]))
-    scores = distributed.all_gather_arrays(np.concatenate([np.zeros(0, np.float32), *(s for _, s in hits)]))
-    if len(counts) == 1:
-        return [(positions[p], s) for p, s in hits]
-    parts = [
-        (np.split(f, np.cumsum(c)[:-1]), np.split(s, np.cumsum(c)[:-1]))
-        for c, f, s in zip(counts, found, scores, strict=True)
-    ]
-    merged = []
-    for q in range(len(hits)):
-        query_positions = np.concatenate([part[0][q] for part in parts])
-        query_scores = np.concatenate([part[1][q] for part in parts])
-        best = np.lexsort((query_positions, -query_scores))[:top_k]
-        merged.append((query_positions[best], query_scores[best]))
-    return merged
 
 
 def make_run(data: BeirData, order: Sequence[int], hits: Hits, top_k: int) -> Run:
@@ -126,6 +119,17 @@ def vector_figures(document_df_V: np.ndarray, n_documents: int, query_df_V: np.n
     }
 
 
-def _frequencies(weights: csr_matrix) -> np.ndarray:
-    """[V] int64, in how many rows each column is stored (zeros must be gone)."""
-    return np.bincount(weights.indices, minlength=weights.shape[1]).astype(np.int64)
+def loss_figures(figures: dict[str, Any], exact_figures: dict[str, Any], run: Run, exact: Run) -> dict[str, float]:
+    """What an approximate ranking (pruned queries, two phases) loses against that by all scores.
+
+    exact_<metric> and <metric>_loss = exact - approximate, for NDCG@10 and recall@100; overlap@k: the share of the
+    exact ranking's first k that are among the approximate one's first k, as a mean over queries with hits.
+    """
+    found: dict[str, float] = {}
+    for metric in ("ndcg@10", "recall@100"):
+        found[f"exact_{metric}"] = exact_figures[metric]
+        found[f"{metric}_loss"] = exact_figures[metric] - figures[metric]
+    for k in (10, 100):
+        pairs = [({doc for doc, _ in exact[qid][:k]}, {doc for doc, _ in run[qid][:k]}) for qid in exact if exact[qid]]
+        found[f"overlap@{k}"] = sum(len(best & kept) / len(best) for best, kept in pairs) / max(len(pairs), 1)
+    return found

@@ -83,8 +83,14 @@ def test_what_cannot_be_trained_says_why(tmp_path: Path, lines: str, message: st
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("engine: opensearch\n", "not available yet"),
         ("use_two_phase: true\n", "needs engine: opensearch"),
+        ("do_search: false\n", "needs engine: opensearch"),
+        ("engine: opensearch\nbaseline: bm25\n", "use engine: exact"),
+        ("engine: opensearch\nround_weights: true\n", "always rounds"),
+        ("engine: opensearch\nopensearch_home: h\nopensearch_url: http://h\n", "give one of them"),
+        ("engine: opensearch\nopensearch_url: host:9200\n", "begins with http"),
+        ("engine: opensearch\nopensearch_ca: nowhere.pem\n", "there is no file nowhere.pem"),
+        ("opensearch_heap: lots\n", "opensearch_heap"),
         ("use_l0: true\nactivation_type: relu\n", "use_l0"),
         ("overwrite: true\n", "command line"),
         ("seed: 1\nseed: 2\n", "stands twice"),

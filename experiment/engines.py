@@ -1,0 +1,163 @@
+"""From settings to a search engine: in memory, a server by its address, or a private node for the run."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+from experiment.settings import Settings
+from retrieval import distributed
+from retrieval.beir_data import BeirData
+from retrieval.engine import Engine, ExactEngine
+from retrieval.opensearch.client import Server
+from retrieval.opensearch.engine import OpenSearchEngine, Options
+from retrieval.opensearch.features import stored_precision
+from retrieval.opensearch.host import check_distribution, find_java, version_of
+from retrieval.opensearch.node import Node, usable_folder
+from retrieval.opensearch.preflight import MIB, needed_heap
+from sparse_model import RunError, SparseEncoder
+
+logger = logging.getLogger(__name__)
+
+MakeEngine = Callable[[BeirData], Engine]
+
+
+@contextmanager
+def open_engines(settings: Settings, encoder: SparseEncoder, files: str, folder: Path) -> Iterator[MakeEngine]:
+    """Yields what makes an engine for a data set; to be entered in every process.
+
+    Args:
+        files: a hash of the checkpoint, that names its indexes.
+        folder: where a private node may keep its files.
+
+    Raises:
+        UserError: a server or a distribution that cannot be used.
+    """
+    if settings.evaluation.engine == "exact":
+        adapt = stored_precision if settings.evaluation.round_weights else None
+        yield lambda data: ExactEngine(adapt)
+        return
+    keys = settings.opensearch
+    with _private_node(settings, folder / "opensearch") as url:
+        server = _server(settings, [url] if url else keys.opensearch_url)
+        try:
+            version = distributed.on_main(server.first_contact)
+            logger.info("OpenSearch %s at %s", version, server.address)
+            yield lambda data: _opensearch_engine(settings, encoder, files, server, data)
+        finally:
+            server.close()
+
+
+def keeps_index(settings: Settings) -> bool:
+    """Whether indexes stay after the run."""
+    keys = settings.opensearch
+    return keys.opensearch_home is None if keys.keep_index is None else keys.keep_index
+
+
+def check_engine(settings: Settings) -> str:
+    """What would be searched with, as a line of the plan; nothing is started.
+
+    Raises:
+        UserError: a server or a distribution that cannot be used.
+    """
+    keys = settings.opensearch
+    if settings.evaluation.engine == "exact":
+        return "exact, in memory"
+    if keys.opensearch_home:
+        home = Path(keys.opensearch_home).expanduser()
+        check_distribution(home)
+        return f"a private OpenSearch {version_of(home)}, Java in {find_java(home)}"
+    server = _server(settings, keys.opensearch_url)
+    try:
+        return f"OpenSearch {server.first_contact()} at {server.address}"
+    finally:
+        server.close()
+
+
+def _server(settings: Settings, urls: list[str]) -> Server:
+    keys = settings.opensearch
+    user = os.environ.get("OPENSEARCH_USERNAME")
+    credentials = (user, os.environ.get("OPENSEARCH_PASSWORD", "")) if user and not keys.opensearch_home else None
+    connections = max(keys.opensearch_threads, 8)
+    return Server(urls, credentials, keys.opensearch_ca, keys.opensearch_verify, connections=connections)
+
+
+@contextmanager
+def _private_node(settings: Settings, folder: Path) -> Iterator[str]:
+    """The address of a node that rank 0 runs meanwhile; "" if none is asked for."""
+    keys = settings.opensearch
+    if keys.opensearch_home is None:
+        yield ""
+        return
+    nodes: list[Node] = []
+
+    def start() -> str:
+        home = Path(str(keys.opensearch_home)).expanduser()
+        check_distribution(home)  # before a folder is made
+        node = Node(home, usable_folder(folder), keys.opensearch_heap)
+        nodes.append(node)
+        logger.info("starting a private OpenSearch %s in %s", version_of(home), node.folder)
+        node.start()
+        return node.url
+
+    try:
+        yield distributed.on_main(start)
+        distributed.barrier()
+    except BaseException as error:
+        for node in nodes:
+            ended = not node.pid
+            node.stop()
+            logger.info("the private node's log and data stay in %s; the same command goes on from them", node.folder)
+            if isinstance(error, RunError) and ended and "Its log" not in str(error):
+                raise RunError(f"{error}\nThe private OpenSearch node has ended. {node.last_words()}") from None
+        raise
+    for node in nodes:
+        node.stop()
+        if keeps_index(settings):
+            logger.info("the private node's data stay in %s", node.folder)
+        else:
+            node.remove()
+
+
+def _opensearch_engine(
+    settings: Settings, encoder: SparseEncoder, files: str, server: Server, data: BeirData
+) -> OpenSearchEngine:
+    keys, evaluation = settings.opensearch, settings.evaluation
+    tokens = encoder.tokenizer.convert_ids_to_tokens(list(range(len(encoder.tokenizer))))
+    tokens += [None] * (encoder.vocabulary_size - len(tokens))
+    contents = {
+        "files": files,
+        "activation": encoder.activation_type,
+        "length": encoder.max_seq_length,
+        "prune": encoder.prune_ratio,
+        "precision": [str(encoder.encoding_dtype), str(encoder.product_dtype)],
+        "overrides": settings.model.model_overrides,
+        "corpus": distributed.on_main(lambda: corpus_hash(data)),
+    }
+    options = Options(
+        shards=keys.index_shards,
+        replicas=keys.index_replicas,
+        threads=keys.opensearch_threads,
+        skip_ingest=evaluation.skip_ingest,
+        two_phase=evaluation.use_two_phase,
+        heap_remedy=_heap_remedy(settings, len(data.doc_ids)),
+    )
+    return OpenSearchEngine(server, tokens, data.name, contents, options)
+
+
+def _heap_remedy(settings: Settings, documents: int) -> str:
+    if settings.opensearch.opensearch_home is None:
+        return "give its nodes more (-Xmx), or lower opensearch_threads"
+    return f"give opensearch_heap={needed_heap(documents, settings.opensearch.opensearch_threads) // MIB + 1}m or more"
+
+
+def corpus_hash(data: BeirData) -> str:
+    """16 hex digits over ids and texts; the same for every split."""
+    digest = sha256()
+    for part in (data.doc_ids, data.texts):
+        for text in part:
+            encoded = text.encode("utf-8", "surrogatepass")
+            digest.update(b"%d:" % len(encoded) + encoded)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""The OpenSearch engine: a private node or a server, the index, bulk loading, search."""

@@ -1,0 +1,226 @@
+"""A server by its addresses: requests that are repeated where that can help, and errors that say what to do."""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from opensearchpy import OpenSearch
+from opensearchpy.exceptions import ConnectionError, OpenSearchException, SSLError, TransportError
+
+from sparse_model.errors import RunError, UserError
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# Statuses that pass by themselves: too many requests, a gateway without its server, a shard on its way.
+TRANSIENT = (429, 502, 503, 504)
+PATIENCE_S = 300.0
+LONGEST_PAUSE_S = 10.0
+REQUEST_S = 120.0
+
+
+def split_address(url: str) -> tuple[dict[str, Any], tuple[str, str] | None]:
+    """(host, port, scheme and path as opensearch-py takes them; user and password if the URL holds them).
+
+    Without a port, http means 9200 and https 443.
+
+    Raises:
+        UserError: if it is no http(s) URL; the message does not repeat what may hold a password.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 9200)
+    except ValueError:
+        parts, port = urlsplit(""), 0
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UserError(
+            "opensearch_url: not an address; write http://host:9200 or https://host:443, or a list of such."
+        )
+    host = {"host": parts.hostname, "port": port, "use_ssl": parts.scheme == "https"}
+    if parts.path.strip("/"):
+        host["url_prefix"] = parts.path.strip("/")
+    credentials = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
+    return host, credentials
+
+
+def public_address(url: str) -> str:
+    """The URL without user and password."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+def is_block(status: Any, kind: Any) -> bool:
+    """Whether an error is a block on writing (a full disk): waiting does not lift it.
+
+    A block with 503 is another thing: a cluster that is still recovering.
+    """
+    return kind == "cluster_block_exception" and status in (403, 429)
+
+
+class Server:
+    """A server or cluster.
+
+    Args:
+        urls: one or more nodes of one cluster; credentials in a URL count unless `credentials` is given.
+        ca: a file of certificates to trust instead of the system's.
+        verify: False: any certificate is accepted.
+        patience_s: how long a request is repeated before the run fails.
+        connections: kept open to each node.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        credentials: tuple[str, str] | None = None,
+        ca: str | None = None,
+        verify: bool = True,
+        patience_s: float = PATIENCE_S,
+        connections: int = 16,
+    ) -> None:
+        self.address = ", ".join(map(public_address, urls))
+        self.patience_s = patience_s
+        addresses = [split_address(url) for url in urls]
+        encrypted = any(host["use_ssl"] for host, _ in addresses)
+        options: dict[str, Any] = {"verify_certs": verify, "ca_certs": ca, "ssl_show_warn": False} if encrypted else {}
+        if encrypted and not verify:
+            logger.warning("opensearch_verify=false: the server's certificate is not checked")
+        self._client = OpenSearch(
+            [host for host, _ in addresses],
+            http_auth=credentials or next((found for _, found in addresses if found), None),
+            pool_maxsize=connections,
+            max_retries=0,  # `call` repeats, and sees more reasons to
+            **options,
+        )
+
+    def __repr__(self) -> str:
+        return f"Server({self.address})"  # the client's own repr shows the password
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        params: dict[str, Any] | None = None,
+        timeout_s: float = REQUEST_S,
+        missing: Any = None,
+    ) -> Any:
+        """The answer to a request, repeated with pauses while its failure may pass.
+
+        Args:
+            body: an object, or lines of JSON as bytes.
+            missing: if given, what 404 means.
+
+        Raises:
+            RunError: any other failure, with the server's reason.
+        """
+        headers = {"content-type": "application/x-ndjson"} if isinstance(body, bytes) else None
+
+        def once() -> Any:
+            options = {**(params or {}), "request_timeout": timeout_s}
+            return self._client.transport.perform_request(method, path, params=options, body=body, headers=headers)
+
+        try:
+            return self.patiently(once)
+        except OpenSearchException as error:
+            if missing is not None and getattr(error, "status_code", None) == 404:
+                return missing
+            raise RunError(f"{self.address}: {method} {path}: {reason(error)}") from None
+
+    def patiently(self, once: Callable[[], T]) -> T:
+        """The value of `once`, repeated while its error may pass, up to `patience_s` from the first one on."""
+        pauses = Pauses(self.patience_s)
+        while True:
+            try:
+                return once()
+            except OpenSearchException as error:
+                if not may_pass(error) or not pauses.wait():
+                    raise
+
+    def first_contact(self) -> str:
+        """The server's version.
+
+        Raises:
+            UserError: nothing there, a certificate that is not trusted, wrong credentials, no OpenSearch 2 or 3.
+        """
+        try:
+            answer = self._client.transport.perform_request("GET", "/", params={"request_timeout": 20})
+        except OpenSearchException as error:
+            raise UserError(f"opensearch_url: {self.address}: {_first_mistake(error)}") from None
+        version = answer.get("version") if isinstance(answer, dict) else None
+        if not isinstance(version, dict) or version.get("distribution") != "opensearch":
+            raise UserError(f"opensearch_url: {self.address} answers, but is no OpenSearch server; name another.")
+        number = str(version.get("number"))
+        if number.partition(".")[0] not in ("2", "3"):
+            raise UserError(f"opensearch_url: {self.address} is OpenSearch {number}; versions 2 and 3 are supported.")
+        return number
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+
+class Pauses:
+    """Growing pauses between the attempts of one request, until patience is at an end."""
+
+    def __init__(self, patience_s: float) -> None:
+        self._end, self._next = time.monotonic() + patience_s, 0.2
+
+    def wait(self) -> bool:
+        """Sleep; False at once if there is no time left."""
+        if time.monotonic() >= self._end:
+            return False
+        # Spread, so that clients refused together do not come back together.
+        time.sleep(self._next * random.uniform(0.5, 1))
+        self._next = min(2 * self._next, LONGEST_PAUSE_S)
+        return True
+
+
+def may_pass(error: OpenSearchException) -> bool:
+    """Whether the same request can succeed later."""
+    if isinstance(error, SSLError):
+        return False
+    if isinstance(error, ConnectionError):
+        return True
+    if not isinstance(error, TransportError):
+        return False
+    return error.status_code in TRANSIENT and not is_block(error.status_code, error.error)
+
+
+def reason(error: OpenSearchException) -> str:
+    """What happened, as the server says it."""
+    if isinstance(error, ConnectionError):
+        return f"no answer ({error.error})"
+    if not isinstance(error, TransportError):
+        return str(error)
+    if is_block(error.status_code, error.error):
+        return BLOCKED
+    info = error.info if isinstance(error.info, dict) else {}
+    said = info.get("error")
+    causes = said.get("root_cause") if isinstance(said, dict) else None
+    text = "; ".join(str(cause.get("reason")) for cause in causes) if causes else str(error.error)
+    return f"{error.status_code} {text}"
+
+
+BLOCKED = (
+    "the server takes no more documents: its disk is above the flood stage, or the index is blocked. Free disk space, "
+    "remove index.blocks.read_only_allow_delete if it stays, and start the same command again; it goes on from there."
+)
+
+
+def _first_mistake(error: OpenSearchException) -> str:
+    if isinstance(error, SSLError) or "SSL" in str(getattr(error, "error", "")):
+        return (
+            "its certificate is not trusted, or it does not speak TLS. Name its authority's file: opensearch_ca=FILE, "
+            "or accept any certificate: opensearch_verify=false."
+        )
+    if isinstance(error, ConnectionError):
+        return (
+            f"nothing answers ({error.error}). Start the server, correct the address, or let a private node be "
+            "started: opensearch_home=FOLDER."
+        )
+    if getattr(error, "status_code", None) in (401, 403):
+        return f"refused with {error.status_code}. Set OPENSEARCH_USERNAME and OPENSEARCH_PASSWORD in the environment."  # type: ignore[attr-defined]
+    return f"{reason(error)}; name an OpenSearch server."

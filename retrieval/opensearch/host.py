@@ -1,0 +1,105 @@
+"""What a private node needs of this machine: Java, a user that is not root, folders that this user reaches."""
+
+import os
+import pwd
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from sparse_model.errors import UserError
+
+NOBODY = "nobody"
+
+
+def identity() -> dict[str, Any]:
+    """Popen's options for the user a node runs as: nobody where this process is root, since OpenSearch refuses root."""
+    if os.geteuid() != 0:
+        return {}
+    entry = pwd.getpwnam(NOBODY)
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+
+
+def user_name() -> str:
+    """The name of the user a node runs as, for messages."""
+    return NOBODY if os.geteuid() == 0 else f"user {os.geteuid()}"
+
+
+def closed_parent(path: Path) -> Path | None:
+    """The first folder on the way to `path` (itself included) that the node's user cannot enter; None if it can."""
+    path = path.resolve()
+    places = [*reversed(path.parents), path]
+    return next((place for place in places if not _allowed("-x", place)), None)
+
+
+def check_distribution(home: Path) -> None:
+    """See that an unpacked OpenSearch lies in `home` and that the node's user can run it.
+
+    Raises:
+        UserError: naming the folder that is missing or the first one that is closed.
+    """
+    if not (home / "bin" / "opensearch").is_file():
+        raise UserError(
+            f"opensearch_home: {home} holds no bin/opensearch; give the folder of an unpacked OpenSearch distribution "
+            "(README, OpenSearch service)."
+        )
+    for part in ("bin", "lib", "modules", "config"):
+        if closed := closed_parent(home / part):
+            raise UserError(
+                f"opensearch_home: {closed} is closed to {user_name()}, as whom the node runs; open it "
+                f"(chmod o+x {closed}), or unpack OpenSearch elsewhere, e.g. below /var/tmp."
+            )
+    if not _allowed("-r", home / "bin" / "opensearch"):
+        raise UserError(f"opensearch_home: {home}/bin is not readable to {user_name()}; chmod -R a+rX {home}.")
+
+
+def version_of(home: Path) -> str:
+    """The distribution's version, by the name of its main library; "" if it cannot be told."""
+    names = [re.fullmatch(r"opensearch-(\d+\.\d+\.\d+.*)\.jar", p.name) for p in (home / "lib").glob("opensearch-*")]
+    return next((name[1] for name in names if name), "")
+
+
+def find_java(home: Path) -> Path:
+    """The Java home for a distribution: OPENSEARCH_JAVA_HOME, its own jdk, JAVA_HOME, or that of the java on PATH.
+
+    Raises:
+        UserError: if there is none, it is too old, or the node's user cannot run it.
+    """
+    least = 21 if version_of(home).startswith("3.") else 11
+    for source, place in _java_homes(home):
+        if not (place / "bin" / "java").is_file():
+            raise UserError(f"{source}: {place} holds no bin/java; name a Java {least} or newer.")
+        if closed := closed_parent(place / "bin"):
+            raise UserError(f"{source}: {closed} is closed to {user_name()}, as whom the node runs; open it.")
+        if (found := java_version(place)) < least:
+            raise UserError(f"{source}: {place} is Java {found}; OpenSearch needs {least} or newer.")
+        return place
+    raise UserError(
+        f"opensearch_home: no Java found; install Java {least} or newer, or name one: OPENSEARCH_JAVA_HOME=/path."
+    )
+
+
+def java_version(place: Path) -> int:
+    """The major version (8, 11, 17, …) of the Java in `place`, 0 if it does not say."""
+    try:
+        said = subprocess.run([place / "bin" / "java", "-version"], capture_output=True, text=True, timeout=60).stderr
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    numbers = re.search(r'version "(?:1\.)?(\d+)', said)
+    return int(numbers[1]) if numbers else 0
+
+
+def _java_homes(home: Path) -> list[tuple[str, Path]]:
+    """(what names it, folder) of every Java that is named or there, the preferred first."""
+    found = [("OPENSEARCH_JAVA_HOME", os.environ.get("OPENSEARCH_JAVA_HOME"))]
+    found.append(("jdk", str(home / "jdk") if (home / "jdk" / "bin" / "java").is_file() else None))
+    found.append(("JAVA_HOME", os.environ.get("JAVA_HOME")))
+    on_path = shutil.which("java")
+    found.append(("PATH", str(Path(on_path).resolve().parent.parent) if on_path else None))
+    return [(source, Path(place)) for source, place in found if place]
+
+
+def _allowed(test: str, path: Path) -> bool:
+    """Whether the node's user passes `test -x` (or -r) on the path; asked as that user, so that ACLs count too."""
+    return subprocess.run(["test", test, str(path)], cwd="/", **identity()).returncode == 0

@@ -1,0 +1,178 @@
+"""One corpus as an index: its name, its mapping, what it holds already, and whether it is complete.
+
+A document carries its number of block, so that a load which was cut short knows from the index itself which blocks
+are whole. The mark of completeness is written last of all.
+"""
+
+import base64
+import hashlib
+import json
+import logging
+import re
+import time
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from retrieval.opensearch.client import Server
+from sparse_model.errors import RunError, UserError
+
+logger = logging.getLogger(__name__)
+
+FIELD = "text_sparse"
+FORMAT = 1  # of the documents; part of the name, so that another format is another index
+MADE_BY = "sparse-retrieval-l0"
+LONG_S = 24 * 3600.0
+REPLICAS_S = 120.0
+WHILE_LOADING = {"index": {"number_of_replicas": 0, "refresh_interval": "-1"}}
+
+
+def index_name(data_set: str, contents: dict[str, Any]) -> str:
+    """<data set>-<hash>, the hash over all that decides what the index holds."""
+    plain = re.sub(r"[^a-z0-9_-]+", "-", data_set.lower()).strip("-_")[:100] or "data"
+    text = json.dumps([FORMAT, contents], sort_keys=True, default=str)
+    return f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What the mark of a complete index says."""
+
+    documents: int
+    document_df: np.ndarray
+    """[V] int64"""
+    figures: dict[str, float]
+    """of its loading: documents/s"""
+
+
+class Index:
+    """An index on a server, that holds `documents` documents once it is complete.
+
+    Args:
+        shards, replicas: as OpenSearch counts them; replicas beside the first copy, made after loading.
+    """
+
+    def __init__(self, server: Server, name: str, documents: int, shards: int = 1, replicas: int = 0) -> None:
+        self.server, self.name, self.documents = server, name, documents
+        self._shards, self._replicas = shards, replicas
+
+    def loaded(self) -> Loaded | None:
+        """What is known of the index if it is complete.
+
+        Raises:
+            UserError: an index of that name that is not ours.
+        """
+        meta = self._meta()
+        if meta is None or "complete" not in meta:
+            return None
+        done = meta["complete"]
+        if done["documents"] != self.documents or self.count() != self.documents:
+            return None  # documents were removed since
+        df = np.frombuffer(zlib.decompress(base64.b64decode(done["document_df"])), dtype="<i4").astype(np.int64)
+        return Loaded(done["documents"], df, done["figures"])
+
+    def open_for_loading(self) -> dict[int, int]:
+        """Create the index, or reopen one that is not complete: block numbers and how many documents each has."""
+        if self._meta() is None:
+            self._create()
+        self.server.call("PUT", f"/{self.name}/_settings", WHILE_LOADING)
+        self._mark({})
+        self.refresh()
+        query = {"size": 0, "aggs": {"blocks": {"terms": {"field": "block", "size": 65000}}}}
+        found = self.server.call("POST", f"/{self.name}/_search", query, timeout_s=LONG_S)
+        return {int(b["key"]): b["doc_count"] for b in found["aggregations"]["blocks"]["buckets"]}
+
+    def finish(self) -> None:
+        """Make everything visible, count it, merge it into one segment a shard, and restore what loading changed.
+
+        Raises:
+            RunError: if another number of documents is there.
+        """
+        self.refresh()
+        if (there := self.count()) != self.documents:
+            raise RunError(
+                f"{self.server.address}: index {self.name} holds {there} documents after loading, not "
+                f"{self.documents}: something else wrote to it or removed it; start again."
+            )
+        self.server.call("POST", f"/{self.name}/_forcemerge", params={"max_num_segments": 1}, timeout_s=LONG_S)
+        restored = {"index": {"number_of_replicas": self._replicas, "refresh_interval": None}}
+        self.server.call("PUT", f"/{self.name}/_settings", restored)
+        self.refresh()
+        self.server.call("POST", f"/{self.name}/_flush", timeout_s=LONG_S)
+        self._await_replicas()
+
+    def mark_complete(self, document_df: np.ndarray, figures: dict[str, float]) -> None:
+        """Write the mark; document_df [V]: in how many documents each token has a weight."""
+        packed = base64.b64encode(zlib.compress(document_df.astype("<i4").tobytes())).decode()
+        self._mark({"complete": {"documents": self.documents, "document_df": packed, "figures": figures}})
+
+    def count(self) -> int:
+        """Documents that a search can see."""
+        return int(self.server.call("GET", f"/{self.name}/_count")["count"])
+
+    def refresh(self) -> None:
+        """Let searches see everything that was taken in."""
+        self.server.call("POST", f"/{self.name}/_refresh", timeout_s=LONG_S)
+
+    def bytes_on_disk(self) -> int:
+        """Of the first copies of all shards."""
+        found = self.server.call("GET", f"/{self.name}/_stats/store")
+        return int(found["_all"]["primaries"]["store"]["size_in_bytes"])
+
+    def allow_hits(self, hits: int) -> None:
+        """Let a search return, or rescore, that many documents."""
+        if hits > 10_000:
+            window = {"index": {"max_result_window": hits, "max_rescore_window": hits}}
+            self.server.call("PUT", f"/{self.name}/_settings", window)
+
+    def delete(self) -> None:
+        """Remove the index, if it is there."""
+        self.server.call("DELETE", f"/{self.name}", missing={})
+
+    def _create(self) -> None:
+        mapping = {
+            "dynamic": "strict",
+            "_source": {"enabled": False},  # the vectors would be stored a second time
+            "_meta": {"made by": MADE_BY},
+            "properties": {FIELD: {"type": "rank_features"}, "block": {"type": "integer", "index": False}},
+        }
+        settings = {"index": {"number_of_shards": self._shards, **WHILE_LOADING["index"]}}
+        body = {"settings": settings, "mappings": mapping}
+        try:
+            self.server.call("PUT", f"/{self.name}", body)
+        except RunError as error:
+            if "No handler for type [rank_features]" in str(error):
+                raise UserError(NO_RANK_FEATURES) from None
+            if self._meta() is None:  # else another run, or the first try of this request, has just made it
+                raise
+
+    def _meta(self) -> dict[str, Any] | None:
+        """_meta of the mapping, None if there is no index."""
+        found = self.server.call("GET", f"/{self.name}/_mapping", missing={})
+        if not found:
+            return None
+        meta = found[self.name]["mappings"].get("_meta", {})
+        if meta.get("made by") != MADE_BY:
+            raise UserError(f"{self.server.address}: index {self.name} was not made by this program; remove it.")
+        return meta
+
+    def _mark(self, what: dict[str, Any]) -> None:
+        self.server.call("PUT", f"/{self.name}/_mapping", {"_meta": {"made by": MADE_BY, **what}})
+
+    def _await_replicas(self) -> None:
+        if not self._replicas:
+            return
+        end = time.monotonic() + REPLICAS_S
+        while self.server.call("GET", f"/_cluster/health/{self.name}")["status"] != "green":
+            if time.monotonic() < end:
+                time.sleep(0.5)
+                continue
+            logger.warning("index %s: not all of its %d replicas have a node to lie on", self.name, self._replicas)
+            return
+
+
+NO_RANK_FEATURES = (
+    "engine: opensearch: the server does not know rank_features; install its module mapper-extras on every node."
+)

@@ -1,0 +1,196 @@
+"""Bulk loading: blocks of vectors become requests of 5 to 8 MiB, formatted and sent beside the encoder.
+
+A few threads format and send; as many blocks as threads may wait, so that memory is bounded however large the
+corpus. Documents that the server puts off are sent again, alone; every document has an id, so none is there twice.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any
+
+import numpy as np
+
+from retrieval.encode import BLOCK, Block
+from retrieval.opensearch.client import BLOCKED, TRANSIENT, Pauses, Server, is_block
+from retrieval.opensearch.features import code, value_texts
+from retrieval.opensearch.index import FIELD
+from sparse_model.errors import RunError, UserError
+
+LEAST_BYTES, MOST_BYTES = 5 * 2**20, 8 * 2**20
+LONGEST_ID = 512  # bytes; the server refuses the whole request for a longer one
+ANSWER = {"filter_path": "items.index.status,items.index.error.type,items.index.error.reason"}
+
+
+def check_ids(doc_ids: Sequence[str]) -> None:
+    """Raise a UserError for an id that no index can hold."""
+    for doc_id in doc_ids:
+        if len(doc_id) > LONGEST_ID // 4 and len(doc_id.encode()) > LONGEST_ID:
+            raise UserError(
+                f"document id {doc_id[:60]!r}… has {len(doc_id.encode())} bytes; OpenSearch takes {LONGEST_ID}. "
+                "Shorten it in corpus.jsonl and the qrels, or use engine=exact."
+            )
+
+
+class Formatter:
+    """Blocks as the lines of a bulk request.
+
+    Args:
+        names: the feature name of each of V tokens.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = np.array([json.dumps(name) + ":" for name in names], dtype=object)
+        self._texts = value_texts()
+
+    def lines(self, block: Block, doc_ids: Sequence[str]) -> list[bytes]:
+        """Action and document of each row, in order; weights must be in `stored_precision`.
+
+        Raises:
+            RunError: a weight that is no number, naming its document.
+        """
+        positions, weights = block
+        if not np.isfinite(weights.data).all():
+            row = int(np.searchsorted(weights.indptr, np.flatnonzero(~np.isfinite(weights.data))[0], side="right")) - 1
+            raise RunError(f"document {doc_ids[positions[row]]!r}: a weight is not a finite number.")
+        features = (self._names[weights.indices] + self._texts[code(weights.data)]).tolist()
+        ends = weights.indptr.tolist()
+        number = int(positions[0]) // BLOCK if len(positions) else 0
+        return [
+            f'{{"index":{{"_id":{json.dumps(doc_ids[position])}}}}}\n'
+            f'{{"block":{number},"{FIELD}":{{{",".join(features[ends[n] : ends[n + 1]])}}}}}\n'.encode()
+            for n, position in enumerate(positions.tolist())
+        ]
+
+
+class Loader:
+    """Sends this process's blocks to an index.
+
+    Args:
+        threads: requests at once.
+    """
+
+    def __init__(self, server: Server, index: str, names: Sequence[str], doc_ids: Sequence[str], threads: int) -> None:
+        self._server, self._path = server, f"/{index}/_bulk"
+        self._formatter, self._doc_ids, self._threads = Formatter(names), doc_ids, threads
+        self._lock = threading.Lock()
+        self._waiting: list[bytes] = []
+        self._failed = threading.Event()
+        self._busy = BusyTime()
+        self.documents, self.requests, self.repeated = 0, 0, 0
+        """Documents taken in, requests sent, documents that had to be sent again."""
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds in which anything was formatted or sent."""
+        return self._busy.seconds
+
+    def load(self, blocks: Iterable[Block]) -> None:
+        """Send all blocks; returns when the server has taken in the last document.
+
+        Raises:
+            RunError: a document that the server rejects (named), a full disk, a server that stays away.
+        """
+        with ThreadPoolExecutor(self._threads, "bulk") as pool:
+            pending: set[Future[None]] = set()
+            try:
+                for block in blocks:
+                    while len(pending) >= 2 * self._threads:
+                        pending = _settled(pending)
+                    pending.add(pool.submit(self._take, block))
+                while pending:
+                    pending = _settled(pending)
+                with self._busy:
+                    self._send_all(self._requests([], last=True))
+            except BaseException:
+                self._failed.set()  # threads give up instead of trying on
+                raise
+
+    def _take(self, block: Block) -> None:
+        with self._busy:
+            self._send_all(self._requests(self._formatter.lines(block, self._doc_ids), last=False))
+
+    def _send_all(self, requests: list[list[bytes]]) -> None:
+        for request in requests:
+            self._send(request)
+
+    def _requests(self, lines: list[bytes], last: bool) -> list[list[bytes]]:
+        """Lines, with those left over before, as full requests; the rest is left over, unless it is the last."""
+        requests, size = [], 0
+        with self._lock:
+            lines, start = self._waiting + lines, 0
+            for i, line in enumerate(lines):
+                if size >= LEAST_BYTES or size + len(line) > MOST_BYTES and size:
+                    requests.append(lines[start:i])
+                    start, size = i, 0
+                size += len(line)
+            if last and start < len(lines):
+                requests.append(lines[start:])
+            self._waiting = [] if last else lines[start:]
+        return requests
+
+    def _send(self, lines: list[bytes]) -> None:
+        """Send documents until the server has taken in each."""
+        pauses = Pauses(self._server.patience_s)
+        while lines:
+            if self._failed.is_set():
+                raise RunError("loading was given up.")
+            answer = self._server.call("POST", self._path, b"".join(lines), dict(ANSWER))
+            kept = self._put_off(lines, [item["index"] for item in answer["items"]])
+            with self._lock:
+                self.requests += 1
+                self.documents += len(lines) - len(kept)
+                self.repeated += len(kept)
+            if len(kept) < len(lines):
+                pauses = Pauses(self._server.patience_s)  # it goes on, if slowly
+            if kept and not pauses.wait():
+                raise RunError(
+                    f"{self._server.address}: {len(kept)} documents put off for {self._server.patience_s} s."
+                )
+            lines = kept
+
+    def _put_off(self, lines: list[bytes], items: list[dict[str, Any]]) -> list[bytes]:
+        """The lines that are to be sent again; RunError for a document that is rejected."""
+        if len(items) != len(lines):
+            raise RunError(f"{self._server.address}: {len(lines)} documents sent, {len(items)} answered.")
+        kept = []
+        for line, item in zip(lines, items, strict=True):
+            error = item.get("error")
+            if error is None:
+                continue
+            if is_block(item["status"], error.get("type")):
+                raise RunError(f"{self._server.address}: {BLOCKED}")
+            if item["status"] not in TRANSIENT:
+                doc_id = json.loads(line.split(b"\n", 1)[0])["index"]["_id"]
+                raise RunError(f"{self._server.address}: document {doc_id!r} is rejected: {error.get('reason')}")
+            kept.append(line)
+        return kept
+
+
+class BusyTime:
+    """Counts the seconds in which at least one thread is inside it."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._lock, self._inside, self._since = threading.Lock(), 0, 0.0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._since = self._since if self._inside else time.perf_counter()
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self.seconds += time.perf_counter() - self._since
+
+
+def _settled(pending: set[Future[None]]) -> set[Future[None]]:
+    """Wait for one or more; raises what they raised, returns those that are not done."""
+    done, rest = wait(pending, return_when=FIRST_COMPLETED)
+    for future in done:
+        future.result()
+    return rest
