@@ -1,0 +1,111 @@
+"""A real node, one for all tests of a session, from the distribution that OPENSEARCH_HOME names."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retrieval.beir_data import BeirData, load_beir
+from retrieval.opensearch.client import Server
+from retrieval.opensearch.engine import OpenSearchEngine, Options
+from retrieval.opensearch.node import Node, usable_folder
+from tests.retrieval.bag_of_words import VOCABULARY, random_beir
+
+# Tokens that a careless index loses or mixes up, then plain ones.
+TOKENS = [
+    ".",
+    "...",
+    "##.",
+    "a.b",
+    "",
+    "%",
+    "%2E",
+    "%.",
+    "[UNK]",
+    "##s",
+    "ü",
+    "东",
+    '"',
+    "\\",
+    "a b",
+    "*",
+    "_",
+    "\u2028",
+]
+TOKENS += [f"t{i}" for i in range(len(TOKENS), VOCABULARY)]
+
+MakeNode = Callable[..., Node]
+MakeEngine = Callable[..., OpenSearchEngine]
+
+
+@pytest.fixture(scope="session")
+def home() -> Path:
+    """The unpacked distribution."""
+    named = os.environ.get("OPENSEARCH_HOME")
+    if not named:
+        pytest.skip("OPENSEARCH_HOME (an unpacked OpenSearch with mapper-extras) is not set")
+    return Path(named)
+
+
+@pytest.fixture(scope="session")
+def make_node(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeNode]:
+    """Makes nodes (not started), which are stopped and removed at the end."""
+    nodes: list[Node] = []
+
+    def make(**options: Any) -> Node:
+        folder = usable_folder(tmp_path_factory.mktemp("node"))
+        nodes.append(Node(home, folder, **{"heap": "512m", **options}))
+        return nodes[-1]
+
+    yield make
+    for node in nodes:
+        node.stop()
+        node.remove()
+
+
+@pytest.fixture(scope="session")
+def node(make_node: MakeNode) -> Node:
+    """A running node for tests that leave it as it is."""
+    node = make_node()
+    node.start()
+    return node
+
+
+@pytest.fixture
+def server(node: Node) -> Iterator[Server]:
+    """A client of the node."""
+    server = Server([node.url], patience_s=20)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def make_engine(server: Server) -> Iterator[MakeEngine]:
+    """Makes engines over a bag of words; their indexes are removed at the end."""
+    names = set()
+
+    def make(
+        contents: str = "x", on: Server | None = None, tokens: Sequence[str | None] = TOKENS, **options: Any
+    ) -> OpenSearchEngine:
+        engine = OpenSearchEngine(on or server, tokens, "random", {"contents": contents}, Options(**options))
+        names.add(engine.name)
+        return engine
+
+    yield make
+    for name in names:
+        server.call("DELETE", f"/{name}", missing={})
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> BeirData:
+    """2500 documents, three blocks."""
+    return load_beir(str(random_beir(tmp_path / "random", 2500)), "")
+
+
+@pytest.fixture(autouse=True)
+def _quiet_client() -> None:
+    """As the commands do: the client's logger would show every request that is repeated."""
+    logging.getLogger("opensearch").setLevel(logging.ERROR)
