@@ -19,6 +19,7 @@ T = TypeVar("T")
 TRANSIENT = (429, 502, 503, 504)
 PATIENCE_S = 300.0
 LONGEST_PAUSE_S = 10.0
+FIRST_CONTACT_S = 5.0
 REQUEST_S = 120.0
 
 
@@ -82,6 +83,7 @@ class Server:
     ) -> None:
         self.address = ", ".join(map(public_address, urls))
         self.patience_s = patience_s
+        self.version = ""  # once there was a `first_contact`
         addresses = [split_address(url) for url in urls]
         encrypted = any(host["use_ssl"] for host, _ in addresses)
         options: dict[str, Any] = {"verify_certs": verify, "ca_certs": ca, "ssl_show_warn": False} if encrypted else {}
@@ -129,9 +131,9 @@ class Server:
                 return missing
             raise RunError(f"{self.address}: {method} {path}: {reason(error)}") from None
 
-    def patiently(self, once: Callable[[], T]) -> T:
+    def patiently(self, once: Callable[[], T], patience_s: float | None = None) -> T:
         """The value of `once`, repeated while its error may pass, up to `patience_s` from the first one on."""
-        pauses = Pauses(self.patience_s)
+        pauses = Pauses(self.patience_s if patience_s is None else patience_s)
         while True:
             try:
                 return once()
@@ -140,13 +142,17 @@ class Server:
                     raise
 
     def first_contact(self) -> str:
-        """The server's version.
+        """The server's version; a server that does not answer is not waited for long.
 
         Raises:
             UserError: nothing there, a certificate that is not trusted, wrong credentials, no OpenSearch 2 or 3.
         """
+
+        def ask() -> Any:
+            return self._client.transport.perform_request("GET", "/", params={"request_timeout": 20})
+
         try:
-            answer = self._client.transport.perform_request("GET", "/", params={"request_timeout": 20})
+            answer = self.patiently(ask, min(FIRST_CONTACT_S, self.patience_s))
         except OpenSearchException as error:
             raise UserError(f"opensearch_url: {self.address}: {_first_mistake(error)}") from None
         version = answer.get("version") if isinstance(answer, dict) else None
@@ -155,6 +161,7 @@ class Server:
         number = str(version.get("number"))
         if number.partition(".")[0] not in ("2", "3"):
             raise UserError(f"opensearch_url: {self.address} is OpenSearch {number}; versions 2 and 3 are supported.")
+        self.version = number
         return number
 
     def close(self) -> None:

@@ -174,7 +174,7 @@ class OpenSearchEngine:
 
     def _measure(self, queries: csr_matrix, top_k: int) -> dict[str, Any]:
         figures = {"engine": "opensearch", **self._figures, "index": self.name}
-        figures |= {"opensearch_version": self._server.first_contact(), "index_bytes": self._index.bytes_on_disk()}
+        figures |= {"opensearch_version": self._server.version, "index_bytes": self._index.bytes_on_disk()}
         queries, _ = keep_heaviest(queries, clause_limit(self._server))
         for threads in CONCURRENCIES:
             seconds, rate = self._searcher.latencies(queries, top_k, self._options.two_phase, threads)

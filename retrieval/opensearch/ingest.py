@@ -122,10 +122,13 @@ class Loader:
         with self._lock:
             lines, start = self._waiting + lines, 0
             for i, line in enumerate(lines):
-                if size >= LEAST_BYTES or size + len(line) > MOST_BYTES and size:
+                if size and size + len(line) > MOST_BYTES:
                     requests.append(lines[start:i])
                     start, size = i, 0
                 size += len(line)
+                if size >= LEAST_BYTES:
+                    requests.append(lines[start : i + 1])
+                    start, size = i + 1, 0
             if last and start < len(lines):
                 requests.append(lines[start:])
             self._waiting = [] if last else lines[start:]

@@ -100,7 +100,10 @@ class Node:
         return self._process.pid if self._process and self._process.poll() is None else 0
 
     def start(self) -> None:
-        """Start and wait until the node answers and its cluster is not red."""
+        """Start and wait until the node answers and its cluster is not red.
+
+        To be called in a thread that outlives the node: the node ends with the thread that started it.
+        """
         check_distribution(self.home)
         java = find_java(self.home)
         self._write_folder()
