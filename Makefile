@@ -40,8 +40,9 @@ quickstart-smoke: install  ## the quickstart with a few steps, to see that every
 		echo "output/quickstart-smoke/$$name has no evaluation" >&2; exit 1; }; done
 	@echo 'smoke test passed: all files are there (40 steps are too few for quality)'
 
+# Tests of one group (those of a node) stay in one process.
 test: install  ## the test suite, offline
-	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadgroup
 
 # The paper's interpreter if it is here; torch 2.5.1 brings CUDA, several GB.
 PAPER_PYTHON = $(shell python3.11 -c 'print("python3.11")' 2>/dev/null || echo $(PYTHON))
@@ -50,7 +51,7 @@ test-paper-versions: install  ## the test suite with the versions of search.yaml
 	$(PY) -c "import yaml; print(*yaml.safe_load(open('search.yaml'))['dependencies'][-1]['pip'], sep='\n')" \
 		> .venv-paper/pins.txt
 	.venv-paper/bin/python -m pip install --quiet -e '.[test]' -r .venv-paper/pins.txt
-	OMP_NUM_THREADS=1 .venv-paper/bin/python -m pytest -q -n 2
+	OMP_NUM_THREADS=1 .venv-paper/bin/python -m pytest -q -n 2 --dist loadgroup
 
 lint: install  ## style, formatting and types
 	$(PY) -m ruff check .

@@ -3,10 +3,11 @@
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from pathlib import Path
 
+from experiment import run_folder
 from experiment.settings import Settings
 from retrieval import distributed
 from retrieval.beir_data import BeirData
@@ -17,7 +18,7 @@ from retrieval.opensearch.features import stored_precision
 from retrieval.opensearch.host import check_distribution, find_java, version_of
 from retrieval.opensearch.node import Node, usable_folder
 from retrieval.opensearch.preflight import MIB, needed_heap
-from sparse_model import RunError, SparseEncoder
+from sparse_model import RunError, SparseEncoder, UserError
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ def open_engines(settings: Settings, encoder: SparseEncoder, files: str, folder:
 
     Args:
         files: a hash of the checkpoint, that names its indexes.
-        folder: where a private node may keep its files.
+        folder: the evaluation's, where a private node may keep its files.
 
     Raises:
         UserError: a server or a distribution that cannot be used.
@@ -40,8 +41,8 @@ def open_engines(settings: Settings, encoder: SparseEncoder, files: str, folder:
         yield lambda data: ExactEngine(adapt)
         return
     keys = settings.opensearch
-    with _private_node(settings, folder / "opensearch") as url:
-        server = _server(settings, [url] if url else keys.opensearch_url)
+    with _private_node(settings, folder) as (url, alive):
+        server = _server(settings, [url] if url else keys.opensearch_url, alive)
         try:
             version = distributed.on_main(server.first_contact)
             logger.info("OpenSearch %s at %s", version, server.address)
@@ -76,49 +77,68 @@ def check_engine(settings: Settings) -> str:
         server.close()
 
 
-def _server(settings: Settings, urls: list[str]) -> Server:
+def _server(settings: Settings, urls: list[str], alive: Callable[[], bool] = lambda: True) -> Server:
     keys = settings.opensearch
     user = os.environ.get("OPENSEARCH_USERNAME")
     credentials = (user, os.environ.get("OPENSEARCH_PASSWORD", "")) if user and not keys.opensearch_home else None
     connections = max(keys.opensearch_threads, 8)
-    return Server(urls, credentials, keys.opensearch_ca, keys.opensearch_verify, connections=connections)
+    return Server(urls, credentials, keys.opensearch_ca, keys.opensearch_verify, connections=connections, alive=alive)
 
 
 @contextmanager
-def _private_node(settings: Settings, folder: Path) -> Iterator[str]:
-    """The address of a node that rank 0 runs meanwhile; "" if none is asked for."""
+def _private_node(settings: Settings, folder: Path) -> Iterator[tuple[str, Callable[[], bool]]]:
+    """The address of a node that rank 0 runs meanwhile ("" if none is asked for), and whether it still runs."""
     keys = settings.opensearch
     if keys.opensearch_home is None:
-        yield ""
+        yield "", lambda: True
         return
-    nodes: list[Node] = []
-
-    def start() -> str:
-        home = Path(str(keys.opensearch_home)).expanduser()
-        check_distribution(home)  # before a folder is made
-        node = Node(home, usable_folder(folder), keys.opensearch_heap)
-        nodes.append(node)
-        logger.info("starting a private OpenSearch %s in %s", version_of(home), node.folder)
-        node.start()
-        return node.url
-
-    try:
-        yield distributed.on_main(start)
-        distributed.barrier()
-    except BaseException as error:
-        for node in nodes:
-            ended = not node.pid
+    if int(os.environ.get("LOCAL_WORLD_SIZE", distributed.world_size())) < distributed.world_size():
+        raise UserError("opensearch_home: a private node serves one machine; start a server and give opensearch_url.")
+    running: list[Node] = []
+    with ExitStack() as locks:
+        try:
+            url = distributed.on_main(lambda: _start(settings, folder, running, locks))
+            yield url, lambda: all(node.pid for node in running)
+            distributed.barrier()
+        except BaseException as error:
+            for node in running:
+                _stop_after(node, error)
+            raise
+        for node in running:
             node.stop()
-            logger.info("the private node's log and data stay in %s; the same command goes on from them", node.folder)
-            if isinstance(error, RunError) and ended and "Its log" not in str(error):
-                raise RunError(f"{error}\nThe private OpenSearch node has ended. {node.last_words()}") from None
-        raise
-    for node in nodes:
-        node.stop()
-        if keeps_index(settings):
-            logger.info("the private node's data stay in %s", node.folder)
-        else:
-            node.remove()
+            if keeps_index(settings):
+                logger.info("the private node's data stay in %s", node.folder)
+            else:
+                node.remove()
+
+
+def _start(settings: Settings, folder: Path, running: list[Node], locks: ExitStack) -> str:
+    """Start a node and put it into `running`; its address."""
+    home = Path(str(settings.opensearch.opensearch_home)).expanduser()
+    check_distribution(home)  # before a folder is made
+    # A run's evaluations share their indexes, unless they are under way at the same time.
+    place = settings.output_dir / "evaluation" / ".opensearch"
+    try:
+        locks.enter_context(run_folder.locked(place))
+    except UserError:
+        place = folder / ".opensearch"
+    node = Node(home, usable_folder(place), settings.opensearch.opensearch_heap)
+    running.append(node)
+    logger.info("starting a private OpenSearch %s in %s", version_of(home), node.folder)
+    node.start()
+    return node.url
+
+
+def _stop_after(node: Node, error: BaseException) -> None:
+    """Stop the node of a run that failed; what it has taken in stays, for the same command to go on from."""
+    ended, said = not node.pid, node.last_words()
+    node.stop()
+    if isinstance(error, UserError) and node.is_new:
+        node.remove()  # nothing was encoded yet
+        return
+    logger.info("the private node's log and data stay in %s; the same command goes on from them", node.folder)
+    if isinstance(error, RunError) and ended and str(node.log) not in str(error):
+        raise RunError(f"{error}\nThe private OpenSearch node has ended. {said}") from None
 
 
 def _opensearch_engine(

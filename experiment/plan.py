@@ -18,9 +18,10 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 
 from experiment import run_folder
+from experiment.engines import check_engine
 from experiment.models import EVALUATED_MODEL_KEYS
 from experiment.settings import Settings, load_settings
-from sparse_model.errors import UserError
+from sparse_model.errors import RunError, UserError
 from training.checkpoints import complete_checkpoints
 
 PAPER_FOLDERS = (
@@ -135,6 +136,11 @@ def lacking(settings: Settings) -> Iterator[str]:
     ]
     if absent:
         yield f"data sets not in {settings.evaluation.beir_dir}: {' '.join(absent)}"
+    if settings.evaluation.engine == "opensearch":
+        try:
+            check_engine(settings)
+        except (UserError, RunError) as error:
+            yield f"no search engine ({error})"
     if settings.value("fp16") and not torch.cuda.is_available():
         yield "no GPU (fp16 runs as float32)"
 

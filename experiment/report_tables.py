@@ -15,6 +15,9 @@ CSV_COLUMNS = (
     ("run", "family", "evaluation", "dataset", "datasets", "split", "queries", "documents")
     + FIGURES
     + ("train_seconds", "evaluation_seconds", "seconds", "encode_docs_per_s", "search_queries_per_s")
+    + ("engine", "index_bytes", "ingest_docs_per_s", "latency_p50_ms", "latency_p95_ms", "latency_p99_ms")
+    + ("queries_per_s_at_1", "queries_per_s_at_8", "queries_cut")
+    + ("exact_ndcg@10", "ndcg@10_loss", "exact_recall@100", "recall@100_loss", "overlap@10", "overlap@100")
     + SETTINGS
     + ("seed", "folder")
 )
@@ -41,6 +44,27 @@ COLUMNS = (
 )
 
 
+# Tables of their own, of the lines that have their first column's figure.
+FURTHER = {
+    "Search engine, latency of a query sent alone": (
+        Column("latency_p50_ms", "p50 ms", ".1f", min),
+        Column("latency_p95_ms", "p95 ms", ".1f", min),
+        Column("latency_p99_ms", "p99 ms", ".1f", min),
+        Column("queries_per_s_at_1", "queries/s, 1 at once", ".1f", max),
+        Column("queries_per_s_at_8", "queries/s, 8 at once", ".1f", max),
+        Column("ingest_docs_per_s", "ingest docs/s", ".0f", max),
+        Column("index_bytes", "index bytes", ".0f", min),
+    ),
+    "Loss against the ranking by all scores": (
+        Column("overlap@100", "overlap@100", ".4f", max),
+        Column("overlap@10", "overlap@10", ".4f", max),
+        Column("exact_ndcg@10", "exact NDCG@10", ".4f", max),
+        Column("ndcg@10_loss", "NDCG@10 loss", ".4f", min),
+        Column("recall@100_loss", "recall@100 loss", ".4f", min),
+    ),
+}
+
+
 @dataclass(frozen=True)
 class Cell:
     """A figure as shown; `exact` is the unrounded value, `detail` what it is made of."""
@@ -61,6 +85,15 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Further:
+    """A table beside the main one: (name, a cell per column) a line."""
+
+    title: str
+    columns: tuple[Column, ...]
+    lines: list[tuple[str, list[Cell]]]
+
+
+@dataclass(frozen=True)
 class Table:
     """Averages over one and the same list of data sets, and each data set's NDCG@10 behind them."""
 
@@ -68,6 +101,7 @@ class Table:
     rows: list[Row]
     lines: list[Line]
     per_dataset: list[tuple[str, list[Cell]]]
+    further: list[Further]
 
     @property
     def names(self) -> list[str]:
@@ -153,7 +187,15 @@ def _table(datasets: str, group: list[Row], rows: list[Row]) -> Table:
                 for dataset in datasets.split(", ")
             ]
         )
-    return Table(datasets, group, lines, list(zip(names, behind, strict=True)) if behind else [])
+    further = [_further(title, columns, names, shown) for title, columns in FURTHER.items()]
+    per_dataset = list(zip(names, behind, strict=True)) if behind else []
+    return Table(datasets, group, lines, per_dataset, [part for part in further if part.lines])
+
+
+def _further(title: str, columns: tuple[Column, ...], names: list[str], rows: list[Row]) -> Further:
+    measured = [(name, row) for name, row in zip(names, rows, strict=True) if finite(row.get(columns[0].key))]
+    cells = _transpose([_cells(column, [row for _, row in measured]) for column in columns])
+    return Further(title, columns, list(zip((name for name, _ in measured), cells, strict=True)))
 
 
 def _transpose(columns: list[list[Cell]]) -> list[list[Cell]]:

@@ -50,6 +50,12 @@ def test_search_yaml_pins_the_papers_versions() -> None:
     assert {"torch==2.5.1", "transformers==4.44.1", "accelerate==1.1.1", "datasets==3.0.2"} <= set(pins)
 
 
+def test_compose_serves_this_machine_only() -> None:
+    """It has no password."""
+    service = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["opensearch"]
+    assert service["ports"] == ["127.0.0.1:9200:9200"] and service["image"].startswith("opensearchproject/opensearch:")
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
 def test_configs_are_valid(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)

@@ -69,6 +69,7 @@ class Server:
         ca: a file of certificates to trust instead of the system's.
         verify: False: any certificate is accepted.
         patience_s: how long a request is repeated before the run fails.
+        alive: asked before a request is repeated; False: there is nothing to wait for.
         connections: kept open to each node.
     """
 
@@ -80,9 +81,10 @@ class Server:
         verify: bool = True,
         patience_s: float = PATIENCE_S,
         connections: int = 16,
+        alive: Callable[[], bool] = lambda: True,
     ) -> None:
         self.address = ", ".join(map(public_address, urls))
-        self.patience_s = patience_s
+        self.patience_s, self._alive = patience_s, alive
         self.version = ""  # once there was a `first_contact`
         addresses = [split_address(url) for url in urls]
         encrypted = any(host["use_ssl"] for host, _ in addresses)
@@ -138,7 +140,7 @@ class Server:
             try:
                 return once()
             except OpenSearchException as error:
-                if not may_pass(error) or not pauses.wait():
+                if not may_pass(error) or not self._alive() or not pauses.wait():
                     raise
 
     def first_contact(self) -> str:

@@ -83,7 +83,9 @@ class OpenSearchEngine:
         rounded = ((positions, stored_precision(weights)) for positions, weights in encode(whole))
         loader.load(meter.watch(rounded))
         document_df, encode_rate = meter.totals()
-        self._figures = {"encode_docs_per_s": encode_rate, **self._loading_figures(loader), "index_reused": False}
+        self._figures = {**self._loading_figures(loader), "index_reused": False}
+        if encode_rate:  # else all documents were there, and only the end was missing
+            self._figures["encode_docs_per_s"] = encode_rate
         return distributed.on_main(lambda: self._complete(document_df, bool(there)))
 
     def search(self, queries: csr_matrix, top_k: int, exhaustive: bool = False) -> Hits:
@@ -133,11 +135,11 @@ class OpenSearchEngine:
         self._index.finish()
         if continued:
             document_df = self._searcher.token_counts()
-        rates = {key: self._figures[key] for key in ("encode_docs_per_s", "ingest_docs_per_s")}
+        rates: dict[str, float] = {k: float(v) for k, v in self._figures.items() if k.endswith("docs_per_s")}
         self._index.mark_complete(document_df, rates)
         logger.info(
-            "index %s is complete: %d documents, %.0f encoded and %.0f loaded in a second",
-            *(self.name, len(self._doc_ids), rates["encode_docs_per_s"], rates["ingest_docs_per_s"]),
+            "index %s is complete: %d documents; in a second %.0f were encoded, %.0f loaded",
+            *(self.name, len(self._doc_ids), rates.get("encode_docs_per_s", 0), rates.get("ingest_docs_per_s", 0)),
         )
         return document_df
 
@@ -145,8 +147,10 @@ class OpenSearchEngine:
         """Documents a second while at least one is under way, and how many were sent again."""
         mine = np.array([loader.documents, loader.busy_s, loader.repeated], dtype=np.float64)
         documents, seconds, repeated = np.transpose(distributed.all_gather_arrays(mine))
-        rate = float(documents.sum() / seconds.max()) if seconds.max() > 0 else 0.0
-        return {"ingest_docs_per_s": rate, "ingest_repeated": int(repeated.sum())}
+        figures: dict[str, float] = {"ingest_repeated": int(repeated.sum())}
+        if documents.sum():
+            figures["ingest_docs_per_s"] = float(documents.sum() / seconds.max())
+        return figures
 
     def _as_hits(self, found: list[Found]) -> Hits:
         """Ids as positions; equal scores by position ascending, so by id descending."""

@@ -21,6 +21,14 @@ def identity() -> dict[str, Any]:
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
 
+def ends_with_parent() -> list[str]:
+    """What stands before a command so that it ends when this process is killed; nothing where that cannot be had."""
+    setpriv = shutil.which("setpriv")
+    if not setpriv or "--pdeathsig" not in subprocess.run([setpriv, "--help"], capture_output=True, text=True).stdout:
+        return []
+    return [setpriv, "--pdeathsig", "TERM"]
+
+
 def user_name() -> str:
     """The name of the user a node runs as, for messages."""
     return NOBODY if os.geteuid() == 0 else f"user {os.geteuid()}"

@@ -16,7 +16,7 @@ from pathlib import Path
 from opensearchpy import OpenSearch
 from opensearchpy.exceptions import OpenSearchException
 
-from retrieval.opensearch.host import check_distribution, closed_parent, find_java, identity
+from retrieval.opensearch.host import check_distribution, closed_parent, ends_with_parent, find_java, identity
 from sparse_model.errors import RunError
 
 START_S = 180.0
@@ -79,6 +79,7 @@ class Node:
         self.home, self.folder, self.heap = Path(home).absolute(), folder, heap
         self._port, self._name, self._seeds, self._in_cluster = port, name, seeds, cluster or bool(seeds)
         self._options = options
+        self.is_new = not (folder / "data").exists()
         self._process: subprocess.Popen[bytes] | None = None
         self.url = self.transport = ""
 
@@ -116,11 +117,9 @@ class Node:
             "OPENSEARCH_TMPDIR": str(self.folder / "tmp"),
             "OPENSEARCH_JAVA_OPTS": f"-Xms{self.heap} -Xmx{self.heap}",
         }
-        # Should this process be killed, the node ends with it.
-        dying = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
         with open(self.log, "wb") as log:
             self._process = subprocess.Popen(
-                [*dying, str(self.home / "bin" / "opensearch")],
+                [*ends_with_parent(), str(self.home / "bin" / "opensearch")],
                 env=environment,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,

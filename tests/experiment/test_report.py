@@ -405,3 +405,21 @@ def test_files_that_are_no_report_stay(quickstart, tmp_path, capsys):
     assert main([*quickstart, "--output", str(tmp_path / "mine")]) == 2
     assert "index.html" in capsys.readouterr().err
     assert (tmp_path / "mine" / "index.html").read_text() == "my page"
+
+
+def test_figures_of_an_engine_and_losses_have_tables_of_their_own(tmp_path):
+    folder = tmp_path / "run"
+    plain = {"ndcg@10": 0.65, "recall@100": 0.9, "flops": 2.0, "d_length": 120.0, "q_length": 9.0}
+    speed = {"latency_p50_ms": 12.34, "latency_p95_ms": 20.0, "latency_p99_ms": 30.0, "queries_per_s_at_1": 80.0}
+    speed |= {"queries_per_s_at_8": 150.0, "ingest_docs_per_s": 2345.6, "index_bytes": 4314330, "engine": "opensearch"}
+    loss = {"overlap@10": 0.97, "overlap@100": 0.95, "exact_ndcg@10": 0.655, "ndcg@10_loss": 0.005}
+    write_evaluation(folder / "evaluation", {"scifact": plain})
+    for name, figures in (("engine-opensearch", plain | speed), ("two", plain | speed | loss)):
+        numbers = {key: value for key, value in figures.items() if key != "engine"}
+        write_evaluation(folder / "evaluation" / name, {"scifact": numbers})
+    markdown = (report([str(folder)], tmp_path / "report") / "report.md").read_text(encoding="utf-8")
+    engine, losses = markdown.split("Search engine, latency")[1].split("Loss against the ranking by all scores")
+    assert "| run · engine-opensearch | **12.3** | **20.0** | **30.0** | **80.0** | **150.0** | **2346** |" in engine
+    assert "| run · two | 0.9500 | 0.9700 | 0.6550 | 0.0050 | – |" in losses and "engine-opensearch |" not in losses
+    assert "<h3>Search engine" in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    assert read_rows(tmp_path / "report")[2]["latency_p99_ms"] == "30.0"
