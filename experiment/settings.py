@@ -198,6 +198,9 @@ def _engine_mistakes(settings: Settings) -> list[str]:
         found.append("opensearch_url: each address begins with http:// or https://.")
     if evaluation.skip_ingest and not evaluation.do_search:
         found.append("skip_ingest: nothing is left to do with do_search: false.")
+    keeps = opensearch.opensearch_home is None if opensearch.keep_index is None else opensearch.keep_index
+    if not evaluation.do_search and not keeps:
+        found.append("do_search: false loads an index that is then removed; give keep_index: true.")
     if opensearch.opensearch_ca and not Path(opensearch.opensearch_ca).is_file():
         found.append(f"opensearch_ca: there is no file {opensearch.opensearch_ca}.")
     return found

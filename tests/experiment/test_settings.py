@@ -89,6 +89,8 @@ def test_what_cannot_be_trained_says_why(tmp_path: Path, lines: str, message: st
         ("engine: opensearch\nround_weights: true\n", "always rounds"),
         ("engine: opensearch\nopensearch_home: h\nopensearch_url: http://h\n", "give one of them"),
         ("engine: opensearch\nopensearch_url: host:9200\n", "begins with http"),
+        ("engine: opensearch\nopensearch_home: h\ndo_search: false\n", "give keep_index"),
+        ("engine: opensearch\nskip_ingest: true\ndo_search: false\n", "nothing is left to do"),
         ("engine: opensearch\nopensearch_ca: nowhere.pem\n", "there is no file nowhere.pem"),
         ("opensearch_heap: lots\n", "opensearch_heap"),
         ("use_l0: true\nactivation_type: relu\n", "use_l0"),
