@@ -30,7 +30,7 @@ def usable_folder(wanted: Path) -> Path:
     again finds its data; one that belongs to another user is never taken.
     """
     wanted = wanted.absolute()
-    existing = next(place for place in (wanted, *wanted.parents) if place.exists())
+    existing = next(place for place in wanted.parents if place.exists())
     # Java's options cannot quote what stands in a path.
     if re.fullmatch(r"[\w/.=+-]+", str(wanted)) and closed_parent(existing) is None:
         wanted.mkdir(parents=True, exist_ok=True)
