@@ -170,7 +170,8 @@ def _opensearch_engine(
 def _heap_remedy(settings: Settings, documents: int) -> str:
     if settings.opensearch.opensearch_home is None:
         return "give its nodes more (-Xmx), or lower opensearch_threads"
-    return f"give opensearch_heap={needed_heap(documents, settings.opensearch.opensearch_threads) // MIB + 1}m or more"
+    requests = settings.opensearch.opensearch_threads * distributed.world_size()
+    return f"give opensearch_heap={needed_heap(documents, requests) // MIB + 1}m or more"
 
 
 def corpus_hash(data: BeirData) -> str:

@@ -110,12 +110,14 @@ class Server:
         params: dict[str, Any] | None = None,
         timeout_s: float = REQUEST_S,
         missing: Any = None,
+        wanted: Callable[[], bool] = lambda: True,
     ) -> Any:
         """The answer to a request, repeated with pauses while its failure may pass.
 
         Args:
             body: an object, or lines of JSON as bytes.
             missing: if given, what 404 means.
+            wanted: asked before the request is repeated; False: it is given up.
 
         Raises:
             RunError: any other failure, with the server's reason.
@@ -127,20 +129,22 @@ class Server:
             return self._client.transport.perform_request(method, path, params=options, body=body, headers=headers)
 
         try:
-            return self.patiently(once)
+            return self.patiently(once, wanted=wanted)
         except OpenSearchException as error:
             if missing is not None and getattr(error, "status_code", None) == 404:
                 return missing
             raise RunError(f"{self.address}: {method} {path}: {reason(error)}") from None
 
-    def patiently(self, once: Callable[[], T], patience_s: float | None = None) -> T:
+    def patiently(
+        self, once: Callable[[], T], patience_s: float | None = None, wanted: Callable[[], bool] = lambda: True
+    ) -> T:
         """The value of `once`, repeated while its error may pass, up to `patience_s` from the first one on."""
         pauses = Pauses(self.patience_s if patience_s is None else patience_s)
         while True:
             try:
                 return once()
             except OpenSearchException as error:
-                if not may_pass(error) or not self._alive() or not pauses.wait():
+                if not may_pass(error) or not (self._alive() and wanted() and pauses.wait()):
                     raise
 
     def first_contact(self) -> str:

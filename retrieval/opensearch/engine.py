@@ -71,10 +71,11 @@ class OpenSearchEngine:
         """See `Engine.index`; a complete index is used as it is, an incomplete one is completed."""
         self._doc_ids = doc_ids
         self._index = Index(self._server, self.name, len(doc_ids), self._options.shards, self._options.replicas)
-        there = distributed.on_main(self._prepare)
+        requests = self._options.threads * distributed.world_size()
+        there = distributed.on_main(lambda: self._prepare(requests))
         if there is None:
             loaded = distributed.on_main(self._index.loaded)
-            assert loaded is not None
+            assert loaded is not None  # `_prepare` has just seen it
             self._figures = {**loaded.figures, "index_reused": True}
             return loaded.document_df
         whole = {block for block, n in there.items() if n == min(BLOCK, len(doc_ids) - block * BLOCK)}
@@ -93,7 +94,8 @@ class OpenSearchEngine:
         distributed.on_main(lambda: self._index.allow_hits(top_k * 5 if self._options.two_phase else top_k))
         limit = distributed.on_main(lambda: clause_limit(self._server))
         cut, n_cut = keep_heaviest(queries, limit)
-        self._figures["queries_cut"] = n_cut
+        if not exhaustive:
+            self._figures["queries_cut"] = n_cut
         if n_cut and distributed.is_main():
             logger.warning(
                 "%d queries have more than %d tokens and keep their heaviest; the server's setting "
@@ -113,7 +115,7 @@ class OpenSearchEngine:
         distributed.barrier()
         distributed.on_main(self._index.delete)
 
-    def _prepare(self) -> dict[int, int] | None:
+    def _prepare(self, requests: int) -> dict[int, int] | None:
         """Blocks that are there already (number: documents), None if the index is complete."""
         check_ids(self._doc_ids)
         if self._index.loaded() is not None:
@@ -124,7 +126,7 @@ class OpenSearchEngine:
                 f"skip_ingest: {self._server.address} holds no complete index {self.name} for this model and data; "
                 "run without skip_ingest (and with keep_index=true) first."
             )
-        check_server(self._server, len(self._doc_ids), self._options.threads, self._options.heap_remedy)
+        check_server(self._server, len(self._doc_ids), requests, self._options.heap_remedy)
         there = self._index.open_for_loading()
         if there:
             logger.info("index %s holds %d documents already: going on", self.name, sum(there.values()))

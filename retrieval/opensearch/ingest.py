@@ -140,7 +140,8 @@ class Loader:
         while lines:
             if self._failed.is_set():
                 raise RunError("loading was given up.")
-            answer = self._server.call("POST", self._path, b"".join(lines), dict(ANSWER))
+            wanted = lambda: not self._failed.is_set()  # noqa: E731
+            answer = self._server.call("POST", self._path, b"".join(lines), dict(ANSWER), wanted=wanted)
             kept = self._put_off(lines, [item["index"] for item in answer["items"]])
             with self._lock:
                 self.requests += 1
