@@ -20,6 +20,7 @@ from retrieval.opensearch.index import FIELD
 from sparse_model.errors import RunError, UserError
 
 LEAST_BYTES, MOST_BYTES = 5 * 2**20, 8 * 2**20
+LONGEST_WAIT_S = 30.0  # a slow encoder's documents do not wait for a full request: what is not sent, a crash loses
 LONGEST_ID = 512  # bytes; the server refuses the whole request for a longer one
 ANSWER = {"filter_path": "items.index.status,items.index.error.type,items.index.error.reason"}
 
@@ -77,6 +78,7 @@ class Loader:
         self._formatter, self._doc_ids, self._threads = Formatter(names), doc_ids, threads
         self._lock = threading.Lock()
         self._waiting: list[bytes] = []
+        self._last_sent = time.monotonic()
         self._failed = threading.Event()
         self._busy = BusyTime()
         self.documents, self.requests, self.repeated = 0, 0, 0
@@ -110,14 +112,15 @@ class Loader:
 
     def _take(self, block: Block) -> None:
         with self._busy:
-            self._send_all(self._requests(self._formatter.lines(block, self._doc_ids), last=False))
+            overdue = time.monotonic() - self._last_sent > LONGEST_WAIT_S
+            self._send_all(self._requests(self._formatter.lines(block, self._doc_ids), last=overdue))
 
     def _send_all(self, requests: list[list[bytes]]) -> None:
         for request in requests:
             self._send(request)
 
     def _requests(self, lines: list[bytes], last: bool) -> list[list[bytes]]:
-        """Lines, with those left over before, as full requests; the rest is left over, unless it is the last."""
+        """Lines, with those left over before, as full requests; the rest is left over, unless all is to go."""
         requests, size = [], 0
         with self._lock:
             lines, start = self._waiting + lines, 0
@@ -132,6 +135,7 @@ class Loader:
             if last and start < len(lines):
                 requests.append(lines[start:])
             self._waiting = [] if last else lines[start:]
+            self._last_sent = time.monotonic() if requests else self._last_sent
         return requests
 
     def _send(self, lines: list[bytes]) -> None:

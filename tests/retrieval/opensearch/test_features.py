@@ -139,6 +139,13 @@ def refused(status: int, kind: str, reason: str = "why") -> dict[str, Any]:
     return {"status": status, "error": {"type": kind, "reason": reason}}
 
 
+def test_a_slow_encoders_documents_do_not_wait_for_a_full_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("retrieval.opensearch.ingest.LONGEST_WAIT_S", -1.0)
+    server = ScriptedServer([])
+    load(server, 4 * 1024, 5)
+    assert len(server.sizes) == 4 and len(server.taken) == 4 * 1024
+
+
 def test_only_what_was_put_off_is_sent_again() -> None:
     busy = refused(429, "rejected_execution_exception")
     server = ScriptedServer([{"d1": busy, "d3": refused(503, "unavailable_shards_exception")}, {"d3": busy}])
