@@ -149,6 +149,7 @@ def _opensearch_engine(
     tokens += [None] * (encoder.vocabulary_size - len(tokens))
     contents = {
         "files": files,
+        "tokenizer": settings.model.tokenizer_name,
         "activation": encoder.activation_type,
         "length": encoder.max_seq_length,
         "prune": encoder.prune_ratio,
