@@ -16,6 +16,7 @@ from retrieval.opensearch.client import Server
 from retrieval.opensearch.engine import OpenSearchEngine
 from retrieval.opensearch.features import stored_precision
 from retrieval.opensearch.ingest import Loader
+from retrieval.opensearch.node import Node
 from retrieval.opensearch.preflight import check_server
 from sparse_model.errors import RunError, UserError
 from tests.retrieval.bag_of_words import VOCABULARY, BagOfWords
@@ -190,11 +191,13 @@ def test_a_server_that_stays_away_ends_the_run(make_engine: MakeEngine, proxy: P
     started = time.monotonic()
     with pytest.raises(RunError, match="_bulk: no answer"):
         on(make_engine("away", Server([proxy.url], patience_s=2)), data, Watched(vanish))
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 60
 
 
-def test_a_full_disk_is_said_and_ends_the_run(make_engine: MakeEngine, server: Server, data: BeirData) -> None:
-    engine = make_engine("full")
+def test_a_full_disk_is_said_and_ends_the_run(
+    make_engine: MakeEngine, node: Node, server: Server, data: BeirData
+) -> None:
+    engine = make_engine("full", Server([node.url], patience_s=3600))
 
     def fill(encoded: int) -> None:
         # What the node does to every index when its disk is above the flood stage.
@@ -203,7 +206,7 @@ def test_a_full_disk_is_said_and_ends_the_run(make_engine: MakeEngine, server: S
     started = time.monotonic()
     with pytest.raises(RunError, match="disk is above the flood stage"):
         on(engine, data, Watched(fill))
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 600
     server.call("PUT", f"/{engine.name}/_settings", {"index.blocks.read_only_allow_delete": None})
     assert on(make_engine("full"), data, search=False).figures["documents"] == 2500
 
