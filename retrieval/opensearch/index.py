@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from retrieval.opensearch.client import Server
+from retrieval.opensearch.client import Pauses, Server
 from sparse_model.errors import RunError, UserError
 
 logger = logging.getLogger(__name__)
@@ -75,8 +75,12 @@ class Index:
 
     def open_for_loading(self) -> dict[int, int]:
         """Create the index, or reopen one that is not complete: block numbers and how many documents each has."""
-        if self._meta() is None:
+        pauses = Pauses(self.server.patience_s)
+        while self._meta() is None:
             self._create()
+            # A cluster under strain may say yes and then lose what it has not yet agreed upon.
+            if self._meta() is None and not pauses.wait():
+                raise RunError(f"{self.server.address}: index {self.name} was created, but is not there.")
         self.server.call("PUT", f"/{self.name}/_settings", WHILE_LOADING)
         self._mark({})
         self.refresh()

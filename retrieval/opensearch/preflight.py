@@ -14,7 +14,7 @@ MIB = 2**20
 _UNITS = {"b": 1, "kb": 2**10, "mb": 2**20, "gb": 2**30, "tb": 2**40, "pb": 2**50}
 # Heap of a data node: the server itself, bulk requests under way in their parsed form, and a share for each document
 # (live documents, ids while they are written, hits). Vectors lie on disk, not in the heap.
-BASE_HEAP, REQUEST_HEAP, DOCUMENT_HEAP = 256 * MIB, 32 * MIB, 32
+BASE_HEAP, REQUEST_HEAP, DOCUMENT_HEAP = 256 * MIB, 16 * MIB, 32
 
 
 def needed_heap(documents: int, requests: int) -> int:
