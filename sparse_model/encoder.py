@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from sparse_model.activations import activate
 from sparse_model.errors import UserError
-from sparse_model.head import max_logits
+from sparse_model.head import Screen, active_entries, positive_logits, screening_pays
 from sparse_model.query_weights import sparse_rows, without_special_tokens
 from sparse_model.tokens import document_ids, length_sorted_batches, pad, query_ids
 
@@ -31,7 +31,7 @@ def pass_through(hidden: Tensor) -> Tensor:
 
 
 class SparseEncoder(nn.Module):
-    """A masked LM with the head of `head.max_logits`, a saturation and, unless siamese, a query table.
+    """A masked LM with the head of `head.positive_logits`, a saturation and, unless siamese, a query table.
 
     Args:
         mlm: any AutoModelForMaskedLM whose output layer is linear with a bias; its V counts, not the tokenizer's.
@@ -99,19 +99,48 @@ class SparseEncoder(nn.Module):
         table = without_special_tokens(idf_V.detach().float(), self.tokenizer).to(self.device)
         self.idf_V = nn.Parameter(table, requires_grad=requires_grad)
 
-    def document_weights(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Weights [N, V] (float32) of documents given as input_ids and attention_mask [N, L].
+    def document_weights(
+        self, input_ids: Tensor, attention_mask: Tensor, lengths: Sequence[int] | None = None
+    ) -> Tensor:
+        """Weights [N, V] (float32) of documents given as input_ids and attention_mask [N, L], padded on the right.
 
-        A document of special tokens alone is the empty vector.
+        A document of special tokens alone is the empty vector. The masked LM sees documents of similar length
+        together, so that little of its work is on padding.
+
+        Args:
+            lengths: tokens of each document, if they are at hand: then nothing waits for the device.
         """
-        hidden_NLD = self.mlm(input_ids=input_ids, attention_mask=attention_mask).logits
-        output = self.mlm.get_output_embeddings()  # type: ignore[operator]
-        with torch.autocast(hidden_NLD.device.type, enabled=False):
-            logits_NV = max_logits(
-                hidden_NLD.float(), attention_mask, output.weight.float(), output.bias.float(), self.product_dtype
+        lengths = attention_mask.sum(dim=1).tolist() if lengths is None else lengths
+        groups = list(length_sorted_batches(lengths, shortest=0.7))
+        groups = groups if len(groups) > 1 else [list(range(len(lengths)))]
+        order = [row for group in groups for row in group]
+        hidden_TD = torch.cat([self._hidden(input_ids, attention_mask, group, lengths) for group in groups])
+        with torch.autocast(hidden_TD.device.type, enabled=False):
+            logits_NV = positive_logits(
+                hidden_TD.float(), [lengths[row] for row in order], *self._output_layer(), self.product_dtype
             )
-            has_text = (~torch.isin(input_ids, self.frame_ids)).any(dim=1, keepdim=True)  # type: ignore[arg-type]
-            return activate(logits_NV, self.activation_type) * has_text
+            if len(groups) > 1:
+                logits_NV = logits_NV[torch.tensor(order).argsort().to(logits_NV.device)]
+            return activate(logits_NV, self.activation_type) * self._has_text(input_ids).unsqueeze(1)
+
+    def _hidden(self, input_ids: Tensor, mask: Tensor, rows: Sequence[int], lengths: Sequence[int]) -> Tensor:
+        """[T, D]: what the output layer would multiply, for the tokens of these rows one after another."""
+        longest = max(lengths[row] for row in rows)
+        if len(rows) < len(lengths):
+            chosen = torch.tensor(rows).to(input_ids.device)
+            input_ids, mask = input_ids[chosen], mask[chosen]
+        hidden_NLD = self.mlm(input_ids=input_ids[:, :longest], attention_mask=mask[:, :longest]).logits
+        if all(lengths[row] == longest for row in rows):
+            return hidden_NLD.flatten(0, 1)
+        tokens = torch.cat([torch.arange(lengths[row]) + n * longest for n, row in enumerate(rows)])
+        return hidden_NLD.flatten(0, 1)[tokens.to(hidden_NLD.device)]
+
+    def _output_layer(self) -> tuple[Tensor, Tensor]:
+        output = self.mlm.get_output_embeddings()  # type: ignore[operator]
+        return output.weight.float(), output.bias.float()
+
+    def _has_text(self, input_ids: Tensor) -> Tensor:
+        return (~torch.isin(input_ids, self.frame_ids)).any(dim=1)  # type: ignore[arg-type]
 
     def activation_checkpointing_enable(self, **options: Any) -> None:
         """Recompute the masked LM's activations in backward instead of keeping them (the Trainer calls this)."""
@@ -130,10 +159,16 @@ class SparseEncoder(nn.Module):
         return present_QV * self.idf_V
 
     def forward(
-        self, query_ids: Tensor, query_mask: Tensor, document_ids: Tensor, document_mask: Tensor
+        self,
+        query_ids: Tensor,
+        query_mask: Tensor,
+        document_ids: Tensor,
+        document_mask: Tensor,
+        document_lengths: Sequence[int] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """(query weights [Q, V], document weights [N, V]) in one call, as data-parallel wrappers need."""
-        return self.query_weights(query_ids, query_mask), self.document_weights(document_ids, document_mask)
+        document_NV = self.document_weights(document_ids, document_mask, document_lengths)
+        return self.query_weights(query_ids, query_mask), document_NV
 
     def tokenize_documents(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text, framed by special tokens and cut at `max_seq_length`."""
@@ -161,10 +196,12 @@ class SparseEncoder(nn.Module):
         ids = self.tokenize_documents(texts)
         batches = list(length_sorted_batches([len(row) for row in ids], batch_size * self.max_seq_length))
         order = [row for batch in batches for row in batch]
+        output_layer = [tensor.detach() for tensor in self._output_layer()]
+        screen = Screen(*output_layer) if screening_pays(output_layer[0]) and not self.product_dtype else None
         parts = []
         with tqdm(total=len(texts), desc="Encoding", unit=" documents", disable=not show_progress) as bar:
             for batch in batches:
-                parts.append(self._encode([ids[row] for row in batch]))
+                parts.append(self._encode([ids[row] for row in batch], screen))
                 bar.update(len(batch))
         if not parts:
             return csr_matrix((0, self.vocabulary_size), dtype=np.float32)
@@ -193,17 +230,21 @@ class SparseEncoder(nn.Module):
         save(self, Path(folder))
 
     @torch.inference_mode()
-    def _encode(self, ids: list[list[int]]) -> csr_matrix:
+    def _encode(self, ids: list[list[int]], screen: Screen | None) -> csr_matrix:
         was_training = self.training
         self.eval()
         input_ids, attention_mask = (tensor.to(self.device) for tensor in self.pad(ids))
+        lengths = [len(row) for row in ids]
         dtype = self.encoding_dtype
         with torch.autocast(self.device.type, dtype=dtype) if dtype else nullcontext():
-            weights_NV = self.document_weights(input_ids, attention_mask)
-        if self.prune_ratio:
-            weights_NV = weights_NV * (weights_NV >= self.prune_ratio * weights_NV.amax(dim=1, keepdim=True))
+            hidden_TD = self._hidden(input_ids, attention_mask, range(len(ids)), lengths).float()
         self.train(was_training)
-        rows, columns = weights_NV.nonzero(as_tuple=True)
-        data = weights_NV[rows, columns].cpu().numpy()
-        indptr = np.concatenate([[0], np.cumsum(np.bincount(rows.cpu().numpy(), minlength=len(ids)))])
-        return csr_matrix((data, columns.cpu().numpy(), indptr), shape=weights_NV.shape)
+        active = active_entries(hidden_TD, lengths, *self._output_layer(), self.product_dtype, screen)
+        weights = activate(active.values, self.activation_type)
+        kept = (weights != 0) & self._has_text(input_ids)[active.documents]
+        if self.prune_ratio:
+            largest_N = weights.new_zeros(len(ids)).scatter_reduce_(0, active.documents, weights, "amax")
+            kept &= weights >= self.prune_ratio * largest_N[active.documents]
+        data, rows, columns = (t[kept].cpu().numpy() for t in (weights, active.documents, active.entries))
+        indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(ids)))])
+        return csr_matrix((data, columns, indptr), shape=(len(ids), self.vocabulary_size))
