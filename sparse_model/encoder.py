@@ -4,7 +4,8 @@ A document weighs w_j = f(max_i x_ij), x the masked LM's logits and f one of `ac
 for each of its tokens. Score = Σ_j w_j(query) · w_j(document). (arXiv 2504.14839, section 3.)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from sparse_model.tokens import document_ids, length_sorted_batches, pad, query_
 
 # Saved as the output bias of special tokens, so that every consumer of a checkpoint gives them weight 0.
 SILENT_BIAS = -10_000.0
+# Documents that are sorted by length together; also what is tokenised ahead.
+BLOCK = 1024
 
 
 def pass_through(hidden: Tensor) -> Tensor:
@@ -193,19 +196,33 @@ class SparseEncoder(nn.Module):
         Args:
             batch_size: documents of max_seq_length a batch may hold; more where they are shorter.
         """
-        ids = self.tokenize_documents(texts)
-        batches = list(length_sorted_batches([len(row) for row in ids], batch_size * self.max_seq_length))
-        order = [row for batch in batches for row in batch]
-        output_layer = [tensor.detach() for tensor in self._output_layer()]
-        screen = Screen(*output_layer) if screening_pays(output_layer[0]) and not self.product_dtype else None
-        parts = []
+        starts = range(0, len(texts), BLOCK)
         with tqdm(total=len(texts), desc="Encoding", unit=" documents", disable=not show_progress) as bar:
-            for batch in batches:
-                parts.append(self._encode([ids[row] for row in batch], screen))
-                bar.update(len(batch))
-        if not parts:
-            return csr_matrix((0, self.vocabulary_size), dtype=np.float32)
-        return vstack(parts, format="csr")[np.argsort(order)]
+            parts = list(self.encode_blocks((texts[i : i + BLOCK] for i in starts), batch_size, bar.update))
+        empty = csr_matrix((0, self.vocabulary_size), dtype=np.float32)
+        return vstack([empty, *parts], format="csr", dtype=np.float32)
+
+    def encode_blocks(
+        self,
+        blocks: Iterable[Sequence[str]],
+        batch_size: int = 32,
+        progress: Callable[[int], object] = lambda documents: None,
+    ) -> Iterator[csr_matrix]:
+        """Weights [len(block), V] of each block of documents in turn, in no more memory than two blocks need.
+
+        Batches stay within a block. While one block is encoded, the next is tokenised on another thread.
+
+        Args:
+            batch_size: see `encode_documents`; progress: called with the number of documents of each batch done.
+        """
+        with ThreadPoolExecutor(1) as pool:
+            upcoming: Future | None = None
+            for block in blocks:
+                current, upcoming = upcoming, pool.submit(self.tokenize_documents, block)
+                if current is not None:
+                    yield self._encode_block(current.result(), batch_size, progress)
+            if upcoming is not None:
+                yield self._encode_block(upcoming.result(), batch_size, progress)
 
     def encode_queries(self, texts: Sequence[str], batch_size: int = 32) -> csr_matrix:
         """Weights of queries as float32 [Q, V]; no model runs when inference-free."""
@@ -230,15 +247,27 @@ class SparseEncoder(nn.Module):
         save(self, Path(folder))
 
     @torch.inference_mode()
-    def _encode(self, ids: list[list[int]], screen: Screen | None) -> csr_matrix:
+    def _encode_block(self, ids: list[list[int]], batch_size: int, progress: Callable[[int], object]) -> csr_matrix:
+        batches = list(length_sorted_batches([len(row) for row in ids], batch_size * self.max_seq_length))
+        weight_VD, bias_V = self._output_layer()
+        screen = Screen(weight_VD, bias_V) if screening_pays(weight_VD) and not self.product_dtype else None
         was_training = self.training
         self.eval()
+        parts = []
+        for batch in batches:
+            parts.append(self._encode([ids[row] for row in batch], screen))
+            progress(len(batch))
+        self.train(was_training)
+        if not parts:
+            return csr_matrix((0, self.vocabulary_size), dtype=np.float32)
+        return vstack(parts, format="csr")[np.argsort([row for batch in batches for row in batch])]
+
+    def _encode(self, ids: list[list[int]], screen: Screen | None) -> csr_matrix:
         input_ids, attention_mask = (tensor.to(self.device) for tensor in self.pad(ids))
         lengths = [len(row) for row in ids]
         dtype = self.encoding_dtype
         with torch.autocast(self.device.type, dtype=dtype) if dtype else nullcontext():
             hidden_TD = self._hidden(input_ids, attention_mask, range(len(ids)), lengths).float()
-        self.train(was_training)
         active = active_entries(hidden_TD, lengths, *self._output_layer(), self.product_dtype, screen)
         weights = activate(active.values, self.activation_type)
         kept = (weights != 0) & self._has_text(input_ids)[active.documents]
