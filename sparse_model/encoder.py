@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from sparse_model.activations import activate
 from sparse_model.errors import UserError
-from sparse_model.head import Screen, active_entries, positive_logits, screening_pays
+from sparse_model.head import Head, positive_logits
 from sparse_model.query_weights import sparse_rows, without_special_tokens
 from sparse_model.tokens import document_ids, length_sorted_batches, pad, query_ids
 
@@ -102,6 +102,9 @@ class SparseEncoder(nn.Module):
         table = without_special_tokens(idf_V.detach().float(), self.tokenizer).to(self.device)
         self.idf_V = nn.Parameter(table, requires_grad=requires_grad)
 
+    @torch.compiler.disable(
+        recursive=False
+    )  # it would be compiled anew for every batch's lengths; the masked LM is not
     def document_weights(
         self, input_ids: Tensor, attention_mask: Tensor, lengths: Sequence[int] | None = None
     ) -> Tensor:
@@ -249,26 +252,25 @@ class SparseEncoder(nn.Module):
     @torch.inference_mode()
     def _encode_block(self, ids: list[list[int]], batch_size: int, progress: Callable[[int], object]) -> csr_matrix:
         batches = list(length_sorted_batches([len(row) for row in ids], batch_size * self.max_seq_length))
-        weight_VD, bias_V = self._output_layer()
-        screen = Screen(weight_VD, bias_V) if screening_pays(weight_VD) and not self.product_dtype else None
+        head = Head(*self._output_layer(), self.product_dtype, winners=False)
         was_training = self.training
         self.eval()
         parts = []
         for batch in batches:
-            parts.append(self._encode([ids[row] for row in batch], screen))
+            parts.append(self._encode([ids[row] for row in batch], head))
             progress(len(batch))
         self.train(was_training)
         if not parts:
             return csr_matrix((0, self.vocabulary_size), dtype=np.float32)
         return vstack(parts, format="csr")[np.argsort([row for batch in batches for row in batch])]
 
-    def _encode(self, ids: list[list[int]], screen: Screen | None) -> csr_matrix:
+    def _encode(self, ids: list[list[int]], head: Head) -> csr_matrix:
         input_ids, attention_mask = (tensor.to(self.device) for tensor in self.pad(ids))
         lengths = [len(row) for row in ids]
         dtype = self.encoding_dtype
         with torch.autocast(self.device.type, dtype=dtype) if dtype else nullcontext():
             hidden_TD = self._hidden(input_ids, attention_mask, range(len(ids)), lengths).float()
-        active = active_entries(hidden_TD, lengths, *self._output_layer(), self.product_dtype, screen)
+        active = head.active(hidden_TD, lengths)
         weights = activate(active.values, self.activation_type)
         kept = (weights != 0) & self._has_text(input_ids)[active.documents]
         if self.prune_ratio:

@@ -4,21 +4,23 @@
 the same values and gradients and never holds more than a tile of tokens × entries. It rests on two facts. The
 maximum passes its gradient to one token, and every saturation passes none to entries at or below zero, so backward
 touches the few active (document, entry) pairs and nothing else. And nearly all entries of a document are at or
-below zero: a product in bfloat16 and a proved bound on its error (`Screen`) tell the few that may not be, and only
-those are computed in float32. The screen decides what is computed, never a value.
+below zero: a product in 8-bit integers and a proved bound on its error (`Screen`) tell the few that may not be, and
+only those are computed in float32. The screen decides what is computed, never a value.
 
 Shapes: N documents, T tokens of all documents one after another, L tokens of one, D hidden size, V vocabulary.
 """
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-# Tokens multiplied at a time, and elements of the product held at a time: two megabytes in bfloat16 on a CPU.
-CPU_TOKENS, CPU_TILE = 1024, 1 << 20
+# Tokens multiplied at a time, and elements of the product held at a time by each thread: on a CPU, about what a
+# core's second-level cache holds.
+CPU_TOKENS, CPU_TILE = 1024, 1 << 19
 GPU_TOKENS, GPU_TILE = 1 << 14, 1 << 28
 # From this share of entries passing the screen on, float32 for all of them is faster.
 DENSE = 0.3
@@ -41,6 +43,7 @@ def positive_logits_dense(hidden_NLD: Tensor, mask_NL: Tensor, weight_VD: Tensor
     return logits_NLV.masked_fill(~mask_NL.bool().unsqueeze(-1), float("-inf")).amax(dim=1).relu()
 
 
+@torch.compiler.disable
 def positive_logits(
     hidden_TD: Tensor,
     lengths: Sequence[int],
@@ -66,129 +69,165 @@ def positive_logits(
 
 
 class Screen:
-    """Tells which entries may be above zero, from a product in bfloat16.
+    """Tells which entries may be above zero, from a product in 8-bit integers.
 
-    With ĥ and ŵ the rounded h and w, |h·w − ĥ·ŵ| ≤ ‖h − ĥ‖·‖w‖ + ‖ĥ‖·‖w − ŵ‖ (Cauchy–Schwarz, over residuals that
-    are measured), and two float32 sums over D terms, ĥ·ŵ here and h·w in the product it stands for, add at most
-    D · 2⁻²⁴ · ‖h‖·‖w‖ each (Higham, Accuracy and Stability, equation 3.5), twice that where hardware truncates.
-    Bias and bound go into the product's own bias, rounded up by 2⁻⁷ (more than its rounding to bfloat16, and the
-    sum's, can take off): an entry may be above zero only if its sum is, whose sign rounding does not change.
+    Rows are rounded to 127 steps either side of zero, ĥ and ŵ; ĥ · ŵ is exact in integers, and by Cauchy–Schwarz
+    |h·w − ĥ·ŵ| ≤ ‖h − ĥ‖·‖w‖ + ‖ĥ‖·‖w − ŵ‖, where all four norms are measured. To what may then be missing come
+    the errors of float32 itself: at most D · 2⁻²⁴ · ‖h‖·‖w‖ in the product whose place this takes (Higham, Accuracy
+    and Stability of Numerical Algorithms, equation 3.5) and some 2⁻²⁴ in the few operations here.
     """
 
     def __init__(self, weight_VD: Tensor, bias_V: Tensor) -> None:
-        self.weight_VD = weight_VD.bfloat16()
-        self.bias_V = bias_V + bias_V.abs() * 2**-7
+        self.bias_V = bias_V
+        self.step_V = _step(weight_VD.abs().amax(dim=1))
+        self.weight_VD = _rounded(weight_VD, self.step_V.unsqueeze(1))
         self.norm_V = torch.linalg.vector_norm(weight_VD, dim=1)
-        self.residual_V = torch.linalg.vector_norm(weight_VD - self.weight_VD, dim=1)
+        self.residual_V = torch.linalg.vector_norm(weight_VD - self.weight_VD * self.step_V.unsqueeze(1), dim=1)
 
     def __call__(self, hidden_TD: Tensor, spans: list[Span]) -> Tensor:
-        """bool [len(spans), V]: false where the entry is at or below zero for every token of the document."""
-        low_TD = hidden_TD.bfloat16()
+        """bool [len(spans), V]: false where the entry is at or below zero for every token of the span."""
+        start = spans[0][0]
+        hidden_TD, spans = hidden_TD[start : spans[-1][1]], [(a - start, b - start) for a, b in spans]
+        step = _step(hidden_TD.abs().max())
+        low_TD = _rounded(hidden_TD, step)
+        highest_NV = torch.empty(len(spans), len(self.bias_V), dtype=torch.int32)
+        for tile, products in _products(low_TD, self.weight_VD, spans):
+            for row, product in enumerate(products):
+                torch.amax(product, 0, out=highest_NV[row, tile])
         norm = torch.linalg.vector_norm(hidden_TD, dim=1).max()
-        residual = torch.linalg.vector_norm(hidden_TD - low_TD, dim=1).max()
-        sums = hidden_TD.shape[1] * 2**-22 * norm
-        bound_V = (residual + sums) * self.norm_V + (norm + residual) * self.residual_V
-        bias_V = (self.bias_V + bound_V * (1 + 2**-7) + 2**-100).bfloat16()
-        highest_NV = torch.empty(len(spans), len(bias_V), dtype=torch.int16)
-        for tile, product in _tiles(low_TD, self.weight_VD, bias_V):
-            # Among bfloat16 bit patterns read as integers every positive number is above every negative one.
-            bits = product.view(torch.int16)
-            for row, (start, end) in enumerate(spans):
-                torch.amax(bits[start:end], 0, out=highest_NV[row, tile])
-        # A bound that is not finite (NaN in the model) proves nothing: float32 must show it.
-        return (highest_NV > 0) | ~(bias_V < float("inf"))
+        residual = torch.linalg.vector_norm(hidden_TD - low_TD * step, dim=1).max()
+        bound_V = (residual * self.norm_V + (norm + residual) * self.residual_V) * (1 + 2**-10)
+        bound_V += (hidden_TD.shape[1] + 16) * 2**-23 * norm * self.norm_V + 2**-22 * self.bias_V.abs()
+        # Not "> 0": where the model holds NaN this proves nothing, and float32 must show it.
+        return ~(highest_NV * (step * self.step_V) + (self.bias_V + bound_V) <= 0)
 
 
-def active_entries(
-    hidden_TD: Tensor,
-    lengths: Sequence[int],
-    weight_VD: Tensor,
-    bias_V: Tensor,
-    product_dtype: torch.dtype | None = None,
-    screen: Screen | None = None,
-) -> Active:
-    """The entries of every document that are above zero, in order of document and entry; see `positive_logits`.
+def _step(largest: Tensor) -> Tensor:
+    return largest.clamp(min=2**-60) / 127
+
+
+def _rounded(x: Tensor, step: Tensor) -> Tensor:
+    return (x / step).round().to(torch.int8)
+
+
+class Head:
+    """The output layer, made ready for any number of documents.
 
     Args:
-        screen: made of the same weights, to be used again where they do not change (None: made anew if it pays).
+        weight_VD, bias_V, product_dtype: as for `positive_logits`;
+        winners: whether to find out which tokens the values come from (else `Active.tokens` means nothing).
     """
-    dtype = product_dtype or hidden_TD.dtype
-    if screen is None and dtype == hidden_TD.dtype and screening_pays(hidden_TD):
-        screen = Screen(weight_VD, bias_V)
-    parts = []
-    for first, start, spans in _chunks(lengths, CPU_TOKENS if hidden_TD.device.type == "cpu" else GPU_TOKENS):
-        chunk_TD, part = hidden_TD[start : start + spans[-1][1]], None
+
+    def __init__(
+        self, weight_VD: Tensor, bias_V: Tensor, product_dtype: torch.dtype | None = None, winners: bool = True
+    ) -> None:
+        self.weight_VD, self.bias_V, self.winners = weight_VD, bias_V, winners
+        self.product_VD = weight_VD.to(product_dtype or weight_VD.dtype)
+        exact = self.product_VD.dtype == torch.float32
+        self.screen = Screen(weight_VD, bias_V) if exact and screening_pays(weight_VD.device) else None
+
+    def active(self, hidden_TD: Tensor, lengths: Sequence[int]) -> Active:
+        """The entries that are above zero, in order of document and entry; see `positive_logits`."""
+        bounds = [0, *itertools.accumulate(lengths)]
+        threads = torch.get_num_threads() if hidden_TD.device.type == "cpu" else 1
+        # The first document shows at little cost whether screening is worth it.
+        probe = self._documents(hidden_TD, bounds, range(1), self.screen)
+        screen = self.screen if probe.screened else None
+        most = CPU_TOKENS if hidden_TD.device.type == "cpu" else GPU_TOKENS
+        chunks = _chunks(bounds, max(1, min(most, bounds[-1] // (4 * threads))))
+        parts = _map(lambda chunk: self._documents(hidden_TD, bounds, chunk, screen), chunks, threads)
+        return Active(*map(torch.cat, zip(probe.active, *(part.active for part in parts), strict=True)))
+
+    def _documents(self, hidden_TD: Tensor, bounds: list[int], documents: range, screen: Screen | None) -> "_Part":
+        spans = [(bounds[n], bounds[n + 1]) for n in documents]
         if screen is not None:
-            candidates_NV = screen(chunk_TD, spans)
+            candidates_NV = screen(hidden_TD, spans)
             if candidates_NV.count_nonzero() < DENSE * candidates_NV.numel():
-                part = _candidates_only(chunk_TD, spans, weight_VD, bias_V, candidates_NV)
-            else:
-                screen = None  # early in training most entries are active
-        part = part or _everything(chunk_TD, spans, weight_VD, bias_V, dtype)
-        parts.append(part._replace(documents=part.documents + first, tokens=part.tokens + start))
-    return Active(*map(torch.cat, zip(*parts, strict=True)))
+                return _Part(self._candidates(hidden_TD, spans, documents, candidates_NV), True)
+        return _Part(self._everything(hidden_TD, spans, documents), False)
+
+    def _candidates(self, hidden_TD: Tensor, spans: list[Span], documents: range, candidates_NV: Tensor) -> Active:
+        parts = []
+        for n, (start, end), candidates_V in zip(documents, spans, candidates_NV, strict=True):
+            entries = candidates_V.nonzero().squeeze(1)
+            best = (hidden_TD[start:end] @ self.weight_VD[entries].T).max(dim=0)
+            values = best.values + self.bias_V[entries]
+            above = ~(values <= 0)  # NaN is kept: it must be seen
+            entries = entries[above]
+            parts.append(Active(torch.full_like(entries, n), entries, values[above], best.indices[above] + start))
+        return Active(*map(torch.cat, zip(*parts, strict=True)))
+
+    def _everything(self, hidden_TD: Tensor, spans: list[Span], documents: range) -> Active:
+        values_NV = hidden_TD.new_empty(len(spans), len(self.bias_V))
+        tokens_NV = torch.zeros_like(values_NV, dtype=torch.long)
+        for tile, products in _products(hidden_TD.to(self.product_VD.dtype), self.product_VD, spans):
+            for n, (product, (start, _)) in enumerate(zip(products, spans, strict=True)):
+                if self.winners:
+                    values_NV[n, tile], tokens = _max_over_tokens(product)
+                    tokens_NV[n, tile] = tokens + start
+                else:
+                    values_NV[n, tile] = product.amax(dim=0)
+        # Rounding is monotonic: adding b after the maximum gives the same as adding it to every token's logit.
+        values_NV += self.bias_V
+        rows, entries = (~(values_NV <= 0)).nonzero(as_tuple=True)
+        return Active(rows + documents.start, entries, values_NV[rows, entries], tokens_NV[rows, entries])
 
 
-def screening_pays(hidden_TD: Tensor) -> bool:
-    """Whether these are float32 on a CPU that multiplies bfloat16 natively; others emulate it, slower than float32."""
-    native = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return (
-        hidden_TD.device.type == "cpu"
-        and hidden_TD.dtype == torch.float32
-        and any(getattr(torch.cpu, name, bool)() for name in native)
-    )
+class _Part(NamedTuple):
+    active: Active
+    screened: bool
 
 
-def _candidates_only(
-    hidden_TD: Tensor, spans: list[Span], weight_VD: Tensor, bias_V: Tensor, candidates_NV: Tensor
-) -> Active:
-    parts = []
-    for n, (start, end) in enumerate(spans):
-        entries = candidates_NV[n].nonzero().squeeze(1)
-        best = (hidden_TD[start:end] @ weight_VD[entries].T).max(dim=0)
-        values = best.values + bias_V[entries]
-        above = ~(values <= 0)  # NaN is kept: it must be seen
-        entries = entries[above]
-        parts.append(Active(torch.full_like(entries, n), entries, values[above], best.indices[above] + start))
-    return Active(*map(torch.cat, zip(*parts, strict=True)))
+def screening_pays(device: torch.device) -> bool:
+    """Whether this is a CPU with instructions for products of 8-bit integers, four times as fast as float32.
 
-
-def _everything(hidden_TD: Tensor, spans: list[Span], weight_VD: Tensor, bias_V: Tensor, dtype: torch.dtype) -> Active:
-    values_NV = hidden_TD.new_empty(len(spans), len(weight_VD))
-    tokens_NV = torch.empty_like(values_NV, dtype=torch.long)
-    for tile, product in _tiles(hidden_TD.to(dtype), weight_VD.to(dtype)):
-        for n, (start, end) in enumerate(spans):
-            best = product[start:end].max(dim=0)
-            values_NV[n, tile], tokens_NV[n, tile] = best.values, best.indices + start
-    # Rounding is monotonic: adding b after the maximum gives the same as adding it to every token's logit.
-    values_NV += bias_V
-    documents, entries = (~(values_NV <= 0)).nonzero(as_tuple=True)
-    return Active(documents, entries, values_NV[documents, entries], tokens_NV[documents, entries])
-
-
-def _chunks(lengths: Sequence[int], max_tokens: int) -> Iterator[tuple[int, int, list[Span]]]:
-    """(first document, first token, spans of tokens from there) for some whole documents at a time.
-
-    The first document comes alone: it shows at little cost whether screening is worth it.
+    Without them they are slower, and their sums may saturate.
     """
-    first, start = 0, 0
-    spans: list[Span] = []
-    for n, length in enumerate(lengths):
-        if spans and (first == 0 or spans[-1][1] + length > max_tokens):
-            yield first, start, spans
-            first, start, spans = n, start + spans[-1][1], []
-        begin = spans[-1][1] if spans else 0
-        spans.append((begin, begin + length))
-    if spans:
-        yield first, start, spans
+    return device.type == "cpu" and getattr(torch.cpu, "_is_vnni_supported", bool)()
 
 
-def _tiles(hidden_TD: Tensor, weight_VD: Tensor, bias_V: Tensor | None = None) -> Iterator[tuple[slice, Tensor]]:
-    """(entries, product [T, entries]) for some entries at a time."""
-    width = max(64, (CPU_TILE if hidden_TD.device.type == "cpu" else GPU_TILE) // len(hidden_TD))
+def _chunks(bounds: list[int], max_tokens: int) -> list[range]:
+    """All documents but the first, some at a time: at most max_tokens tokens, or one document."""
+    chunks, first = [], 1
+    for n in range(2, len(bounds)):
+        if n == len(bounds) - 1 or bounds[n + 1] - bounds[first] > max_tokens:
+            chunks.append(range(first, n))
+            first = n
+    return chunks
+
+
+def _map(function: Callable[[range], _Part], chunks: list[range], threads: int) -> list[_Part]:
+    """One core for each chunk: threads that share a product of this size mostly wait for each other."""
+    if threads == 1 or len(chunks) < 2:
+        return [function(chunk) for chunk in chunks]
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        parts = list(pool.map(torch.no_grad()(function), chunks))  # a thread starts with gradients on
+    torch.set_num_threads(threads)  # the number is each thread's own, but also what new threads start with
+    return parts
+
+
+def _products(hidden_TD: Tensor, weight_VD: Tensor, spans: list[Span]) -> Iterator[tuple[slice, Sequence[Tensor]]]:
+    """(entries, products h · w [L, entries] of each span) for some entries at a time; int8 gives int32."""
+    first, last = spans[0][0], spans[-1][1]
+    multiply = torch._int_mm if hidden_TD.dtype == torch.int8 else torch.mm
+    width = max(64, (CPU_TILE if hidden_TD.device.type == "cpu" else GPU_TILE) // (last - first))
     for start in range(0, len(weight_VD), width):
         tile = slice(start, start + width)
-        yield tile, F.linear(hidden_TD, weight_VD[tile], None if bias_V is None else bias_V[tile])
+        yield tile, multiply(hidden_TD[first:last], weight_VD[tile].T).split([end - start for start, end in spans])
+
+
+def _max_over_tokens(product_LE: Tensor) -> tuple[Tensor, Tensor]:
+    """`max(dim=0)`, on a CPU in a quarter of the time: the maximum of some tokens first, then which of them it is."""
+    length, group = len(product_LE), 16
+    if product_LE.device.type != "cpu" or length < 4 * group:
+        return product_LE.max(dim=0)  # type: ignore[return-value]
+    whole = length // group
+    groups = product_LE[: whole * group].view(whole, group, -1).amax(dim=1)
+    # The last group overlaps the one before.
+    values, best = torch.cat([groups, product_LE[-group:].amax(dim=0, keepdim=True)]).max(dim=0)
+    first = torch.tensor([*range(0, whole * group, group), length - group])[best]
+    rows = first + torch.arange(group).unsqueeze(1)
+    return values, first + product_LE.gather(0, rows).argmax(dim=0)
 
 
 class _PositiveLogits(torch.autograd.Function):
@@ -198,7 +237,7 @@ class _PositiveLogits(torch.autograd.Function):
     def forward(
         ctx: Any, hidden_TD: Tensor, lengths: Sequence[int], weight_VD: Tensor, bias_V: Tensor, dtype: Any
     ) -> Tensor:
-        active = active_entries(hidden_TD, lengths, weight_VD, bias_V, dtype)
+        active = Head(weight_VD, bias_V, dtype).active(hidden_TD, lengths)
         logits_NV = hidden_TD.new_zeros(len(lengths), len(weight_VD))
         logits_NV[active.documents, active.entries] = active.values
         ctx.save_for_backward(hidden_TD, weight_VD, active.documents, active.entries, active.tokens)
