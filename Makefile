@@ -55,8 +55,9 @@ test-paper-versions: install  ## the test suite with the versions of search.yaml
 lint: install  ## style, formatting and types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m mypy $(PACKAGES)
+	$(PY) -m mypy $(PACKAGES) benchmarks
 
-benchmark: install  ## side-by-side measurements (benchmarks/)
-	@test -d benchmarks || { echo 'there are no benchmarks yet (benchmarks/ is missing)' >&2; exit 1; }
+benchmark: install  ## side-by-side measurements, docs/performance.md (20 minutes on 2 cores)
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[benchmark]' -c constraints.txt || \
+		echo 'some peers cannot be installed here: their rows will say so' >&2
 	$(PY) -m benchmarks

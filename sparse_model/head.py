@@ -65,7 +65,8 @@ def positive_logits(
     Returns:
         [N, V] in the inputs' dtype.
     """
-    return _PositiveLogits.apply(hidden_TD, lengths, weight_VD, bias_V, product_dtype)
+    head = Head(weight_VD.detach(), bias_V.detach(), product_dtype, winners=torch.is_grad_enabled())
+    return _PositiveLogits.apply(hidden_TD, lengths, weight_VD, bias_V, head)
 
 
 class Screen:
@@ -235,9 +236,9 @@ class _PositiveLogits(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden_TD: Tensor, lengths: Sequence[int], weight_VD: Tensor, bias_V: Tensor, dtype: Any
+        ctx: Any, hidden_TD: Tensor, lengths: Sequence[int], weight_VD: Tensor, bias_V: Tensor, head: Head
     ) -> Tensor:
-        active = Head(weight_VD, bias_V, dtype).active(hidden_TD, lengths)
+        active = head.active(hidden_TD, lengths)
         logits_NV = hidden_TD.new_zeros(len(lengths), len(weight_VD))
         logits_NV[active.documents, active.entries] = active.values
         ctx.save_for_backward(hidden_TD, weight_VD, active.documents, active.entries, active.tokens)

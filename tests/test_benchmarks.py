@@ -42,7 +42,7 @@ def test_a_benchmark_writes_what_is_needed_to_read_it(results: dict, name: str) 
 
 def test_the_head_equals_dense_autograd(results: dict) -> None:
     rows = results["head"]["rows"]
-    assert {row["case"] for row in rows} == {head.SPARSE_CASE, head.NO_BF16_CASE, head.ACTIVE_CASE}
+    assert {row["case"] for row in rows} == {head.SPARSE_CASE, head.NO_INT8_CASE, head.ACTIVE_CASE}
     for row in rows:
         assert row["min_s"] <= row["median_s"] <= row["max_s"] and row["ratio"] > 0 and row["share"] > 0
         if row["name"] in (head.OURS, head.SCREEN_OFF):
