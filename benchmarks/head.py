@@ -149,7 +149,7 @@ def _positive_logits(inputs: Inputs, dtype: torch.dtype | None = None) -> Tensor
 
 def _screen_off(call: Callable[[], Tensor]) -> Tensor:
     """What a CPU without 8-bit products does."""
-    with mock.patch.object(head, "screening_pays", lambda _: False):
+    with mock.patch.object(head, "screening_pays", lambda *_: False):
         return call()
 
 

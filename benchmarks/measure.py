@@ -22,8 +22,6 @@ from sparse_model.head import screening_pays
 
 Row = dict[str, Any]
 PACKAGES = ("torch", "transformers", "sentence-transformers", "tokenizers", "numpy", "scipy", "numba")
-# A call that takes as long needs no warm-up before its memory is measured.
-SLOW_SECONDS = 1.0
 
 
 def side_by_side(
@@ -76,10 +74,9 @@ def side_by_side(
 
 
 def _warm_up(call: Callable[[], Any]) -> tuple[int | None, Any]:
-    """The peak memory of a call that is not the first, unless the first takes long, and what it returns."""
-    started = time.perf_counter()
-    first = peak_bytes(call)
-    return first if time.perf_counter() - started > SLOW_SECONDS else peak_bytes(call)
+    """The peak memory of the second call (what stays, as an optimizer's state, is there by then); what it returns."""
+    call()
+    return peak_bytes(call)
 
 
 def peak_bytes(call: Callable[[], Any]) -> tuple[int | None, Any]:
@@ -105,7 +102,10 @@ def _status_bytes(key: str) -> int:
 def gemm_peaks(size: int = 2048, tries: int = 5) -> dict[str, float]:
     """Operations a second of the fastest of some size³ products, in each precision: the machine's limit."""
     peaks = {}
-    for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16), ("int8", torch.int8)):
+    precisions = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    if screen_precision() == "int8":
+        precisions["int8"] = torch.int8
+    for name, dtype in precisions.items():
         a, b = ((40 * torch.randn(size, size)).clamp(-127, 127).to(dtype) for _ in range(2))
         multiply = torch._int_mm if dtype == torch.int8 else torch.mm
         seconds = []
@@ -119,7 +119,7 @@ def gemm_peaks(size: int = 2048, tries: int = 5) -> dict[str, float]:
 
 def screen_precision() -> str:
     """What the head's product is computed in: in 8-bit integers where this CPU has instructions for them."""
-    return "int8" if screening_pays(torch.device("cpu")) else "float32"
+    return "int8" if screening_pays(torch.ones(2, 2), float("inf")) else "float32"
 
 
 def machine() -> dict[str, Any]:

@@ -12,6 +12,8 @@ import torch
 from numba import njit
 from scipy.sparse import csc_matrix, csr_matrix
 
+from sparse_model.errors import RunError
+
 Hits = list[tuple[np.ndarray, np.ndarray]]
 
 # 32 KiB of scores; a document's number in its block fits 16 bits.
@@ -54,8 +56,14 @@ class ExactIndex:
     """
 
     def __init__(self, weights: csr_matrix) -> None:
-        """Index document weights [N, V]; row n is position n in what `search` returns."""
-        postings = csc_matrix(weights, dtype=np.float32)
+        """Index document weights [N, V]; row n is position n in what `search` returns.
+
+        Raises:
+            RunError: a weight that is not finite.
+        """
+        if not np.isfinite(weights.data).all():
+            raise RunError("a document has a weight that is not a finite number: the model is damaged.")
+        postings = csc_matrix(weights, dtype=np.float32, copy=True)
         postings.eliminate_zeros()
         postings.sort_indices()
         self._n_documents, self._vocabulary = postings.shape

@@ -26,6 +26,8 @@ from sparse_model.tokens import document_ids, length_sorted_batches, pad, query_
 SILENT_BIAS = -10_000.0
 # Documents that are sorted by length together; also what is tokenised ahead.
 BLOCK = 1024
+# Tokens that go through the masked LM together on a CPU.
+CPU_TOKENS = 2048
 
 
 def pass_through(hidden: Tensor) -> Tensor:
@@ -102,37 +104,43 @@ class SparseEncoder(nn.Module):
         table = without_special_tokens(idf_V.detach().float(), self.tokenizer).to(self.device)
         self.idf_V = nn.Parameter(table, requires_grad=requires_grad)
 
-    @torch.compiler.disable(
-        recursive=False
-    )  # it would be compiled anew for every batch's lengths; the masked LM is not
+    # Compiled, it would be so anew for every batch's lengths; the masked LM within it is compiled all the same.
+    @torch.compiler.disable(recursive=False)
     def document_weights(
         self, input_ids: Tensor, attention_mask: Tensor, lengths: Sequence[int] | None = None
     ) -> Tensor:
         """Weights [N, V] (float32) of documents given as input_ids and attention_mask [N, L], padded on the right.
 
-        A document of special tokens alone is the empty vector. The masked LM sees documents of similar length
-        together, so that little of its work is on padding.
+        A document of special tokens alone is the empty vector. The masked LM sees them in the groups of `_groups`.
 
         Args:
-            lengths: tokens of each document, if they are at hand: then nothing waits for the device.
+            lengths: tokens of each document, if they are at hand: else they are asked of the device.
         """
         lengths = attention_mask.sum(dim=1).tolist() if lengths is None else lengths
-        groups = list(length_sorted_batches(lengths, shortest=0.7))
-        groups = groups if len(groups) > 1 else [list(range(len(lengths)))]
+        groups = self._groups(lengths)
         order = [row for group in groups for row in group]
         hidden_TD = torch.cat([self._hidden(input_ids, attention_mask, group, lengths) for group in groups])
         with torch.autocast(hidden_TD.device.type, enabled=False):
             logits_NV = positive_logits(
                 hidden_TD.float(), [lengths[row] for row in order], *self._output_layer(), self.product_dtype
             )
-            if len(groups) > 1:
+            if order != sorted(order):
                 logits_NV = logits_NV[torch.tensor(order).argsort().to(logits_NV.device)]
             return activate(logits_NV, self.activation_type) * self._has_text(input_ids).unsqueeze(1)
+
+    def _groups(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Rows that go through the masked LM together. On a CPU they are of similar length, so that little of its work
+        is on padding, and few, so that what it computes on the way stays in cache and in memory that is used again; a
+        GPU would wait for more and smaller kernels.
+        """
+        if self.device.type == "cpu":
+            return list(length_sorted_batches(lengths, CPU_TOKENS, shortest=0.7))
+        return [list(range(len(lengths)))]
 
     def _hidden(self, input_ids: Tensor, mask: Tensor, rows: Sequence[int], lengths: Sequence[int]) -> Tensor:
         """[T, D]: what the output layer would multiply, for the tokens of these rows one after another."""
         longest = max(lengths[row] for row in rows)
-        if len(rows) < len(lengths):
+        if list(rows) != list(range(len(lengths))):
             chosen = torch.tensor(rows).to(input_ids.device)
             input_ids, mask = input_ids[chosen], mask[chosen]
         hidden_NLD = self.mlm(input_ids=input_ids[:, :longest], attention_mask=mask[:, :longest]).logits
@@ -252,14 +260,16 @@ class SparseEncoder(nn.Module):
     @torch.inference_mode()
     def _encode_block(self, ids: list[list[int]], batch_size: int, progress: Callable[[int], object]) -> csr_matrix:
         batches = list(length_sorted_batches([len(row) for row in ids], batch_size * self.max_seq_length))
-        head = Head(*self._output_layer(), self.product_dtype, winners=False)
+        head = Head(*self._output_layer(), self.product_dtype, sum(map(len, ids)), winners=False)
         was_training = self.training
         self.eval()
         parts = []
-        for batch in batches:
-            parts.append(self._encode([ids[row] for row in batch], head))
-            progress(len(batch))
-        self.train(was_training)
+        try:
+            for batch in batches:
+                parts.append(self._encode([ids[row] for row in batch], head))
+                progress(len(batch))
+        finally:
+            self.train(was_training)
         if not parts:
             return csr_matrix((0, self.vocabulary_size), dtype=np.float32)
         return vstack(parts, format="csr")[np.argsort([row for batch in batches for row in batch])]
@@ -269,7 +279,9 @@ class SparseEncoder(nn.Module):
         lengths = [len(row) for row in ids]
         dtype = self.encoding_dtype
         with torch.autocast(self.device.type, dtype=dtype) if dtype else nullcontext():
-            hidden_TD = self._hidden(input_ids, attention_mask, range(len(ids)), lengths).float()
+            # Rows come longest first, so the groups leave them in order.
+            groups = self._groups(lengths)
+            hidden_TD = torch.cat([self._hidden(input_ids, attention_mask, group, lengths) for group in groups]).float()
         active = head.active(hidden_TD, lengths)
         weights = activate(active.values, self.activation_type)
         kept = (weights != 0) & self._has_text(input_ids)[active.documents]

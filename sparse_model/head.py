@@ -1,11 +1,11 @@
 """The vocabulary head: the maximum over a document's tokens of every vocabulary entry's logit, where above zero.
 
 `positive_logits_dense` is the plain autograd form (holds N × L × V, the tested reference). `positive_logits` gives
-the same values and gradients and never holds more than a tile of tokens × entries. It rests on two facts. The
-maximum passes its gradient to one token, and every saturation passes none to entries at or below zero, so backward
-touches the few active (document, entry) pairs and nothing else. And nearly all entries of a document are at or
-below zero: a product in 8-bit integers and a proved bound on its error (`Screen`) tell the few that may not be, and
-only those are computed in float32. The screen decides what is computed, never a value.
+the same values and gradients, to rounding, and never holds more than a tile of tokens × entries. It rests on two
+facts. The maximum passes its gradient to one token, and every saturation passes none to entries at or below zero:
+backward touches the few active (document, entry) pairs and nothing else. And nearly all entries of a document are at
+or below zero: a product in 8-bit integers and a proved bound on its error (`Screen`) tell the few that may not be,
+and only those are computed in float32. The screen decides what is computed; no value comes from it.
 
 Shapes: N documents, T tokens of all documents one after another, L tokens of one, D hidden size, V vocabulary.
 """
@@ -24,6 +24,10 @@ CPU_TOKENS, CPU_TILE = 1024, 1 << 19
 GPU_TOKENS, GPU_TILE = 1 << 14, 1 << 28
 # From this share of entries passing the screen on, float32 for all of them is faster.
 DENSE = 0.3
+# Elements of the weights rounded at a time: all that comes of them stays in cache.
+CACHED = 1 << 17
+# From so many tokens on, making a screen takes less than it saves.
+SCREENED_TOKENS = 512
 
 Span = tuple[int, int]  # first token of a document, and the one after its last
 
@@ -60,55 +64,82 @@ def positive_logits(
         hidden_TD: the inputs of the masked LM's output layer, the documents' tokens one after another;
         lengths: tokens of each document, at least 1 each, T in all;
         weight_VD, bias_V: the output layer, in the dtype of `hidden_TD`;
-        product_dtype: a lower precision for the product h · W of the forward pass (None: the inputs' own).
+        product_dtype: a lower precision for the product h · W of the forward pass (None: the inputs' own);
+            backward stays in the inputs' precision.
 
     Returns:
         [N, V] in the inputs' dtype.
+
+    Raises:
+        ValueError: if the lengths are not T tokens of at least one document.
     """
-    head = Head(weight_VD.detach(), bias_V.detach(), product_dtype, winners=torch.is_grad_enabled())
+    winners = torch.is_grad_enabled()
+    head = Head(weight_VD.detach(), bias_V.detach(), product_dtype, len(hidden_TD), winners)
     return _PositiveLogits.apply(hidden_TD, lengths, weight_VD, bias_V, head)
 
 
 class Screen:
     """Tells which entries may be above zero, from a product in 8-bit integers.
 
-    Rows are rounded to 127 steps either side of zero, ĥ and ŵ; ĥ · ŵ is exact in integers, and by Cauchy–Schwarz
-    |h·w − ĥ·ŵ| ≤ ‖h − ĥ‖·‖w‖ + ‖ĥ‖·‖w − ŵ‖, where all four norms are measured. To what may then be missing come
-    the errors of float32 itself: at most D · 2⁻²⁴ · ‖h‖·‖w‖ in the product whose place this takes (Higham, Accuracy
-    and Stability of Numerical Algorithms, equation 3.5) and some 2⁻²⁴ in the few operations here.
+    Rows are rounded to 127 steps either side of zero, ĥ and ŵ; ĥ · ŵ is exact in integers (D up to 65,000), and by
+    Cauchy–Schwarz |h·w − ĥ·ŵ| ≤ ‖h − ĥ‖·‖w‖ + ‖ĥ‖·‖w − ŵ‖, where all norms are measured. Added to that are the
+    errors of float32, in units of 2⁻²⁴·‖h‖·‖w‖: D in the product whose place this takes (Higham, Accuracy and
+    Stability of Numerical Algorithms, equation 3.5), and a few each in ĥ and ŵ as multiples of their step, in the
+    integer as float32 and in scaling it (32 in all); 2⁻¹⁰ of the bound for the sums in the norms, and 2⁻²² of the
+    bias and 2⁻¹²⁰ for the last additions and for what underflows.
     """
 
     def __init__(self, weight_VD: Tensor, bias_V: Tensor) -> None:
         self.bias_V = bias_V
-        self.step_V = _step(weight_VD.abs().amax(dim=1))
-        self.weight_VD = _rounded(weight_VD, self.step_V.unsqueeze(1))
-        self.norm_V = torch.linalg.vector_norm(weight_VD, dim=1)
-        self.residual_V = torch.linalg.vector_norm(weight_VD - self.weight_VD * self.step_V.unsqueeze(1), dim=1)
+        parts = zip(
+            *(
+                _rounded(rows, rows.abs().amax(dim=1, keepdim=True))
+                for rows in weight_VD.split(max(1, CACHED // weight_VD.shape[1]))
+            ),
+            strict=True,
+        )
+        self.weight_VD, self.step_V, self.norm_V, self.residual_V = map(torch.cat, parts)
 
     def __call__(self, hidden_TD: Tensor, spans: list[Span]) -> Tensor:
         """bool [len(spans), V]: false where the entry is at or below zero for every token of the span."""
         start = spans[0][0]
         hidden_TD, spans = hidden_TD[start : spans[-1][1]], [(a - start, b - start) for a, b in spans]
-        step = _step(hidden_TD.abs().max())
-        low_TD = _rounded(hidden_TD, step)
-        highest_NV = torch.empty(len(spans), len(self.bias_V), dtype=torch.int32)
+        low_TD, step, norm_T, residual_T = _rounded(hidden_TD, hidden_TD.abs().max())
+        highest_NV = torch.empty(len(spans), len(self.bias_V), dtype=torch.int32, device=hidden_TD.device)
         for tile, products in _products(low_TD, self.weight_VD, spans):
             for row, product in enumerate(products):
                 torch.amax(product, 0, out=highest_NV[row, tile])
-        norm = torch.linalg.vector_norm(hidden_TD, dim=1).max()
-        residual = torch.linalg.vector_norm(hidden_TD - low_TD * step, dim=1).max()
+        norm, residual = norm_T.max(), residual_T.max()
         bound_V = (residual * self.norm_V + (norm + residual) * self.residual_V) * (1 + 2**-10)
-        bound_V += (hidden_TD.shape[1] + 16) * 2**-23 * norm * self.norm_V + 2**-22 * self.bias_V.abs()
+        bound_V += (hidden_TD.shape[1] + 32) * 2**-23 * norm * self.norm_V + 2**-22 * self.bias_V.abs() + 2**-120
         # Not "> 0": where the model holds NaN this proves nothing, and float32 must show it.
         return ~(highest_NV * (step * self.step_V) + (self.bias_V + bound_V) <= 0)
 
 
-def _step(largest: Tensor) -> Tensor:
-    return largest.clamp(min=2**-60) / 127
+def _rounded(x: Tensor, largest: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(x in steps of largest / 127 as int8, the steps, the norms of x's rows and of what rounding took from them)."""
+    step = largest.clamp(min=2**-50) / 127  # the product of two steps is then a normal number
+    low = (x / step).round()
+    # Squares below 2⁻¹⁵⁰ vanish: at most 2⁻⁷⁵ an element.
+    vanished = 2**-70 * x.shape[1] ** 0.5
+    norms = (torch.linalg.vector_norm(rows, dim=1) + vanished for rows in (x, x - low * step))
+    return low.to(torch.int8), step.flatten(), *norms
 
 
-def _rounded(x: Tensor, step: Tensor) -> Tensor:
-    return (x / step).round().to(torch.int8)
+def screening_pays(weight_VD: Tensor, tokens: float) -> bool:
+    """Whether 8-bit products are exact and fast here, and there are enough tokens for making the screen to pay.
+
+    That is on a CPU with instructions for them; without those they are slower than float32, and may saturate.
+    """
+    supported = getattr(torch.cpu, "_is_vnni_supported", None)  # private; in torch 2.4 to 2.13
+    return (
+        weight_VD.device.type == "cpu"
+        and weight_VD.dtype == torch.float32
+        and weight_VD.shape[1] > 1  # torch._int_mm returns rubbish for D = 1
+        and tokens >= SCREENED_TOKENS
+        and supported is not None
+        and supported()
+    )
 
 
 class Head:
@@ -116,38 +147,53 @@ class Head:
 
     Args:
         weight_VD, bias_V, product_dtype: as for `positive_logits`;
+        tokens: how many there will be, all calls together;
         winners: whether to find out which tokens the values come from (else `Active.tokens` means nothing).
     """
 
     def __init__(
-        self, weight_VD: Tensor, bias_V: Tensor, product_dtype: torch.dtype | None = None, winners: bool = True
+        self,
+        weight_VD: Tensor,
+        bias_V: Tensor,
+        product_dtype: torch.dtype | None = None,
+        tokens: float = float("inf"),
+        winners: bool = True,
     ) -> None:
         self.weight_VD, self.bias_V, self.winners = weight_VD, bias_V, winners
         self.product_VD = weight_VD.to(product_dtype or weight_VD.dtype)
-        exact = self.product_VD.dtype == torch.float32
-        self.screen = Screen(weight_VD, bias_V) if exact and screening_pays(weight_VD.device) else None
+        exact = self.product_VD.dtype == weight_VD.dtype
+        self.screen = Screen(weight_VD, bias_V) if exact and screening_pays(weight_VD, tokens) else None
 
     def active(self, hidden_TD: Tensor, lengths: Sequence[int]) -> Active:
         """The entries that are above zero, in order of document and entry; see `positive_logits`."""
-        bounds = [0, *itertools.accumulate(lengths)]
-        threads = torch.get_num_threads() if hidden_TD.device.type == "cpu" else 1
-        # The first document shows at little cost whether screening is worth it.
-        probe = self._documents(hidden_TD, bounds, range(1), self.screen)
-        screen = self.screen if probe.screened else None
-        most = CPU_TOKENS if hidden_TD.device.type == "cpu" else GPU_TOKENS
-        chunks = _chunks(bounds, max(1, min(most, bounds[-1] // (4 * threads))))
-        parts = _map(lambda chunk: self._documents(hidden_TD, bounds, chunk, screen), chunks, threads)
-        return Active(*map(torch.cat, zip(probe.active, *(part.active for part in parts), strict=True)))
+        if not lengths or min(lengths) < 1 or sum(lengths) != len(hidden_TD):
+            raise ValueError(f"{len(hidden_TD)} tokens, but lengths {list(lengths)[:10]}…: at least 1 each, T in all.")
+        with torch.autocast(hidden_TD.device.type, enabled=False):
+            parts = self._parts(hidden_TD, [0, *itertools.accumulate(lengths)])
+        return Active(*map(torch.cat, zip(*parts, strict=True)))
 
-    def _documents(self, hidden_TD: Tensor, bounds: list[int], documents: range, screen: Screen | None) -> "_Part":
+    def _parts(self, hidden_TD: Tensor, bounds: list[int]) -> list[Active]:
+        most, threads = GPU_TOKENS, 1
+        if hidden_TD.device.type == "cpu":
+            threads = torch.get_num_threads()
+            most = max(1, min(CPU_TOKENS, bounds[-1] // (4 * threads)))
+        # The first document shows at little cost whether the screen is worth it: early in training it is not.
+        first = self._screened(hidden_TD, bounds, range(1)) if self.screen else None
+        if first is None:
+            return _map(lambda chunk: self._plain(hidden_TD, bounds, chunk), _chunks(bounds, 0, most), threads)
+
+        def documents(chunk: range) -> Active:
+            return self._screened(hidden_TD, bounds, chunk) or self._plain(hidden_TD, bounds, chunk)
+
+        return [first, *_map(documents, _chunks(bounds, 1, most), threads)]
+
+    def _screened(self, hidden_TD: Tensor, bounds: list[int], documents: range) -> Active | None:
+        """Only the screen's candidates; None if they are so many that everything is faster."""
+        assert self.screen is not None
         spans = [(bounds[n], bounds[n + 1]) for n in documents]
-        if screen is not None:
-            candidates_NV = screen(hidden_TD, spans)
-            if candidates_NV.count_nonzero() < DENSE * candidates_NV.numel():
-                return _Part(self._candidates(hidden_TD, spans, documents, candidates_NV), True)
-        return _Part(self._everything(hidden_TD, spans, documents), False)
-
-    def _candidates(self, hidden_TD: Tensor, spans: list[Span], documents: range, candidates_NV: Tensor) -> Active:
+        candidates_NV = self.screen(hidden_TD, spans)
+        if candidates_NV.count_nonzero() > DENSE * candidates_NV.numel():
+            return None
         parts = []
         for n, (start, end), candidates_V in zip(documents, spans, candidates_NV, strict=True):
             entries = candidates_V.nonzero().squeeze(1)
@@ -158,53 +204,44 @@ class Head:
             parts.append(Active(torch.full_like(entries, n), entries, values[above], best.indices[above] + start))
         return Active(*map(torch.cat, zip(*parts, strict=True)))
 
-    def _everything(self, hidden_TD: Tensor, spans: list[Span], documents: range) -> Active:
+    def _plain(self, hidden_TD: Tensor, bounds: list[int], documents: range) -> Active:
+        """The whole product in `product_dtype`."""
+        spans = [(bounds[n], bounds[n + 1]) for n in documents]
         values_NV = hidden_TD.new_empty(len(spans), len(self.bias_V))
-        tokens_NV = torch.zeros_like(values_NV, dtype=torch.long)
+        tokens_NV = torch.empty_like(values_NV, dtype=torch.long) if self.winners else None
         for tile, products in _products(hidden_TD.to(self.product_VD.dtype), self.product_VD, spans):
             for n, (product, (start, _)) in enumerate(zip(products, spans, strict=True)):
-                if self.winners:
-                    values_NV[n, tile], tokens = _max_over_tokens(product)
-                    tokens_NV[n, tile] = tokens + start
-                else:
+                if tokens_NV is None:
                     values_NV[n, tile] = product.amax(dim=0)
+                else:
+                    values, tokens = _max_over_tokens(product)
+                    values_NV[n, tile], tokens_NV[n, tile] = values, tokens + start
         # Rounding is monotonic: adding b after the maximum gives the same as adding it to every token's logit.
         values_NV += self.bias_V
         rows, entries = (~(values_NV <= 0)).nonzero(as_tuple=True)
-        return Active(rows + documents.start, entries, values_NV[rows, entries], tokens_NV[rows, entries])
+        tokens = rows if tokens_NV is None else tokens_NV[rows, entries]
+        return Active(rows + documents.start, entries, values_NV[rows, entries], tokens)
 
 
-class _Part(NamedTuple):
-    active: Active
-    screened: bool
-
-
-def screening_pays(device: torch.device) -> bool:
-    """Whether this is a CPU with instructions for products of 8-bit integers, four times as fast as float32.
-
-    Without them they are slower, and their sums may saturate.
-    """
-    return device.type == "cpu" and getattr(torch.cpu, "_is_vnni_supported", bool)()
-
-
-def _chunks(bounds: list[int], max_tokens: int) -> list[range]:
-    """All documents but the first, some at a time: at most max_tokens tokens, or one document."""
-    chunks, first = [], 1
-    for n in range(2, len(bounds)):
+def _chunks(bounds: list[int], first: int, max_tokens: int) -> list[range]:
+    """The documents from `first` on, some at a time: at most max_tokens tokens, or one document."""
+    chunks = []
+    for n in range(first + 1, len(bounds)):
         if n == len(bounds) - 1 or bounds[n + 1] - bounds[first] > max_tokens:
             chunks.append(range(first, n))
             first = n
     return chunks
 
 
-def _map(function: Callable[[range], _Part], chunks: list[range], threads: int) -> list[_Part]:
+def _map(function: Callable[[range], Active], chunks: list[range], threads: int) -> list[Active]:
     """One core for each chunk: threads that share a product of this size mostly wait for each other."""
     if threads == 1 or len(chunks) < 2:
         return [function(chunk) for chunk in chunks]
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        parts = list(pool.map(torch.no_grad()(function), chunks))  # a thread starts with gradients on
-    torch.set_num_threads(threads)  # the number is each thread's own, but also what new threads start with
-    return parts
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(torch.no_grad()(function), chunks))  # a thread starts with gradients on
+    finally:
+        torch.set_num_threads(threads)  # each thread has its own number, but new ones start with the last one set
 
 
 def _products(hidden_TD: Tensor, weight_VD: Tensor, spans: list[Span]) -> Iterator[tuple[slice, Sequence[Tensor]]]:

@@ -1,6 +1,6 @@
 """Texts to token ids: documents framed and cut at a length, queries as sets of ids, padding."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -42,7 +42,7 @@ def pad(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
 
 def length_sorted_batches(
     lengths: Sequence[int], max_tokens: float = float("inf"), shortest: float = 0.0
-) -> Iterable[list[int]]:
+) -> Iterator[list[int]]:
     """Row numbers in batches of similar length, longest first.
 
     Args:

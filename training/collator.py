@@ -13,7 +13,7 @@ class Collator:
     """Makes a batch of Q examples with G documents each into the trainer's inputs.
 
     Returns query_ids, query_mask [Q, Lq], document_ids, document_mask [Q·G, L], document_lengths
-    (a list, so that the model needs not wait for the device to know them), document_keys [Q·G] (equal
+    (a list, so that the model need not ask the device for them), document_keys [Q·G] (equal
     texts have equal keys) and scores [Q, G] (kd; else [Q, 0]).
     """
 

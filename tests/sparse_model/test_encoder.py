@@ -310,3 +310,14 @@ def test_blocks_give_what_all_documents_at_once_give(tiny_model: Path) -> None:
     assert [block.shape[0] for block in blocks] == [2, 0, len(SENTENCES) - 2] and sum(done) == len(SENTENCES)
     together = encoder.encode_documents(SENTENCES)
     np.testing.assert_allclose(vstack(blocks).toarray(), together.toarray(), rtol=1e-6, atol=1e-6)
+
+
+def test_one_group_in_another_order_changes_nothing(tiny_model: Path) -> None:
+    """Lengths so alike that all go together, longest first, and come out as they came in."""
+    encoder = sparse_model.load(tiny_model)
+    texts = sorted(SENTENCES, key=lambda text: len(encoder.tokenize_documents([text])[0]))
+    ids, mask = encoder.pad(encoder.tokenize_documents(texts))
+    lengths = mask.sum(dim=1).tolist()
+    assert min(lengths) > 0.7 * max(lengths) and lengths != sorted(lengths, reverse=True)
+    one_by_one = torch.cat([encoder.document_weights(ids[n : n + 1], mask[n : n + 1]) for n in range(len(texts))])
+    torch.testing.assert_close(encoder.document_weights(ids, mask), one_by_one, rtol=1e-5, atol=1e-5)

@@ -54,7 +54,9 @@ def test_fifty_losses_are_those_recorded(name: str, tmp_path: Path) -> None:
     recorded = json.loads(GOLDEN.read_text())[name]
     assert len(recorded) == 50
     # Another order of summation moves a loss by about 1e-7 at first; AdamW lets that grow over the steps.
-    assert _losses(tmp_path, RUNS[name]) == pytest.approx(recorded, rel=1e-4)
+    losses = _losses(tmp_path, RUNS[name])
+    assert losses[:3] == pytest.approx(recorded[:3], rel=2e-6)
+    assert losses == pytest.approx(recorded, rel=1e-4)
 
 
 if __name__ == "__main__":
