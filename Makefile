@@ -56,8 +56,11 @@ test-paper-versions: install  ## the test suite with the versions of search.yaml
 lint: install  ## style, formatting and types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m mypy $(PACKAGES)
+	$(PY) -m mypy $(PACKAGES) benchmarks
 
-benchmark: install  ## side-by-side measurements (benchmarks/)
-	@test -d benchmarks || { echo 'there are no benchmarks yet (benchmarks/ is missing)' >&2; exit 1; }
+benchmark: install  ## side-by-side measurements, docs/performance.md (20 minutes on 2 cores)
+	@for peer in $$($(PY) -c "from importlib.metadata import requires; \
+		print(*(r.split(';')[0] for r in requires('sparse-retrieval-l0') if 'benchmark' in r))"); do \
+		$(PY) -m pip install --quiet --disable-pip-version-check "$$peer" -c constraints.txt || \
+		echo "$$peer cannot be installed here: its row will say so" >&2; done
 	$(PY) -m benchmarks

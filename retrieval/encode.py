@@ -1,6 +1,6 @@
 """Encode a corpus, each process its own share of blocks."""
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -8,8 +8,7 @@ from scipy.sparse import csr_matrix, vstack
 from tqdm import tqdm
 
 from retrieval.distributed import is_main, rank, world_size
-
-BLOCK = 1024
+from sparse_model.encoder import BLOCK
 
 Block = tuple[np.ndarray, csr_matrix]
 """(positions in the corpus, consecutive int64 [n]; weights [n, V])"""
@@ -18,7 +17,9 @@ Block = tuple[np.ndarray, csr_matrix]
 class Encoder(Protocol):
     """What the evaluation needs of a model: sparse float32 weights, documents [N, V] and queries [Q, V]."""
 
-    def encode_documents(self, texts: Sequence[str], batch_size: int = 32) -> csr_matrix: ...
+    def encode_blocks(
+        self, blocks: Iterable[Sequence[str]], batch_size: int = 32, progress: Callable[[int], object] = ...
+    ) -> Iterator[csr_matrix]: ...
 
     def encode_queries(self, texts: Sequence[str]) -> csr_matrix: ...
 
@@ -32,21 +33,12 @@ def encode_blocks(
     processes, so neither do the batches within them nor the weights.
     """
     starts = range(rank() * BLOCK, len(texts), world_size() * BLOCK)
-    blocks = [range(start, min(start + BLOCK, len(texts))) for start in starts if start // BLOCK not in skip]
+    ranges = [range(start, min(start + BLOCK, len(texts))) for start in starts if start // BLOCK not in skip]
     # A bar that counts this process's documents only: its total must be reached.
-    total = sum(map(len, blocks))
-    with tqdm(total=total, desc="encoding", unit="doc", disable=not is_main()) as progress:
-        for block in blocks:
-            weights = csr_matrix(encoder.encode_documents(texts[block.start : block.stop], batch_size=batch_size))
-            progress.update(len(block))
+    with tqdm(total=sum(map(len, ranges)), desc="encoding", unit="doc", disable=not is_main()) as bar:
+        blocks = (texts[block.start : block.stop] for block in ranges)
+        for block, weights in zip(ranges, encoder.encode_blocks(blocks, batch_size, bar.update), strict=True):
             yield np.arange(block.start, block.stop, dtype=np.int64), weights
-
-
-def encode_corpus(
-    encoder: Encoder, texts: Sequence[str], vocabulary: int, batch_size: int = 32
-) -> tuple[np.ndarray, csr_matrix]:
-    """This process's part of the corpus: (positions in texts, ascending int64 [n]; weights [n, vocabulary])."""
-    return concatenated(encode_blocks(encoder, texts, batch_size), vocabulary)
 
 
 def concatenated(blocks: Iterator[Block], vocabulary: int) -> Block:

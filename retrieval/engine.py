@@ -96,6 +96,7 @@ class ExactEngine:
         self._positions, documents = concatenated(meter.watch(blocks), vocabulary)
         document_df, self._encode_docs_per_s = meter.totals()
         self._index = ExactIndex(documents)
+        self._index.search(csr_matrix((1, vocabulary), dtype=np.float32), 1)  # the first search of all compiles
         return document_df
 
     def search(self, queries: csr_matrix, top_k: int, exhaustive: bool = False) -> Hits:

@@ -4,7 +4,8 @@ A document weighs w_j = f(max_i x_ij), x the masked LM's logits and f one of `ac
 for each of its tokens. Score = Σ_j w_j(query) · w_j(document). (arXiv 2504.14839, section 3.)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,16 @@ from tqdm.auto import tqdm
 
 from sparse_model.activations import activate
 from sparse_model.errors import UserError
-from sparse_model.head import max_logits
+from sparse_model.head import Head, positive_logits
 from sparse_model.query_weights import sparse_rows, without_special_tokens
 from sparse_model.tokens import document_ids, length_sorted_batches, pad, query_ids
 
 # Saved as the output bias of special tokens, so that every consumer of a checkpoint gives them weight 0.
 SILENT_BIAS = -10_000.0
+# Documents that are sorted by length together; also what is tokenised ahead.
+BLOCK = 1024
+# Tokens that go through the masked LM together on a CPU.
+CPU_TOKENS = 2048
 
 
 def pass_through(hidden: Tensor) -> Tensor:
@@ -31,7 +36,7 @@ def pass_through(hidden: Tensor) -> Tensor:
 
 
 class SparseEncoder(nn.Module):
-    """A masked LM with the head of `head.max_logits`, a saturation and, unless siamese, a query table.
+    """A masked LM with the head of `head.positive_logits`, a saturation and, unless siamese, a query table.
 
     Args:
         mlm: any AutoModelForMaskedLM whose output layer is linear with a bias; its V counts, not the tokenizer's.
@@ -99,19 +104,57 @@ class SparseEncoder(nn.Module):
         table = without_special_tokens(idf_V.detach().float(), self.tokenizer).to(self.device)
         self.idf_V = nn.Parameter(table, requires_grad=requires_grad)
 
-    def document_weights(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Weights [N, V] (float32) of documents given as input_ids and attention_mask [N, L].
+    # Compiled, it would be so anew for every batch's lengths; the masked LM within it is compiled all the same.
+    @torch.compiler.disable(recursive=False)
+    def document_weights(
+        self, input_ids: Tensor, attention_mask: Tensor, lengths: Sequence[int] | None = None
+    ) -> Tensor:
+        """Weights [N, V] (float32) of documents given as input_ids and attention_mask [N, L], padded on the right.
 
-        A document of special tokens alone is the empty vector.
+        A document of special tokens alone is the empty vector. The masked LM sees them in the groups of `_groups`.
+
+        Args:
+            lengths: tokens of each document, if they are at hand: else they are asked of the device.
         """
-        hidden_NLD = self.mlm(input_ids=input_ids, attention_mask=attention_mask).logits
-        output = self.mlm.get_output_embeddings()  # type: ignore[operator]
-        with torch.autocast(hidden_NLD.device.type, enabled=False):
-            logits_NV = max_logits(
-                hidden_NLD.float(), attention_mask, output.weight.float(), output.bias.float(), self.product_dtype
+        lengths = attention_mask.sum(dim=1).tolist() if lengths is None else lengths
+        groups = self._groups(lengths)
+        order = [row for group in groups for row in group]
+        hidden_TD = torch.cat([self._hidden(input_ids, attention_mask, group, lengths) for group in groups])
+        with torch.autocast(hidden_TD.device.type, enabled=False):
+            logits_NV = positive_logits(
+                hidden_TD.float(), [lengths[row] for row in order], *self._output_layer(), self.product_dtype
             )
-            has_text = (~torch.isin(input_ids, self.frame_ids)).any(dim=1, keepdim=True)  # type: ignore[arg-type]
-            return activate(logits_NV, self.activation_type) * has_text
+            if order != sorted(order):
+                logits_NV = logits_NV[torch.tensor(order).argsort().to(logits_NV.device)]
+            return activate(logits_NV, self.activation_type) * self._has_text(input_ids).unsqueeze(1)
+
+    def _groups(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Rows that go through the masked LM together. On a CPU they are of similar length, so that little of its work
+        is on padding, and few, so that what it computes on the way stays in cache and in memory that is used again; a
+        GPU would wait for more and smaller kernels.
+        """
+        if self.device.type == "cpu":
+            return list(length_sorted_batches(lengths, CPU_TOKENS, shortest=0.7))
+        return [list(range(len(lengths)))]
+
+    def _hidden(self, input_ids: Tensor, mask: Tensor, rows: Sequence[int], lengths: Sequence[int]) -> Tensor:
+        """[T, D]: what the output layer would multiply, for the tokens of these rows one after another."""
+        longest = max(lengths[row] for row in rows)
+        if list(rows) != list(range(len(lengths))):
+            chosen = torch.tensor(rows).to(input_ids.device)
+            input_ids, mask = input_ids[chosen], mask[chosen]
+        hidden_NLD = self.mlm(input_ids=input_ids[:, :longest], attention_mask=mask[:, :longest]).logits
+        if all(lengths[row] == longest for row in rows):
+            return hidden_NLD.flatten(0, 1)
+        tokens = torch.cat([torch.arange(lengths[row]) + n * longest for n, row in enumerate(rows)])
+        return hidden_NLD.flatten(0, 1)[tokens.to(hidden_NLD.device)]
+
+    def _output_layer(self) -> tuple[Tensor, Tensor]:
+        output = self.mlm.get_output_embeddings()  # type: ignore[operator]
+        return output.weight.float(), output.bias.float()
+
+    def _has_text(self, input_ids: Tensor) -> Tensor:
+        return (~torch.isin(input_ids, self.frame_ids)).any(dim=1)  # type: ignore[arg-type]
 
     def activation_checkpointing_enable(self, **options: Any) -> None:
         """Recompute the masked LM's activations in backward instead of keeping them (the Trainer calls this)."""
@@ -130,10 +173,16 @@ class SparseEncoder(nn.Module):
         return present_QV * self.idf_V
 
     def forward(
-        self, query_ids: Tensor, query_mask: Tensor, document_ids: Tensor, document_mask: Tensor
+        self,
+        query_ids: Tensor,
+        query_mask: Tensor,
+        document_ids: Tensor,
+        document_mask: Tensor,
+        document_lengths: Sequence[int] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """(query weights [Q, V], document weights [N, V]) in one call, as data-parallel wrappers need."""
-        return self.query_weights(query_ids, query_mask), self.document_weights(document_ids, document_mask)
+        document_NV = self.document_weights(document_ids, document_mask, document_lengths)
+        return self.query_weights(query_ids, query_mask), document_NV
 
     def tokenize_documents(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text, framed by special tokens and cut at `max_seq_length`."""
@@ -158,17 +207,33 @@ class SparseEncoder(nn.Module):
         Args:
             batch_size: documents of max_seq_length a batch may hold; more where they are shorter.
         """
-        ids = self.tokenize_documents(texts)
-        batches = list(length_sorted_batches([len(row) for row in ids], batch_size * self.max_seq_length))
-        order = [row for batch in batches for row in batch]
-        parts = []
+        starts = range(0, len(texts), BLOCK)
         with tqdm(total=len(texts), desc="Encoding", unit=" documents", disable=not show_progress) as bar:
-            for batch in batches:
-                parts.append(self._encode([ids[row] for row in batch]))
-                bar.update(len(batch))
-        if not parts:
-            return csr_matrix((0, self.vocabulary_size), dtype=np.float32)
-        return vstack(parts, format="csr")[np.argsort(order)]
+            parts = list(self.encode_blocks((texts[i : i + BLOCK] for i in starts), batch_size, bar.update))
+        empty = csr_matrix((0, self.vocabulary_size), dtype=np.float32)
+        return vstack([empty, *parts], format="csr", dtype=np.float32)
+
+    def encode_blocks(
+        self,
+        blocks: Iterable[Sequence[str]],
+        batch_size: int = 32,
+        progress: Callable[[int], object] = lambda documents: None,
+    ) -> Iterator[csr_matrix]:
+        """Weights [len(block), V] of each block of documents in turn, in no more memory than two blocks need.
+
+        Batches stay within a block. While one block is encoded, the next is tokenised on another thread.
+
+        Args:
+            batch_size: see `encode_documents`; progress: called with the number of documents of each batch done.
+        """
+        with ThreadPoolExecutor(1) as pool:
+            upcoming: Future | None = None
+            for block in blocks:
+                current, upcoming = upcoming, pool.submit(self.tokenize_documents, block)
+                if current is not None:
+                    yield self._encode_block(current.result(), batch_size, progress)
+            if upcoming is not None:
+                yield self._encode_block(upcoming.result(), batch_size, progress)
 
     def encode_queries(self, texts: Sequence[str], batch_size: int = 32) -> csr_matrix:
         """Weights of queries as float32 [Q, V]; no model runs when inference-free."""
@@ -193,17 +258,36 @@ class SparseEncoder(nn.Module):
         save(self, Path(folder))
 
     @torch.inference_mode()
-    def _encode(self, ids: list[list[int]]) -> csr_matrix:
+    def _encode_block(self, ids: list[list[int]], batch_size: int, progress: Callable[[int], object]) -> csr_matrix:
+        batches = list(length_sorted_batches([len(row) for row in ids], batch_size * self.max_seq_length))
+        head = Head(*self._output_layer(), self.product_dtype, sum(map(len, ids)), winners=False)
         was_training = self.training
         self.eval()
+        parts = []
+        try:
+            for batch in batches:
+                parts.append(self._encode([ids[row] for row in batch], head))
+                progress(len(batch))
+        finally:
+            self.train(was_training)
+        if not parts:
+            return csr_matrix((0, self.vocabulary_size), dtype=np.float32)
+        return vstack(parts, format="csr")[np.argsort([row for batch in batches for row in batch])]
+
+    def _encode(self, ids: list[list[int]], head: Head) -> csr_matrix:
         input_ids, attention_mask = (tensor.to(self.device) for tensor in self.pad(ids))
+        lengths = [len(row) for row in ids]
         dtype = self.encoding_dtype
         with torch.autocast(self.device.type, dtype=dtype) if dtype else nullcontext():
-            weights_NV = self.document_weights(input_ids, attention_mask)
+            # Rows come longest first, so the groups leave them in order.
+            groups = self._groups(lengths)
+            hidden_TD = torch.cat([self._hidden(input_ids, attention_mask, group, lengths) for group in groups]).float()
+        active = head.active(hidden_TD, lengths)
+        weights = activate(active.values, self.activation_type)
+        kept = (weights != 0) & self._has_text(input_ids)[active.documents]
         if self.prune_ratio:
-            weights_NV = weights_NV * (weights_NV >= self.prune_ratio * weights_NV.amax(dim=1, keepdim=True))
-        self.train(was_training)
-        rows, columns = weights_NV.nonzero(as_tuple=True)
-        data = weights_NV[rows, columns].cpu().numpy()
-        indptr = np.concatenate([[0], np.cumsum(np.bincount(rows.cpu().numpy(), minlength=len(ids)))])
-        return csr_matrix((data, columns.cpu().numpy(), indptr), shape=weights_NV.shape)
+            largest_N = weights.new_zeros(len(ids)).scatter_reduce_(0, active.documents, weights, "amax")
+            kept &= weights >= self.prune_ratio * largest_N[active.documents]
+        data, rows, columns = (t[kept].cpu().numpy() for t in (weights, active.documents, active.entries))
+        indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(ids)))])
+        return csr_matrix((data, columns, indptr), shape=(len(ids), self.vocabulary_size))

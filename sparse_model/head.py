@@ -1,79 +1,299 @@
-"""The vocabulary head: the maximum over a document's tokens of every vocabulary entry's logit.
+"""The vocabulary head: the maximum over a document's tokens of every vocabulary entry's logit, where above zero.
 
-`max_logits_dense` is the plain autograd form (holds N × L × V, the tested reference); `max_logits` gives the
-same values and gradients document by document and holds one document's L × V at a time. What both rest on: the
-maximum passes its gradient to one token only, and the saturation after it passes none to entries at or below
-zero, so backward touches the few active (document, vocabulary entry) pairs and nothing else.
+`positive_logits_dense` is the plain autograd form (holds N × L × V, the tested reference). `positive_logits` gives
+the same values and gradients, to rounding, and never holds more than a tile of tokens × entries. It rests on two
+facts. The maximum passes its gradient to one token, and every saturation passes none to entries at or below zero:
+backward touches the few active (document, entry) pairs and nothing else. And nearly all entries of a document are at
+or below zero: a product in 8-bit integers and a proved bound on its error (`Screen`) tell the few that may not be,
+and only those are computed in float32. The screen decides what is computed; no value comes from it.
 
-Shapes: N documents, L tokens, D hidden size, V vocabulary.
+Shapes: N documents, T tokens of all documents one after another, L tokens of one, D hidden size, V vocabulary.
 """
 
-from typing import Any
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+# Tokens multiplied at a time, and elements of the product held at a time by each thread: on a CPU, about what a
+# core's second-level cache holds.
+CPU_TOKENS, CPU_TILE = 1024, 1 << 19
+GPU_TOKENS, GPU_TILE = 1 << 14, 1 << 28
+# From this share of entries passing the screen on, float32 for all of them is faster.
+DENSE = 0.3
+# Elements of the weights rounded at a time: all that comes of them stays in cache.
+CACHED = 1 << 17
+# From so many tokens on, making a screen takes less than it saves.
+SCREENED_TOKENS = 512
 
-def max_logits_dense(hidden_NLD: Tensor, mask_NL: Tensor, weight_VD: Tensor, bias_V: Tensor) -> Tensor:
-    """max_i (h_i · W + b) over the tokens i with mask 1, as [N, V]; every document needs at least one token."""
+Span = tuple[int, int]  # first token of a document, and the one after its last
+
+
+class Active(NamedTuple):
+    """The entries above zero, each [K]: which document, which entry, its value, and the token it comes from."""
+
+    documents: Tensor
+    entries: Tensor
+    values: Tensor
+    tokens: Tensor
+
+
+def positive_logits_dense(hidden_NLD: Tensor, mask_NL: Tensor, weight_VD: Tensor, bias_V: Tensor) -> Tensor:
+    """relu(max_i (h_i · W + b)) over the tokens i with mask 1, as [N, V]; every document needs at least one token."""
     logits_NLV = hidden_NLD @ weight_VD.T + bias_V
-    return logits_NLV.masked_fill(~mask_NL.bool().unsqueeze(-1), float("-inf")).amax(dim=1)
+    return logits_NLV.masked_fill(~mask_NL.bool().unsqueeze(-1), float("-inf")).amax(dim=1).relu()
 
 
-def max_logits(
-    hidden_NLD: Tensor,
-    mask_NL: Tensor,
+@torch.compiler.disable
+def positive_logits(
+    hidden_TD: Tensor,
+    lengths: Sequence[int],
     weight_VD: Tensor,
     bias_V: Tensor,
     product_dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """The same values as `max_logits_dense`, a tile of L × V at a time.
+    """The same values as `positive_logits_dense`, from tokens without padding.
 
-    Gradients equal those of the dense form where the maximum is unique; where tokens tie, this form gives the
-    whole gradient to one of them (on a CPU the first), `amax` spreads it over all.
+    Gradients equal those of the dense form where the maximum is unique and not exactly zero; where tokens tie,
+    this form gives the whole gradient to one of them (on a CPU the first), `amax` spreads it over all.
 
     Args:
-        hidden_NLD: the inputs of the masked LM's output layer; mask_NL: 1 for tokens that count,
-            which stand before the padding;
-        weight_VD, bias_V: the output layer, in the dtype of `hidden_NLD`;
-        product_dtype: a lower precision for the product h · W of the forward pass (None: the inputs' own).
+        hidden_TD: the inputs of the masked LM's output layer, the documents' tokens one after another;
+        lengths: tokens of each document, at least 1 each, T in all;
+        weight_VD, bias_V: the output layer, in the dtype of `hidden_TD`;
+        product_dtype: a lower precision for the product h · W of the forward pass (None: the inputs' own);
+            backward stays in the inputs' precision.
 
     Returns:
-        [N, V] maximum logits in the inputs' dtype; the bias is added after the maximum.
+        [N, V] in the inputs' dtype.
+
+    Raises:
+        ValueError: if the lengths are not T tokens of at least one document.
     """
-    # Rounding is monotonic, so adding b after the maximum selects the same value as adding it to every token.
-    return _MaxProduct.apply(hidden_NLD, mask_NL, weight_VD, product_dtype or hidden_NLD.dtype) + bias_V
+    winners = torch.is_grad_enabled()
+    head = Head(weight_VD.detach(), bias_V.detach(), product_dtype, len(hidden_TD), winners)
+    return _PositiveLogits.apply(hidden_TD, lengths, weight_VD, bias_V, head)
 
 
-class _MaxProduct(torch.autograd.Function):
-    """max_i h_i · W for each document, remembering which token won; backward is a sparse product."""
+class Screen:
+    """Tells which entries may be above zero, from a product in 8-bit integers.
+
+    Rows are rounded to 127 steps either side of zero, ĥ and ŵ; ĥ · ŵ is exact in integers (D up to 65,000), and by
+    Cauchy–Schwarz |h·w − ĥ·ŵ| ≤ ‖h − ĥ‖·‖w‖ + ‖ĥ‖·‖w − ŵ‖, where all norms are measured. Added to that are the
+    errors of float32, in units of 2⁻²⁴·‖h‖·‖w‖: D in the product whose place this takes (Higham, Accuracy and
+    Stability of Numerical Algorithms, equation 3.5), and a few each in ĥ and ŵ as multiples of their step, in the
+    integer as float32 and in scaling it (32 in all); 2⁻¹⁰ of the bound for the sums in the norms, and 2⁻²² of the
+    bias and 2⁻¹²⁰ for the last additions and for what underflows.
+    """
+
+    def __init__(self, weight_VD: Tensor, bias_V: Tensor) -> None:
+        self.bias_V = bias_V
+        parts = zip(
+            *(
+                _rounded(rows, rows.abs().amax(dim=1, keepdim=True))
+                for rows in weight_VD.split(max(1, CACHED // weight_VD.shape[1]))
+            ),
+            strict=True,
+        )
+        self.weight_VD, self.step_V, self.norm_V, self.residual_V = map(torch.cat, parts)
+
+    def __call__(self, hidden_TD: Tensor, spans: list[Span]) -> Tensor:
+        """bool [len(spans), V]: false where the entry is at or below zero for every token of the span."""
+        start = spans[0][0]
+        hidden_TD, spans = hidden_TD[start : spans[-1][1]], [(a - start, b - start) for a, b in spans]
+        low_TD, step, norm_T, residual_T = _rounded(hidden_TD, hidden_TD.abs().max())
+        highest_NV = torch.empty(len(spans), len(self.bias_V), dtype=torch.int32, device=hidden_TD.device)
+        for tile, products in _products(low_TD, self.weight_VD, spans):
+            for row, product in enumerate(products):
+                torch.amax(product, 0, out=highest_NV[row, tile])
+        norm, residual = norm_T.max(), residual_T.max()
+        bound_V = (residual * self.norm_V + (norm + residual) * self.residual_V) * (1 + 2**-10)
+        bound_V += (hidden_TD.shape[1] + 32) * 2**-23 * norm * self.norm_V + 2**-22 * self.bias_V.abs() + 2**-120
+        # Not "> 0": where the model holds NaN this proves nothing, and float32 must show it.
+        return ~(highest_NV * (step * self.step_V) + (self.bias_V + bound_V) <= 0)
+
+
+def _rounded(x: Tensor, largest: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(x in steps of largest / 127 as int8, the steps, the norms of x's rows and of what rounding took from them)."""
+    step = largest.clamp(min=2**-50) / 127  # the product of two steps is then a normal number
+    low = (x / step).round()
+    # Squares below 2⁻¹⁵⁰ vanish: at most 2⁻⁷⁵ an element.
+    vanished = 2**-70 * x.shape[1] ** 0.5
+    norms = (torch.linalg.vector_norm(rows, dim=1) + vanished for rows in (x, x - low * step))
+    return low.to(torch.int8), step.flatten(), *norms
+
+
+def screening_pays(weight_VD: Tensor, tokens: float) -> bool:
+    """Whether 8-bit products are exact and fast here, and there are enough tokens for making the screen to pay.
+
+    That is on a CPU with instructions for them; without those they are slower than float32, and may saturate.
+    """
+    supported = getattr(torch.cpu, "_is_vnni_supported", None)  # private; in torch 2.4 to 2.13
+    return (
+        weight_VD.device.type == "cpu"
+        and weight_VD.dtype == torch.float32
+        and weight_VD.shape[1] > 1  # torch._int_mm returns rubbish for D = 1
+        and tokens >= SCREENED_TOKENS
+        and supported is not None
+        and supported()
+    )
+
+
+class Head:
+    """The output layer, made ready for any number of documents.
+
+    Args:
+        weight_VD, bias_V, product_dtype: as for `positive_logits`;
+        tokens: how many there will be, all calls together;
+        winners: whether to find out which tokens the values come from (else `Active.tokens` means nothing).
+    """
+
+    def __init__(
+        self,
+        weight_VD: Tensor,
+        bias_V: Tensor,
+        product_dtype: torch.dtype | None = None,
+        tokens: float = float("inf"),
+        winners: bool = True,
+    ) -> None:
+        self.weight_VD, self.bias_V, self.winners = weight_VD, bias_V, winners
+        self.product_VD = weight_VD.to(product_dtype or weight_VD.dtype)
+        exact = self.product_VD.dtype == weight_VD.dtype
+        self.screen = Screen(weight_VD, bias_V) if exact and screening_pays(weight_VD, tokens) else None
+
+    def active(self, hidden_TD: Tensor, lengths: Sequence[int]) -> Active:
+        """The entries that are above zero, in order of document and entry; see `positive_logits`."""
+        if not lengths or min(lengths) < 1 or sum(lengths) != len(hidden_TD):
+            raise ValueError(f"{len(hidden_TD)} tokens, but lengths {list(lengths)[:10]}…: at least 1 each, T in all.")
+        with torch.autocast(hidden_TD.device.type, enabled=False):
+            parts = self._parts(hidden_TD, [0, *itertools.accumulate(lengths)])
+        return Active(*map(torch.cat, zip(*parts, strict=True)))
+
+    def _parts(self, hidden_TD: Tensor, bounds: list[int]) -> list[Active]:
+        most, threads = GPU_TOKENS, 1
+        if hidden_TD.device.type == "cpu":
+            threads = torch.get_num_threads()
+            most = max(1, min(CPU_TOKENS, bounds[-1] // (4 * threads)))
+        # The first document shows at little cost whether the screen is worth it: early in training it is not.
+        first = self._screened(hidden_TD, bounds, range(1)) if self.screen else None
+        if first is None:
+            return _map(lambda chunk: self._plain(hidden_TD, bounds, chunk), _chunks(bounds, 0, most), threads)
+
+        def documents(chunk: range) -> Active:
+            return self._screened(hidden_TD, bounds, chunk) or self._plain(hidden_TD, bounds, chunk)
+
+        return [first, *_map(documents, _chunks(bounds, 1, most), threads)]
+
+    def _screened(self, hidden_TD: Tensor, bounds: list[int], documents: range) -> Active | None:
+        """Only the screen's candidates; None if they are so many that everything is faster."""
+        assert self.screen is not None
+        spans = [(bounds[n], bounds[n + 1]) for n in documents]
+        candidates_NV = self.screen(hidden_TD, spans)
+        if candidates_NV.count_nonzero() > DENSE * candidates_NV.numel():
+            return None
+        parts = []
+        for n, (start, end), candidates_V in zip(documents, spans, candidates_NV, strict=True):
+            entries = candidates_V.nonzero().squeeze(1)
+            best = (hidden_TD[start:end] @ self.weight_VD[entries].T).max(dim=0)
+            values = best.values + self.bias_V[entries]
+            above = ~(values <= 0)  # NaN is kept: it must be seen
+            entries = entries[above]
+            parts.append(Active(torch.full_like(entries, n), entries, values[above], best.indices[above] + start))
+        return Active(*map(torch.cat, zip(*parts, strict=True)))
+
+    def _plain(self, hidden_TD: Tensor, bounds: list[int], documents: range) -> Active:
+        """The whole product in `product_dtype`."""
+        spans = [(bounds[n], bounds[n + 1]) for n in documents]
+        values_NV = hidden_TD.new_empty(len(spans), len(self.bias_V))
+        tokens_NV = torch.empty_like(values_NV, dtype=torch.long) if self.winners else None
+        for tile, products in _products(hidden_TD.to(self.product_VD.dtype), self.product_VD, spans):
+            for n, (product, (start, _)) in enumerate(zip(products, spans, strict=True)):
+                if tokens_NV is None:
+                    values_NV[n, tile] = product.amax(dim=0)
+                else:
+                    values, tokens = _max_over_tokens(product)
+                    values_NV[n, tile], tokens_NV[n, tile] = values, tokens + start
+        # Rounding is monotonic: adding b after the maximum gives the same as adding it to every token's logit.
+        values_NV += self.bias_V
+        rows, entries = (~(values_NV <= 0)).nonzero(as_tuple=True)
+        tokens = rows if tokens_NV is None else tokens_NV[rows, entries]
+        return Active(rows + documents.start, entries, values_NV[rows, entries], tokens)
+
+
+def _chunks(bounds: list[int], first: int, max_tokens: int) -> list[range]:
+    """The documents from `first` on, some at a time: at most max_tokens tokens, or one document."""
+    chunks = []
+    for n in range(first + 1, len(bounds)):
+        if n == len(bounds) - 1 or bounds[n + 1] - bounds[first] > max_tokens:
+            chunks.append(range(first, n))
+            first = n
+    return chunks
+
+
+def _map(function: Callable[[range], Active], chunks: list[range], threads: int) -> list[Active]:
+    """One core for each chunk: threads that share a product of this size mostly wait for each other."""
+    if threads == 1 or len(chunks) < 2:
+        return [function(chunk) for chunk in chunks]
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(torch.no_grad()(function), chunks))  # a thread starts with gradients on
+    finally:
+        torch.set_num_threads(threads)  # each thread has its own number, but new ones start with the last one set
+
+
+def _products(hidden_TD: Tensor, weight_VD: Tensor, spans: list[Span]) -> Iterator[tuple[slice, Sequence[Tensor]]]:
+    """(entries, products h · w [L, entries] of each span) for some entries at a time; int8 gives int32."""
+    first, last = spans[0][0], spans[-1][1]
+    multiply = torch._int_mm if hidden_TD.dtype == torch.int8 else torch.mm
+    width = max(64, (CPU_TILE if hidden_TD.device.type == "cpu" else GPU_TILE) // (last - first))
+    for start in range(0, len(weight_VD), width):
+        tile = slice(start, start + width)
+        yield tile, multiply(hidden_TD[first:last], weight_VD[tile].T).split([end - start for start, end in spans])
+
+
+def _max_over_tokens(product_LE: Tensor) -> tuple[Tensor, Tensor]:
+    """`max(dim=0)`, on a CPU in a quarter of the time: the maximum of some tokens first, then which of them it is."""
+    length, group = len(product_LE), 16
+    if product_LE.device.type != "cpu" or length < 4 * group:
+        return product_LE.max(dim=0)  # type: ignore[return-value]
+    whole = length // group
+    groups = product_LE[: whole * group].view(whole, group, -1).amax(dim=1)
+    # The last group overlaps the one before.
+    values, best = torch.cat([groups, product_LE[-group:].amax(dim=0, keepdim=True)]).max(dim=0)
+    first = torch.tensor([*range(0, whole * group, group), length - group])[best]
+    rows = first + torch.arange(group).unsqueeze(1)
+    return values, first + product_LE.gather(0, rows).argmax(dim=0)
+
+
+class _PositiveLogits(torch.autograd.Function):
+    """Keeps the active entries and the tokens they come from; backward is two sparse products."""
 
     @staticmethod
-    def forward(ctx: Any, hidden_NLD: Tensor, mask_NL: Tensor, weight_VD: Tensor, dtype: torch.dtype) -> Tensor:
-        n_documents, n_tokens, _ = hidden_NLD.shape
-        product_NLD, product_DV = hidden_NLD.to(dtype), weight_VD.to(dtype).T
-        values_NV = hidden_NLD.new_empty(n_documents, weight_VD.shape[0])
-        winners_NV = torch.empty(values_NV.shape, dtype=torch.int32, device=values_NV.device)
-        for n, length in enumerate(mask_NL.long().sum(dim=1).tolist()):
-            best = (product_NLD[n, :length] @ product_DV).max(dim=0)
-            values_NV[n] = best.values
-            winners_NV[n] = best.indices + n * n_tokens
-        ctx.save_for_backward(hidden_NLD, weight_VD, winners_NV)
-        return values_NV
+    def forward(
+        ctx: Any, hidden_TD: Tensor, lengths: Sequence[int], weight_VD: Tensor, bias_V: Tensor, head: Head
+    ) -> Tensor:
+        active = head.active(hidden_TD, lengths)
+        logits_NV = hidden_TD.new_zeros(len(lengths), len(weight_VD))
+        logits_NV[active.documents, active.entries] = active.values
+        ctx.save_for_backward(hidden_TD, weight_VD, active.documents, active.entries, active.tokens)
+        return logits_NV
 
     @staticmethod
-    def backward(ctx: Any, grad_NV: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        hidden_NLD, weight_VD, winners_NV = ctx.saved_tensors
-        active = grad_NV.nonzero(as_tuple=True)
-        grads = grad_NV[active]
-        tokens, entries = winners_NV[active].long(), active[1]
-        hidden_TD = hidden_NLD.flatten(0, 1)
-        grad_hidden = grad_weight = None
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_NV: Tensor) -> tuple[Tensor | None, ...]:
+        hidden_TD, weight_VD, documents, entries, tokens = ctx.saved_tensors
+        grads = grad_NV[documents, entries]
+        grad_hidden = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
-            grad_hidden = _sparse_product(tokens, entries, grads, weight_VD, len(hidden_TD)).view_as(hidden_NLD)
+            grad_hidden = _sparse_product(tokens, entries, grads, weight_VD, len(hidden_TD))
         if ctx.needs_input_grad[2]:
             grad_weight = _sparse_product(entries, tokens, grads, hidden_TD, len(weight_VD))
-        return grad_hidden, None, grad_weight, None
+        if ctx.needs_input_grad[3]:
+            grad_bias = grads.new_zeros(len(weight_VD)).index_add_(0, entries, grads)
+        return grad_hidden, None, grad_weight, grad_bias, None
 
 
 def _sparse_product(rows: Tensor, columns: Tensor, values: Tensor, dense: Tensor, n_rows: int) -> Tensor:

@@ -1,6 +1,6 @@
 """Texts to token ids: documents framed and cut at a length, queries as sets of ids, padding."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -40,11 +40,19 @@ def pad(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
     return input_ids, (torch.arange(input_ids.shape[1]) < lengths.unsqueeze(1)).long()
 
 
-def length_sorted_batches(lengths: Sequence[int], max_tokens: int) -> Iterable[list[int]]:
-    """Row numbers in batches of similar length, longest first, each at most `max_tokens` padded tokens (or one row)."""
+def length_sorted_batches(
+    lengths: Sequence[int], max_tokens: float = float("inf"), shortest: float = 0.0
+) -> Iterator[list[int]]:
+    """Row numbers in batches of similar length, longest first.
+
+    Args:
+        max_tokens: padded tokens of a batch at most (or one row);
+        shortest: no row of a batch is shorter than this share of its longest.
+    """
     batch: list[int] = []
     for row in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batch and (len(batch) + 1) * lengths[batch[0]] > max_tokens:
+        longest = lengths[batch[0]] if batch else 0
+        if batch and ((len(batch) + 1) * longest > max_tokens or lengths[row] < shortest * longest):
             yield batch
             batch = []
         batch.append(row)

@@ -24,6 +24,10 @@ def build_arguments(output_dir: Path, given: dict[str, Any]) -> tuple[TrainingAr
                 notes.append(f"{key}: there is no GPU, float32 is used instead")
         if fields.get("bf16"):
             notes.append("bf16: there is no GPU, CPU autocast is used")
+    elif "dataloader_num_workers" not in fields:
+        # On a CPU tokenisation is 2 % of a step and another process would only take the cores from it.
+        fields["dataloader_num_workers"] = 1
+        notes.append("dataloader_num_workers: 1, so that the GPU does not wait for tokenisation")
     fields["remove_unused_columns"] = False
     fields.setdefault("ddp_find_unused_parameters", False)
     if fields.get("gradient_checkpointing"):

@@ -4,7 +4,6 @@ import hashlib
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from sparse_model.tokens import document_ids, pad, query_ids
 from training.data import Example
@@ -13,14 +12,15 @@ from training.data import Example
 class Collator:
     """Makes a batch of Q examples with G documents each into the trainer's inputs.
 
-    Returns query_ids, query_mask [Q, Lq], document_ids, document_mask [Q·G, L], document_keys [Q·G] (equal
+    Returns query_ids, query_mask [Q, Lq], document_ids, document_mask [Q·G, L], document_lengths
+    (a list, so that the model need not ask the device for them), document_keys [Q·G] (equal
     texts have equal keys) and scores [Q, G] (kd; else [Q, 0]).
     """
 
     def __init__(self, tokenizer: Any, max_seq_length: int, inf_free: bool) -> None:
         self.tokenizer, self.max_seq_length, self.inf_free = tokenizer, max_seq_length, inf_free
 
-    def __call__(self, examples: list[Example]) -> dict[str, Tensor]:
+    def __call__(self, examples: list[Example]) -> dict[str, Any]:
         queries = [example.query for example in examples]
         documents = [text for example in examples for text in example.documents]
         query_rows = (
@@ -30,12 +30,14 @@ class Collator:
         )
         pad_id = self.tokenizer.pad_token_id or 0
         q_ids, q_mask = pad(query_rows, pad_id)
-        d_ids, d_mask = pad(document_ids(self.tokenizer, documents, self.max_seq_length), pad_id)
+        document_rows = document_ids(self.tokenizer, documents, self.max_seq_length)
+        d_ids, d_mask = pad(document_rows, pad_id)
         return {
             "query_ids": q_ids,
             "query_mask": q_mask,
             "document_ids": d_ids,
             "document_mask": d_mask,
+            "document_lengths": [len(row) for row in document_rows],
             "document_keys": torch.tensor([text_key(text) for text in documents], dtype=torch.long),
             "scores": torch.tensor([example.scores for example in examples], dtype=torch.float32),
         }

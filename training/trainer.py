@@ -103,10 +103,14 @@ class Trainer(transformers.Trainer):
         """The model without what launchers and compilers wrap around it."""
         return self.accelerator.unwrap_model(self.model)  # type: ignore[return-value]
 
-    def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *_: Any, **__: Any) -> Tensor:
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *_: Any, **__: Any) -> Tensor:
         """The loss of all processes' batches together, the same value on every process."""
         query_QV, document_NV = model(
-            inputs["query_ids"], inputs["query_mask"], inputs["document_ids"], inputs["document_mask"]
+            inputs["query_ids"],
+            inputs["query_mask"],
+            inputs["document_ids"],
+            inputs["document_mask"],
+            inputs["document_lengths"],
         )
         query_QV, document_NV = gather(query_QV), gather(document_NV)
         teacher_QG, keys_N = gather(inputs["scores"]), gather(inputs["document_keys"])

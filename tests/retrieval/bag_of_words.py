@@ -4,7 +4,7 @@ import gzip
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,16 @@ class BagOfWords:
 
     def encode_documents(self, texts: Sequence[str], batch_size: int = 32) -> csr_matrix:
         return _matrix([{i: 0.5 * n for i, n in Counter(_ids(text)).items()} for text in texts])
+
+    def encode_blocks(
+        self,
+        blocks: Iterable[Sequence[str]],
+        batch_size: int = 32,
+        progress: Callable[[int], object] = lambda documents: None,
+    ) -> Iterator[csr_matrix]:
+        for block in blocks:
+            yield self.encode_documents(block, batch_size)
+            progress(len(block))
 
     def encode_queries(self, texts: Sequence[str]) -> csr_matrix:
         return _matrix([{i: 1 + i % 4 / 4 for i in _ids(text)} for text in texts])

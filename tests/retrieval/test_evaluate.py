@@ -61,7 +61,7 @@ def test_figures_against_an_independent_count(data: BeirData) -> None:
     assert figures["d_length"] == pytest.approx(documents.sum(axis=1).mean())
     assert (figures["dataset"], figures["split"], figures["engine"]) == ("random", "test", "exact")
     assert (figures["queries"], figures["documents"]) == (20, 200)
-    assert figures["index_bytes"] == documents.sum() * 8
+    assert figures["index_bytes"] == documents.sum() * 6
     assert set(METRICS) | set(TIMINGS) <= figures.keys() and json.dumps(figures)
 
 

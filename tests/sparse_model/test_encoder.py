@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import vstack
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 import sparse_model
-from sparse_model import UserError
+from sparse_model import UserError, activate
+from sparse_model.head import positive_logits_dense
 from sparse_model.query_weights import idf
 from tests.conftest import SENTENCES, make_model
 
@@ -99,6 +101,23 @@ def test_training_forward_equals_encoding(tiny_model: Path) -> None:
     np.testing.assert_allclose(
         document_NV.detach(), encoder.encode_documents(SENTENCES).toarray(), rtol=1e-5, atol=1e-6
     )
+
+
+def test_a_compiled_encoder_gives_the_same_weights_and_gradients(tiny_model: Path) -> None:
+    """aot_eager: everything that torch.compile does but the C++ compiler."""
+    results = []
+    for compiled in (False, True):
+        encoder = sparse_model.load(tiny_model)
+        model = torch.compile(encoder, backend="aot_eager", dynamic=True) if compiled else encoder
+        document_NV = torch.zeros(0)
+        for texts in (SENTENCES, SENTENCES[:2], ["rain", SENTENCES[0]]):
+            ids = encoder.pad(encoder.tokenize_documents(texts))
+            _, document_NV = model(*ids, *ids)
+            document_NV.log1p().sum().backward()
+        results.append([document_NV, *(p.grad for p in encoder.parameters() if p.grad is not None)])
+    assert len(results[0]) == len(results[1]) > 10
+    for ours, eager in zip(results[1], results[0], strict=True):
+        torch.testing.assert_close(ours, eager, rtol=1e-5, atol=1e-5)
 
 
 def test_empty_texts_are_empty_rows(tiny_model: Path) -> None:
@@ -264,3 +283,41 @@ def test_models_that_are_not_there(name: str, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match="model_name_or_path"):
         sparse_model.load(name)
+
+
+def test_grouping_by_length_changes_nothing(tiny_model: Path) -> None:
+    """Weights and gradients of documents of very unlike lengths, against all of them padded to the longest."""
+    encoder = sparse_model.load(tiny_model)
+    texts = [" ".join(SENTENCES[: 1 + i % 4])[: 8 + 40 * (i % 5)] for i in range(12)]
+    ids, mask = encoder.pad(encoder.tokenize_documents(texts))
+    output = encoder.mlm.get_output_embeddings()
+    hidden_NLD = encoder.mlm(input_ids=ids, attention_mask=mask).logits
+    padded_NV = activate(positive_logits_dense(hidden_NLD, mask, output.weight, output.bias), "relu")
+    results = []
+    for weights_NV in (padded_NV, encoder.document_weights(ids, mask)):
+        encoder.zero_grad()
+        (weights_NV * torch.linspace(0, 1, weights_NV.numel()).view_as(weights_NV)).sum().backward()
+        results.append([weights_NV, *(p.grad for p in encoder.parameters() if p.grad is not None)])
+    assert len(set(mask.sum(dim=1).tolist())) > 4
+    for ours, reference in zip(results[1], results[0], strict=True):
+        torch.testing.assert_close(ours, reference, rtol=1e-5, atol=1e-5)
+
+
+def test_blocks_give_what_all_documents_at_once_give(tiny_model: Path) -> None:
+    encoder = sparse_model.load(tiny_model)
+    done: list[int] = []
+    blocks = list(encoder.encode_blocks([SENTENCES[:2], [], SENTENCES[2:]], batch_size=2, progress=done.append))
+    assert [block.shape[0] for block in blocks] == [2, 0, len(SENTENCES) - 2] and sum(done) == len(SENTENCES)
+    together = encoder.encode_documents(SENTENCES)
+    np.testing.assert_allclose(vstack(blocks).toarray(), together.toarray(), rtol=1e-6, atol=1e-6)
+
+
+def test_one_group_in_another_order_changes_nothing(tiny_model: Path) -> None:
+    """Lengths so alike that all go together, longest first, and come out as they came in."""
+    encoder = sparse_model.load(tiny_model)
+    texts = sorted(SENTENCES, key=lambda text: len(encoder.tokenize_documents([text])[0]))
+    ids, mask = encoder.pad(encoder.tokenize_documents(texts))
+    lengths = mask.sum(dim=1).tolist()
+    assert min(lengths) > 0.7 * max(lengths) and lengths != sorted(lengths, reverse=True)
+    one_by_one = torch.cat([encoder.document_weights(ids[n : n + 1], mask[n : n + 1]) for n in range(len(texts))])
+    torch.testing.assert_close(encoder.document_weights(ids, mask), one_by_one, rtol=1e-5, atol=1e-5)

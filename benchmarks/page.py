@@ -1,0 +1,313 @@
+"""The page of all measurements, from the JSON files of the benchmarks: goals, tables, plots.
+
+    python -m benchmarks.page [output/benchmarks] [docs/performance.md]
+
+A benchmark without a file is left out, and its goals read "not measured". What stands below the line KEPT in an
+earlier page (notes by hand) is kept.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from benchmarks import encode, head, measure, training_step
+from experiment.plots import COLOURS, MARKERS, STYLE
+
+KEPT = "<!-- what follows is kept when this page is written anew -->"
+# Two medians of one run that are as close as this are the same.
+NOISE = 0.97
+SECTIONS = {
+    "head": ("Head", "The vocabulary head, forward and backward, on 32 documents × 256 tokens."),
+    "training_step": ("Training step", "Tokenisation, forward, loss, backward and AdamW."),
+    "encode": ("Encoding", "From texts to sparse rows."),
+    "search": ("Exact search", "Synthetic vectors with the term frequencies of real ones, queries weighed by IDF."),
+    "growth": ("Growth", "One thing grows at a time; an exponent of 1 is linear."),
+}
+TOY = "A stand-in is a model of random weights with as many active outputs as a trained one, on made-up texts."
+
+Results = dict[str, dict[str, Any]]
+
+
+class Goal(NamedTuple):
+    """A line of the goals' table."""
+
+    what: str
+    value: Callable[[Results], float | None]
+    limit: float
+    shown: Callable[[float], str]
+    at_least: bool = True
+
+
+def figure(benchmark: str, key: str, **match: Any) -> Callable[[Results], float | None]:
+    """Reads `key` of the benchmark's first row that has these values; None where there is none."""
+
+    def value(results: Results) -> float | None:
+        rows = results.get(benchmark, {}).get("rows", [])
+        return next((row.get(key) for row in rows if all(row.get(k) == v for k, v in match.items())), None)
+
+    return value
+
+
+def _against_low_peer(size: str) -> Callable[[Results], float | None]:
+    """Ours in float32 against the peer under autocast: how many times faster."""
+    ours, theirs = (
+        figure("training_step", "median_s", model=size, name=name)
+        for name in (training_step.OURS, training_step.PEER_LOW)
+    )
+    return lambda results: _quotient(theirs(results), ours(results))
+
+
+def _ndcg_lost(results: Results) -> float | None:
+    exact, low = (
+        figure("encode", "ndcg@10", model="minilm", name=name)(results) for name in (encode.OURS, encode.OURS_LOW)
+    )
+    return None if exact is None or low is None else abs(exact - low)
+
+
+def _search(key: str, worst: Callable[[list[float]], float]) -> Callable[[Results], float | None]:
+    """A figure of our search, the worst over top_k."""
+
+    def value(results: Results) -> float | None:
+        rows = [row for row in results.get("search", {}).get("rows", []) if row["name"] == "this toolkit"]
+        return worst([row[key] for row in rows]) if rows else None
+
+    return value
+
+
+def _best_exact_peer(results: Results) -> float | None:
+    """The least `times_ours` of any exact peer at any top_k."""
+    rows = results.get("search", {}).get("rows", [])
+    peers = [row["times_ours"] for row in rows if row["exact"] and row["name"] != "this toolkit" and "top_k" in row]
+    return min(peers, default=None)
+
+
+def _steepest(kind: str) -> Callable[[Results], float | None]:
+    def value(results: Results) -> float | None:
+        slopes = [curve[kind] for curve in results.get("growth", {}).get("exponents", {}).values()]
+        return max((slope for slope in slopes if slope is not None), default=None)
+
+    return value
+
+
+def _against_plain(size: str) -> Callable[[Results], float | None]:
+    """With most outputs active: how many times faster than without a screen at all."""
+    active = {"model": size, "case": head.ACTIVE_CASE}
+    ours = figure("head", "median_s", name=head.OURS, **active)
+    plain = figure("head", "median_s", name=head.SCREEN_OFF, **active)
+    return lambda results: _quotient(plain(results), ours(results))
+
+
+def _quotient(a: float | None, b: float | None) -> float | None:
+    return a / b if a and b else None
+
+
+def _goals() -> list[Goal]:
+    times, small, share = measure.times, measure.small, measure.COLUMNS["share"][1]
+    goals = []
+    few = {"case": head.SPARSE_CASE, "name": head.OURS}
+    for size, faster in (("tiny", 10.0), ("minilm", 4.0)):
+        what = f"head forward + backward against dense autograd, {size}: "
+        goals.append(Goal(what + "faster", figure("head", "ratio", model=size, **few), faster, times))
+        goals.append(Goal(what + "less memory", figure("head", "memory_ratio", model=size, **few), 15.0, times))
+        goals.append(
+            Goal(what + "gradients off", figure("head", "gradients_off", model=size, **few), 1e-6, small, False)
+        )
+    for size, faster, less in (("tiny", 8.0, 4.0), ("minilm", 2.5, 2.0)):
+        what = f"training step against sentence-transformers, {size}: "
+        ours = {"model": size, "name": training_step.OURS}
+        goals.append(Goal(what + "faster", figure("training_step", "ratio", **ours), faster, times))
+        goals.append(Goal(what + "less memory", figure("training_step", "memory_ratio", **ours), less, times))
+        goals.append(Goal(what + "faster than its bfloat16 autocast", _against_low_peer(size), 1.0, times))
+    tiny, minilm = {"model": "tiny", "name": encode.OURS}, {"model": "minilm", "name": encode.OURS_LOW}
+    what = "encoding against sentence-transformers, "
+    goals += [
+        Goal(what + "tiny, float32-exact: faster", figure("encode", "ratio", **tiny), 5.0, times),
+        Goal(what + "tiny: values off", figure("encode", "values_off", **tiny), 1e-6, small, False),
+        Goal(what + "tiny: of float32's GEMM limit", figure("encode", "share_float32", **tiny), 0.75, share),
+        Goal(what + "minilm, bfloat16 body: faster", figure("encode", "ratio", **minilm), 2.8, times),
+        Goal(what + "minilm: NDCG@10 lost", _ndcg_lost, 0.002, lambda value: f"{value:.4f}", False),
+        Goal(what + "minilm: of the GEMM limit", figure("encode", "share", **minilm), 0.75, share),
+    ]
+    off = {"case": head.NO_INT8_CASE, "name": head.SCREEN_OFF}
+    for size in ("tiny", "minilm"):
+        what = f"never slower than plain float32, {size}: "
+        goals.append(Goal(what + "no 8-bit products", figure("head", "ratio", model=size, **off), NOISE, times))
+        goals.append(Goal(what + "most outputs active", _against_plain(size), NOISE, times))
+    goals += [
+        Goal("exact search: queries/s", _search("queries_per_s", min), 2000.0, measure.count),
+        Goal("exact search: faster than the best exact peer", _best_exact_peer, 1.0, times),
+        Goal(
+            "exact search: index / postings", _search("bytes_ratio", max), 1.2, measure.COLUMNS["bytes_ratio"][1], False
+        ),
+        Goal("growth: largest exponent of time", _steepest("time"), 1.1, lambda value: f"{value:.2f}", False),
+        Goal("growth: largest exponent of memory", _steepest("memory"), 1.1, lambda value: f"{value:.2f}", False),
+    ]
+    return goals
+
+
+def goals_table(results: Results) -> str:
+    """What was to be reached, what was measured, and whether it is met."""
+    lines = ["| what | goal | measured | |", "| --- | --- | --- | --- |"]
+    for goal in _goals():
+        value = goal.value(results)
+        bound = f"{'≥' if goal.at_least else '≤'} {goal.shown(goal.limit)}"
+        if value is None:
+            lines.append(f"| {goal.what} | {bound} | not measured | |")
+            continue
+        met = value >= goal.limit if goal.at_least else value <= goal.limit
+        lines.append(f"| {goal.what} | {bound} | {goal.shown(value)} | {'met' if met else '**not met**'} |")
+    return "\n".join(lines)
+
+
+def write(folder: Path, page: Path) -> None:
+    """The page and its plots (beside it), from folder/NAME.json."""
+    files = {name: folder / f"{name}.json" for name in SECTIONS}
+    results = {name: json.loads(file.read_text()) for name, file in files.items() if file.is_file()}
+    page.parent.mkdir(parents=True, exist_ok=True)
+    kept = page.read_text().partition(KEPT)[2] if page.is_file() else "\n"
+    parts = ["# Performance", _introduction(results), "## Goals", goals_table(results)]
+    for name, figures in results.items():
+        title, sentence = SECTIONS[name]
+        parts += [f"## {title}", sentence, f"```\npython -m benchmarks.{name}\n```", _settings(figures["settings"])]
+        parts += _pictures(name, figures, page)
+        parts.append(measure.markdown_table(figures["rows"]))
+        if "exponents" in figures:
+            parts.append(_exponents(figures["exponents"]))
+    page.write_text("\n\n".join([*parts, KEPT]) + kept)
+
+
+def _introduction(results: Results) -> str:
+    if not results:
+        return "Nothing was measured."
+    about: dict[str, Any] = {}
+    versions: dict[str, str] = {}
+    for figures in results.values():
+        about = figures["machine"] | about
+        versions = figures["versions"] | versions
+    return (
+        f"Written by `make benchmark`. Contenders take turns in one process; medians, fastest and slowest of some "
+        f"rounds. Peak memory is what a call needs beyond what the process held before it.\n\n"
+        f"Machine: {_pairs(about)}.\n\nVersions: {_pairs(versions)}."
+    )
+
+
+def _settings(settings: dict[str, Any]) -> str:
+    plain = {key: value for key, value in settings.items() if key != "gemm_flops"}
+    text = f"Settings: {_pairs(plain)}."
+    if "stand-in" in plain.values():
+        text += f" {TOY}"
+    if "gemm_flops" in settings:
+        peaks = ", ".join(f"{flops / 1e9:.0f} GFLOP/s in {name}" for name, flops in settings["gemm_flops"].items())
+        text += f" GEMM limit (2048³): {peaks}."
+    return text
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {_pairs(v) if isinstance(v, dict) else _plain(v)}" for key, v in values.items())
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _exponents(exponents: dict[str, dict[str, float | None]]) -> str:
+    lines = ["| grows | exponent of time | exponent of memory |", "| --- | --- | --- |"]
+    for name, curve in exponents.items():
+        shown = ("" if curve[kind] is None else f"{curve[kind]:.2f}" for kind in ("time", "memory"))
+        lines.append(f"| {name} | {' | '.join(shown)} |")
+    return "\n".join(lines)
+
+
+# --- plots ------------------------------------------------------------------------------------------------------------
+
+
+def _pictures(name: str, figures: dict[str, Any], page: Path) -> list[str]:
+    """Draws the benchmark's plot beside the page; the line that shows it."""
+    if name == "search" or not figures["rows"]:
+        return []
+    picture = page.with_name(f"{page.stem}_{name}.png")
+    with matplotlib.rc_context(STYLE):
+        drawn = _curves(figures["rows"]) if name == "growth" else _bars(figures["rows"])
+        FigureCanvasAgg(drawn)
+        drawn.savefig(
+            picture,
+            dpi=100,  # at most 100 kB each
+            metadata={"Software": None},
+            pil_kwargs={"optimize": True},
+        )
+    return [f"![{SECTIONS[name][0]}]({picture.name})"]
+
+
+def _bars(rows: Sequence[measure.Row]) -> Figure:
+    """Median time of each contender with its spread, a panel a case and model."""
+    timed = [row for row in rows if "median_s" in row]
+    panels = list(dict.fromkeys((row.get("case"), row["model"]) for row in timed))
+    models_shown = list(dict.fromkeys(model for _, model in panels))
+    cases = list(dict.fromkeys(case for case, _ in panels))
+    drawn = Figure(figsize=(5.2 * len(models_shown), 0.4 + 2.3 * len(cases)), layout="constrained")
+    grid = drawn.subplots(len(cases), len(models_shown), squeeze=False)
+    for line, case in enumerate(cases):
+        for column, model in enumerate(models_shown):
+            axes = grid[line, column]
+            shown = [row for row in timed if row.get("case") == case and row["model"] == model]
+            for place, row in enumerate(reversed(shown)):
+                ours = row["name"] in (head.SCREEN_OFF, head.LOW) or row["name"].startswith("this toolkit")
+                spread = [[row["median_s"] - row["min_s"]], [row["max_s"] - row["median_s"]]]
+                axes.barh(
+                    place, row["median_s"], xerr=spread, color=COLOURS[0] if ours else COLOURS[1], ecolor="#444444"
+                )
+                axes.annotate(
+                    measure.duration(row["median_s"]),
+                    (row["max_s"], place),
+                    (4, 0),
+                    textcoords="offset points",
+                    va="center",
+                )
+            names = [row["name"] for row in reversed(shown)]
+            axes.set_yticks(range(len(names)), names if column == 0 else [""] * len(names))
+            axes.set_title(model if case is None else f"{model}, {case}", loc="left", fontsize=11)
+            axes.set_xlim(0, 1.25 * max(row["max_s"] for row in shown))
+            axes.grid(visible=False, axis="y")
+            axes.set_xlabel("seconds" if line == len(cases) - 1 else "")
+    return drawn
+
+
+def _curves(rows: Sequence[measure.Row]) -> Figure:
+    """Time and memory over size, each relative to its curve's first point, with a line of slope 1."""
+    drawn = Figure(figsize=(10, 4.6), layout="constrained")
+    panels = drawn.subplots(1, 2)
+    names = list(dict.fromkeys(row["curve"] for row in rows))
+    for axes, key, title in zip(panels, ("median_s", "peak_bytes"), ("time", "peak memory"), strict=True):
+        furthest = 1.0
+        for index, name in enumerate(names):
+            points = [(row["x"], row[key]) for row in rows if row["curve"] == name and row.get(key)]
+            if points:
+                xs, ys = ([value / values[0] for value in values] for values in zip(*points, strict=True))
+                axes.plot(xs, ys, marker=MARKERS[index], color=COLOURS[index], label=name)
+                furthest = max(furthest, *xs)
+        axes.plot([1, furthest], [1, furthest], color="#888888", linestyle="--", label="linear")
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_title(title, loc="left", fontsize=11)
+        axes.set_xlabel("size, first point = 1")
+        axes.set_ylabel("first point = 1")
+    panels[0].legend(fontsize=9)
+    return drawn
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the page."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    folder, page = words + ["output/benchmarks", "docs/performance.md"][len(words) :]
+    write(Path(folder), Path(page))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

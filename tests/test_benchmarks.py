@@ -1,0 +1,105 @@
+"""Every benchmark at its tiniest, the fields it writes, and the page made of them. No time is asserted."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import encode, growth, head, measure, models, page, search, training_step
+
+TINY: dict[str, Any] = {"folders": {"tiny": None}, "documents": 2, "length": 16, "rounds": 1, "vocabulary": 300}
+RUNS: dict[str, Callable[[], dict[str, Any]]] = {
+    "head": lambda: head.run(**TINY),
+    "training_step": lambda: training_step.run(**TINY),
+    "encode": lambda: encode.run(**TINY),
+    "search": lambda: search.run(documents=200, queries=5, top_k=(10,), rounds=1, threads=1),
+    "growth": lambda: growth.run(
+        {"tokens": [4, 8], "documents": [2, 4], "vocabulary": [100, 200]}, [2, 4], (100, 200), 1, None, 300
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[str, dict[str, Any]]:
+    with pytest.MonkeyPatch.context() as patch:
+        peaks = measure.gemm_peaks
+        patch.setattr(measure, "gemm_peaks", lambda: peaks(size=64, tries=1))
+        # The others compile for seconds.
+        fast = dict(list(search.CONTENDERS.items())[:3])
+        patch.setattr(search, "CONTENDERS", fast)
+        return {name: run() for name, run in RUNS.items()}
+
+
+@pytest.mark.parametrize("name", list(RUNS))
+def test_a_benchmark_writes_what_is_needed_to_read_it(results: dict, name: str) -> None:
+    figures = json.loads(json.dumps(results[name]))
+    assert {"machine", "versions", "settings", "rows"} <= figures.keys()
+    assert figures["machine"]["cpu"] and figures["versions"]["torch"]
+    assert figures["rows"]
+
+
+def test_the_head_equals_dense_autograd(results: dict) -> None:
+    rows = results["head"]["rows"]
+    assert {row["case"] for row in rows} == {head.SPARSE_CASE, head.NO_INT8_CASE, head.ACTIVE_CASE}
+    for row in rows:
+        assert row["min_s"] <= row["median_s"] <= row["max_s"] and row["ratio"] > 0 and row["share"] > 0
+        if row["name"] in (head.OURS, head.SCREEN_OFF):
+            assert row["values_off"] <= 1e-6 and row.get("gradients_off", 0.0) <= 1e-6
+
+
+def test_the_training_losses_agree(results: dict) -> None:
+    pytest.importorskip("sentence_transformers")
+    rows = {row["name"]: row for row in results["training_step"]["rows"]}
+    assert rows[training_step.PEER]["loss_off"] <= training_step.AGREEMENT
+    assert rows[training_step.OURS]["ratio"] > 0
+
+
+def test_encodings_equal_plain_torch(results: dict) -> None:
+    rows = {row["name"]: row for row in results["encode"]["rows"]}
+    assert rows[encode.OURS]["values_off"] <= 1e-6 and rows[encode.OURS]["active"] > 10
+    assert rows[encode.OURS]["documents_per_s"] > 0 and rows[encode.OURS]["share"] > 0
+
+
+def test_growth_has_an_exponent_for_each_curve(results: dict) -> None:
+    assert len(results["growth"]["exponents"]) == 5
+    linear = [{"x": x, "median_s": 3.0 * x, "peak_bytes": 7.0 * x * x} for x in (1, 2, 4)]
+    assert growth.exponent(linear) == pytest.approx({"time": 1.0, "memory": 2.0})
+
+
+def test_a_peer_that_is_not_installed_is_a_row() -> None:
+    rows = measure.side_by_side({"ours": lambda: None, "peer": "not installed: pip install peer"}, "peer", 1, model="m")
+    assert rows[1] == {"model": "m", "name": "peer", "missing": "not installed: pip install peer"}
+    assert "ratio" not in rows[0]
+    assert "not installed" in measure.text_table(rows)
+
+
+def test_peak_memory_is_that_of_the_call() -> None:
+    peak, output = measure.peak_bytes(lambda: len(bytearray(b"1") * 50_000_000))
+    assert output == 50_000_000
+    assert peak is None or 45e6 < peak < 80e6
+
+
+def test_a_stand_in_is_as_sparse_as_a_trained_model(tmp_path: Path) -> None:
+    model = models.prepare("tiny", None, tmp_path, 2000, 16, 64)
+    assert 150 < model.load().encode_documents(model.texts).nnz / 16 < 400
+
+
+def test_the_page_shows_goals_tables_plots_and_keeps_what_was_added(results: dict, tmp_path: Path) -> None:
+    for name, figures in results.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(figures))
+    written = tmp_path / "docs" / "performance.md"
+    page.write(tmp_path, written)
+    written.write_text(written.read_text() + "a note by hand\n")
+    page.write(tmp_path, written)
+    text = written.read_text()
+    assert text.endswith(page.KEPT + "\na note by hand\n") and text.count(page.KEPT) == 1
+    assert "| ≥ 10 × |" in text and "not measured" in text and "python -m benchmarks.encode" in text
+    assert str(tmp_path) not in text
+    pictures = sorted(path.name for path in written.parent.glob("*.png"))
+    assert pictures == [f"performance_{name}.png" for name in ("encode", "growth", "head", "training_step")]
+    assert all(path.stat().st_size < 100_000 for path in written.parent.glob("*.png"))
+    (tmp_path / "empty").mkdir()
+    page.write(tmp_path / "empty", tmp_path / "empty.md")
+    assert "Nothing was measured" in (tmp_path / "empty.md").read_text()
