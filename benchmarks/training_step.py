@@ -39,7 +39,7 @@ def run(
     length: int = models.LENGTH,
     rounds: int = 5,
     vocabulary: int = models.VOCABULARY,
-    enough_seconds: float = 45.0,
+    enough_seconds: float = 20.0,
 ) -> dict[str, Any]:
     """The rows of every size; a contender that has run for enough_seconds is left out of further rounds.
 
