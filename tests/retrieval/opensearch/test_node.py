@@ -16,6 +16,8 @@ from tests.retrieval.opensearch.conftest import MakeNode
 from tests.retrieval.opensearch.proxy import proxied
 
 on_node = pytest.mark.opensearch
+# One after another: some count the folders that nodes leave behind.
+pytestmark = pytest.mark.xdist_group("opensearch")
 
 
 def distribution(folder: Path) -> Path:
@@ -56,6 +58,8 @@ def test_addresses() -> None:
 def test_a_distribution_that_is_none_or_closed(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="holds no bin/opensearch"):
         host.check_distribution(open_folder / "nowhere")
+    for name in ("OPENSEARCH_JAVA_HOME", "JAVA_HOME"):
+        monkeypatch.delenv(name, raising=False)
     home = distribution(open_folder / "a" / "b" / "dist")
     host.check_distribution(home)
     assert host.version_of(home) == "2.18.0" and host.find_java(home) == home / "jdk"
