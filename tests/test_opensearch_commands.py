@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,14 +47,23 @@ def exact(words: list[str], tmp_path: Path) -> dict:
     return figures(tmp_path, "exact")
 
 
-def places(tmp_path: Path) -> set[Path]:
-    """Where a private node may leave its folder."""
-    return set(Path(tempfile.gettempdir()).glob("opensearch-*")) | set(tmp_path.rglob(".opensearch"))
+@pytest.fixture
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A temporary directory for the commands alone, that a node's user can reach."""
+    folder = Path(tempfile.mkdtemp(prefix="commands-"))
+    folder.chmod(0o755)
+    monkeypatch.setenv("TMPDIR", str(folder))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def left_behind(temporary: Path, tmp_path: Path) -> list[Path]:
+    """Folders of private nodes."""
+    return [*temporary.glob("opensearch-*"), *tmp_path.rglob(".opensearch")]
 
 
 @pytest.mark.distributed
-def test_a_private_node_for_two_processes(home: str, words: list[str], tmp_path: Path) -> None:
-    before = places(tmp_path)
+def test_a_private_node_for_two_processes(home: str, words: list[str], tmp_path: Path, temporary: Path) -> None:
     private = [f"opensearch_home={home}", "engine=opensearch", "opensearch_heap=512m"]
     plan = run(*words, *private, "dry_run=true")
     assert plan.returncode == 0 and "a private OpenSearch" in plan.stdout, plan.stderr
@@ -61,7 +71,7 @@ def test_a_private_node_for_two_processes(home: str, words: list[str], tmp_path:
     assert done.returncode == 0, done.stderr
     expected, found = exact(words, tmp_path), figures(tmp_path)
     assert {key: found[key] for key in SAME} == {key: expected[key] for key in SAME}
-    assert not places(tmp_path) - before
+    assert left_behind(temporary, tmp_path) == []
     again = run(*words, *private)
     assert again.returncode == 0 and "up to date" in again.stderr and "starting" not in again.stderr
 
