@@ -14,10 +14,10 @@ def feature_names(tokens: Sequence[str | None]) -> list[str]:
     """A feature name for each token, all different: % and . escaped as %25 and %2E, the empty token as %.
 
     A query splits a field's name at its last dot, so that a token with a dot would match nothing. An id without a
-    token (a padded vocabulary's) is named %<id>.
+    token (a padded vocabulary's) is named %-<id>.
     """
     return [
-        f"%{i}" if token is None else token.replace("%", "%25").replace(".", "%2E") or "%"
+        f"%-{i}" if token is None else token.replace("%", "%25").replace(".", "%2E") or "%"
         for i, token in enumerate(tokens)
     ]
 
