@@ -21,7 +21,10 @@ import torch
 from sparse_model.head import screening_pays
 
 Row = dict[str, Any]
-PACKAGES = ("torch", "transformers", "sentence-transformers", "tokenizers", "numpy", "scipy", "numba")
+PACKAGES = (
+    *("torch", "transformers", "sentence-transformers", "tokenizers", "numpy", "scipy", "numba"),
+    *("bm25s", "splade-index", "impact-index", "bmp"),
+)
 
 
 def side_by_side(

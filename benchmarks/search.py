@@ -22,10 +22,8 @@ and a passage share 0.48 tokens on average; the same figure of the synthetic one
 """
 
 import argparse
-import importlib.metadata
 import json
 import os
-import platform
 import sys
 import tempfile
 import time
@@ -38,6 +36,7 @@ import numpy as np
 import torch
 from scipy.sparse import csc_matrix, csr_matrix
 
+from benchmarks import measure
 from retrieval.exact import ExactIndex, best
 from sparse_model.query_weights import idf
 
@@ -45,7 +44,6 @@ VOCABULARY = 30522
 # Of 97 real queries' tokens, the share up to each rank of document frequency; uniform in log rank in between.
 QUERY_RANKS = {1: 0.0, 10: 0.079, 30: 0.127, 100: 0.194, 300: 0.266, 1000: 0.408, 3000: 0.622, 10000: 0.836, 30522: 1.0}
 GROWTH = (10_000, 30_000, 100_000, 300_000, 1_000_000)
-PACKAGES = ("numpy", "scipy", "torch", "numba", "bm25s", "splade-index", "sentence-transformers", "impact-index", "bmp")
 # Of each contender in each round: fast ones repeat all queries, slow ones are given fewer, but at least FEWEST.
 SECONDS_A_ROUND = 0.4
 FEWEST = 20
@@ -299,26 +297,6 @@ def _scores(postings: csc_matrix) -> dict[str, Any]:
 # --- measuring --------------------------------------------------------------------------------------------------------
 
 
-def machine() -> dict[str, Any]:
-    """The processor, its cores, the system and the interpreter."""
-    name = platform.processor() or platform.machine()
-    if os.path.exists("/proc/cpuinfo"):
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            name = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), name)
-    return {"cpu": name, "cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()}
-
-
-def versions() -> dict[str, str]:
-    """Of the packages that are installed."""
-    found = {}
-    for name in (*PACKAGES, "pyseismic-lsr"):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            pass
-    return found
-
-
 def check(name: str, exact: bool, theirs: Rows, reference: Rows) -> float:
     """The share of the reference's documents that theirs holds, mean over queries.
 
@@ -378,7 +356,7 @@ def run(
         rows: list[dict[str, Any]] = []
         for k in top_k:
             rows += _timed(built, about, query_weights, min(k, documents), rounds)
-    return {"machine": machine(), "versions": versions(), "settings": settings, "rows": rows}
+    return {"machine": measure.machine(), "versions": measure.versions(), "settings": settings, "rows": rows}
 
 
 def _timed(built: dict[str, Search], about: dict[str, dict], queries: csr_matrix, k: int, rounds: int) -> list[dict]:
@@ -457,7 +435,13 @@ def run_growth(
     log_n = np.log([row["documents"] for row in rows])
     exponents = {key: float(np.polyfit(log_n, np.log([row[key] for row in rows]), 1)[0]) for key in timed}
     settings = {"terms": terms, "queries": queries, "threads": threads}
-    return {"machine": machine(), "versions": versions(), "settings": settings, "rows": rows, "exponents": exponents}
+    return {
+        "machine": measure.machine(),
+        "versions": measure.versions(),
+        "settings": settings,
+        "rows": rows,
+        "exponents": exponents,
+    }
 
 
 # --- showing ----------------------------------------------------------------------------------------------------------
