@@ -58,9 +58,9 @@ lint: install  ## style, formatting and types
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy $(PACKAGES) benchmarks
 
-benchmark: install  ## side-by-side measurements, docs/performance.md (20 minutes on 2 cores)
+benchmark: install  ## side-by-side measurements, docs/performance.md (15 minutes on 2 cores; BENCHMARK="--tiny FOLDER" for options)
 	@for peer in $$($(PY) -c "from importlib.metadata import requires; \
 		print(*(r.split(';')[0] for r in requires('sparse-retrieval-l0') if 'benchmark' in r))"); do \
 		$(PY) -m pip install --quiet --disable-pip-version-check "$$peer" -c constraints.txt || \
 		echo "$$peer cannot be installed here: its row will say so" >&2; done
-	$(PY) -m benchmarks
+	$(PY) -m benchmarks $(BENCHMARK)
