@@ -2,12 +2,13 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from pathlib import Path
 
 from experiment import run_folder
+from experiment.models import vector_facts
 from experiment.settings import Settings
 from retrieval import distributed
 from retrieval.beir_data import BeirData
@@ -147,16 +148,8 @@ def _opensearch_engine(
     keys, evaluation = settings.opensearch, settings.evaluation
     tokens = encoder.tokenizer.convert_ids_to_tokens(list(range(len(encoder.tokenizer))))
     tokens += [None] * (encoder.vocabulary_size - len(tokens))
-    contents = {
-        "files": files,
-        "tokenizer": settings.model.tokenizer_name,
-        "activation": encoder.activation_type,
-        "length": encoder.max_seq_length,
-        "prune": encoder.prune_ratio,
-        "precision": [str(encoder.encoding_dtype), str(encoder.product_dtype)],
-        "overrides": settings.model.model_overrides,
-        "corpus": distributed.on_main(lambda: corpus_hash(data)),
-    }
+    corpus = distributed.on_main(lambda: corpus_hash(data.doc_ids, data.texts))
+    contents = vector_facts(settings, encoder, files) | {"corpus": corpus}
     options = Options(
         shards=keys.index_shards,
         replicas=keys.index_replicas,
@@ -175,10 +168,10 @@ def _heap_remedy(settings: Settings, documents: int) -> str:
     return f"give opensearch_heap={needed_heap(documents, requests) // MIB + 1}m or more"
 
 
-def corpus_hash(data: BeirData) -> str:
+def corpus_hash(doc_ids: Sequence[str], texts: Sequence[str]) -> str:
     """16 hex digits over ids and texts; the same for every split."""
     digest = sha256()
-    for part in (data.doc_ids, data.texts):
+    for part in (doc_ids, texts):
         for text in part:
             encoded = text.encode("utf-8", "surrogatepass")
             digest.update(b"%d:" % len(encoded) + encoded)

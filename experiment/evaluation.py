@@ -12,8 +12,6 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from experiment import run_folder
 from experiment.engines import MakeEngine, check_engine, keeps_index, open_engines
 from experiment.models import (
@@ -23,6 +21,8 @@ from experiment.models import (
     model_files,
     model_path,
     overriding,
+    set_precision,
+    vector_files,
 )
 from experiment.settings import Settings
 from retrieval.beir_data import BeirData, load_beir
@@ -51,10 +51,8 @@ def run_evaluation(settings: Settings) -> None:
         UserError: for everything that cannot be used.
     """
     encoder = None if settings.evaluation.baseline else load_for_evaluation(settings)
-    if encoder is not None and settings.value("bf16_full_eval"):
-        encoder.encoding_dtype = torch.bfloat16
-    if encoder is not None and settings.value("fp16_full_eval") and torch.cuda.is_available():
-        encoder.encoding_dtype = torch.float16
+    if encoder is not None:
+        set_precision(settings, encoder)
     inputs = on_main(lambda: _inputs(settings))
     folder = evaluation_folder(settings)
     if settings.run.dry_run:
@@ -96,7 +94,7 @@ def _opened_when_needed(
 
         def engines() -> MakeEngine:
             if not opened and encoder is not None:
-                files = on_main(lambda: _vector_files(settings))
+                files = on_main(lambda: vector_files(settings))
                 opened.append(stack.enter_context(open_engines(settings, encoder, files, folder)))
             return opened[0]
 
@@ -142,13 +140,6 @@ def _inputs(settings: Settings) -> dict[str, Any]:
     local = [Path(p) for p in (settings.model.idf_path, settings.model.tokenizer_name) if p and Path(p).exists()]
     keys |= {"model keys": model, "files": fingerprint([*model_files(path), *local])}
     return {"model": path, "config hash": run_folder.hash_of(keys)}
-
-
-def _vector_files(settings: Settings) -> str:
-    """A hash of the files that decide the documents' vectors."""
-    tokenizer = settings.model.tokenizer_name
-    local = [Path(tokenizer)] if tokenizer and Path(tokenizer).exists() else []
-    return fingerprint([*model_files(model_path(settings)), *local])
 
 
 def _stored(folder: Path, data: BeirData, inputs: dict[str, Any], settings: Settings) -> dict[str, Any] | None:

@@ -117,7 +117,7 @@ class EvaluationKeys(Keys):
     eval_beir_datasets: Names | None = None
     """data sets scored while training, as eval_strategy says"""
     split: str | None = None
-    """qrels to score; null: test (dev for msmarco)"""
+    """qrels to score; null: test (dev for msmarco); train where data are prepared"""
     engine: Literal["exact", "opensearch"] = "exact"
     """exact: an inverted index in memory; opensearch: a server (opensearch_url) or a private node (opensearch_home)"""
     top_k: Positive = 1000
@@ -161,11 +161,69 @@ class OpenSearchKeys(Keys):
     """keep the index after the run; null: yes on opensearch_url, no on a private node (with its folder)"""
 
 
+class TeacherKeys(Keys):
+    """One entry of `teachers`"""
+
+    type: Literal["sparse", "dense", "cross_encoder", "monot5"]
+    """sparse (siamese unless its checkpoint says otherwise) and dense encode texts, the others read pairs"""
+    model_name_or_path: str
+    """folder or hub id"""
+    max_length: Positive = 512
+    """tokens a text (or a pair) is cut to"""
+    batch_size: Positive = 32
+    """texts (or pairs) of max_length that a batch may hold"""
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """in the mean over teachers"""
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """null: bfloat16 on a GPU that has it, else float32"""
+    pooling: Literal["cls", "mean", "max"] | None = None
+    """dense: null: as its 1_Pooling/config.json says, else the first token"""
+    query_prefix: str = ""
+    """text before each query"""
+    document_prefix: str = ""
+    """text before each document"""
+    trust_remote_code: bool = False
+    """run the Python code that the model's repository brings"""
+
+
+PAPER_TEACHERS = [
+    TeacherKeys(type="sparse", model_name_or_path="opensearch-project/opensearch-neural-sparse-encoding-v1"),
+    TeacherKeys(type="dense", model_name_or_path="Alibaba-NLP/gte-large-en-v1.5"),
+    TeacherKeys(type="cross_encoder", model_name_or_path="cross-encoder/ms-marco-MiniLM-L-12-v2"),
+    TeacherKeys(type="monot5", model_name_or_path="castorini/monot5-3b-msmarco-10k"),
+]
+
+
+class PreparationKeys(Keys):
+    """Data preparation (data_preparation.py; its miner: model_name_or_path, idf_path, max_seq_length, engine)"""
+
+    dataset: str = "msmarco"
+    """a data set with training qrels: a name, or the path of a BEIR folder; its split: train unless `split` says so"""
+    source: str | None = None
+    """published rows of ids to turn into texts instead of mining: hub id, or a file or folder of that form"""
+    num_candidates: Positive = 100
+    """documents a query"""
+    include_positives: bool = True
+    """judged documents that were not found take the places of the lowest candidates"""
+    teachers: Annotated[list[TeacherKeys], Field(min_length=1)] = PAPER_TEACHERS
+    """list of {type, model_name_or_path, …}; null: the paper's four"""
+    normalization: Literal["minmax", "zscore", "none"] = "minmax"
+    """of each teacher's scores, before the weighted mean over teachers"""
+    normalization_scope: Literal["batch", "query"] = "batch"
+    """over consecutive queries together (the paper), or each query on its own"""
+    normalization_batch_size: Positive = 50
+    """queries of such a batch"""
+    shard_size: Positive = 1000
+    """queries of a working file; a stopped run goes on from the last whole one"""
+    trust_remote_code: bool = False
+    """as if every teacher said so"""
+
+
 class RunKeys(Keys):
     """The run"""
 
     output_dir: str | None = None
-    """where everything goes; null: output/<config path under config/>, or output/<model's name>"""
+    """where everything goes; null: output/<config path under config/>, or output/<model's name>; data/<dataset>_ft"""
     dry_run: bool = False
     """resolve everything, print the plan, run nothing"""
     overwrite: bool = False
@@ -180,6 +238,7 @@ GROUPS: dict[str, type[Keys]] = {
     "loss": LossKeys,
     "evaluation": EvaluationKeys,
     "opensearch": OpenSearchKeys,
+    "preparation": PreparationKeys,
     "run": RunKeys,
 }
 GROUP_OF = {key: name for name, group in GROUPS.items() for key in group.model_fields}

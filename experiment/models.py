@@ -7,6 +7,7 @@ import torch
 
 from experiment.run_folder import read_yaml
 from experiment.settings import Settings, training_mistakes
+from retrieval.fingerprint import fingerprint
 from sparse_model import SparseEncoder, UserError, load
 from sparse_model.checkpoint import describe, longest_input, resolve
 
@@ -52,6 +53,50 @@ def load_for_evaluation(settings: Settings) -> SparseEncoder:
     if length and "max_seq_length" not in override and (asked or keys is MODEL_KEYS):
         options["max_seq_length"] = length
     return _load(settings, path, options, new_head=False)
+
+
+def load_miner(settings: Settings) -> SparseEncoder:
+    """The model that data preparation mines with: every key that is given counts, the checkpoint says the rest.
+
+    Raises:
+        UserError: if it cannot be used.
+    """
+    return _load(settings, model_path(settings), _given(settings, MODEL_KEYS), new_head=False)
+
+
+def brings_idf(settings: Settings) -> bool:
+    """Whether the miner's query weights come from its checkpoint or a file, not from the corpus."""
+    if "idf_path" in settings.given and settings.model.idf_path:
+        return settings.model.idf_path != "corpus"
+    return describe(resolve(model_path(settings))).query_folder is not None
+
+
+def set_precision(settings: Settings, encoder: SparseEncoder) -> None:
+    """What bf16_full_eval and fp16_full_eval ask of encoding."""
+    if settings.value("bf16_full_eval"):
+        encoder.encoding_dtype = torch.bfloat16
+    if settings.value("fp16_full_eval") and torch.cuda.is_available():
+        encoder.encoding_dtype = torch.float16
+
+
+def vector_facts(settings: Settings, encoder: SparseEncoder, files: str) -> dict[str, Any]:
+    """All that decides a document's vector beside its text; files: see `vector_files`."""
+    return {
+        "files": files,
+        "tokenizer": settings.model.tokenizer_name,
+        "activation": encoder.activation_type,
+        "length": encoder.max_seq_length,
+        "prune": encoder.prune_ratio,
+        "precision": [str(encoder.encoding_dtype), str(encoder.product_dtype)],
+        "overrides": settings.model.model_overrides,
+    }
+
+
+def vector_files(settings: Settings) -> str:
+    """A hash of the files that decide the documents' vectors."""
+    tokenizer = settings.model.tokenizer_name
+    local = [Path(tokenizer)] if tokenizer and Path(tokenizer).exists() else []
+    return fingerprint([*model_files(model_path(settings)), *local])
 
 
 def model_path(settings: Settings) -> str:

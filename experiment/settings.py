@@ -27,6 +27,7 @@ from experiment.keys import (
     LossKeys,
     ModelKeys,
     OpenSearchKeys,
+    PreparationKeys,
     RunKeys,
 )
 from sparse_model import UserError
@@ -63,6 +64,7 @@ class Settings:
     loss: LossKeys
     evaluation: EvaluationKeys
     opensearch: OpenSearchKeys
+    preparation: PreparationKeys
     run: RunKeys
     training: dict[str, Any]
     given: dict[str, str]  # key -> the file it stands in, or "command line"
@@ -291,8 +293,15 @@ def _validate_group(group: type[Keys], values: dict[str, Any]) -> tuple[Keys, li
     try:
         return group(**values), []
     except ValidationError as error:
-        found = {str(e["loc"][0]): f"{e['msg']} (found {e['input']!r})" for e in error.errors()}
-        return group(**{key: value for key, value in values.items() if key not in found}), list(found.items())
+        mistaken = {e["loc"][0] for e in error.errors()}
+        found = [(str(e["loc"][0]), f"{_inner(e['loc'])}{e['msg']} (found {e['input']!r})") for e in error.errors()]
+        return group(**{key: value for key, value in values.items() if key not in mistaken}), found
+
+
+def _inner(location: tuple[int | str, ...]) -> str:
+    """Where within a key's value a mistake is: "2, type: " for the type of the second entry of a list."""
+    parts = [str(part + 1) if isinstance(part, int) else part for part in location[1:]]
+    return f"{', '.join(parts)}: " if parts else ""
 
 
 def _validate_training(key: str, value: Any) -> tuple[str, Any]:

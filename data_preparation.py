@@ -1,0 +1,25 @@
+"""Mine candidates, score them with teachers, and write training rows (data_type: kd).
+
+    python data_preparation.py config/data_preparation.yaml
+    torchrun --nproc_per_node=8 data_preparation.py --model_name_or_path ENCODER --dataset FOLDER
+
+`--help` lists every key. The same command again continues; `dry_run=true` estimates pairs, bytes and hours.
+"""
+
+import os
+import sys
+
+# Threads that wait go to sleep soon: on shared cores, spinning for long makes encoding several times slower.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+from experiment.command import run_command  # noqa: E402
+from experiment.preparation import prepare  # noqa: E402
+
+
+def main() -> int:
+    """The exit code: 0 done, 2 a mistake in the input, 1 anything else."""
+    return run_command("data_preparation.py", sys.argv[1:], prepare)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""Data preparation: settings to a data set of distillation rows, stage by stage; each goes on from its files.
+
+    stages/vectors-…/      document vectors of the miner and of each bi-encoder, block by block
+    stages/candidates-…/   each query's candidates, shard by shard
+    stages/scores-…/       a teacher's scores of them
+
+Each folder's name ends in a hash of all that decides its content: what a changed input does not touch is used again.
+"""
+
+import errno
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from experiment import run_folder
+from experiment.command import logged_to
+from experiment.engines import corpus_hash, keeps_index, open_engines
+from experiment.estimate import estimate
+from experiment.models import brings_idf, load_miner, model_files, set_precision, vector_facts, vector_files
+from experiment.settings import Settings
+from mining.candidates import Corpus, Shards, corpus_of, mine, totals
+from mining.scoring import reader, score
+from mining.teachers import TeacherSpec, check_teacher, load_teacher
+from mining.vectors import VectorCache
+from retrieval.beir_data import BeirData, load_beir
+from retrieval.distributed import is_main, on_main
+from retrieval.engine import Engine
+from retrieval.fingerprint import fingerprint
+from retrieval.opensearch.engine import OpenSearchEngine
+from sparse_model import RunError, SparseEncoder, UserError, corpus_idf
+
+logger = logging.getLogger(__name__)
+
+
+def prepare(settings: Settings) -> None:
+    """Mine, score with every teacher, normalise, and write the data set to output_dir.
+
+    Raises:
+        UserError: for everything that cannot be used; RunError: if a teacher's scores are not finite.
+    """
+    keys = settings.preparation
+    settings.run.output_dir = settings.run.output_dir or f"data/{Path(keys.dataset).name}_ft"
+    settings.evaluation.split = settings.evaluation.split or "train"
+    teachers = [teacher_spec(settings, number) for number in range(len(keys.teachers))]
+    on_main(lambda: _check(settings, teachers))
+    data = _load_data(settings)
+    corpus = corpus_of(data)
+    if keys.num_candidates > len(corpus.texts):
+        raise UserError(
+            f"num_candidates: {keys.num_candidates}, but the corpus of {data.name} has {len(corpus.texts)} documents; "
+            "give a smaller number."
+        )
+    encoder = load_miner(settings)
+    set_precision(settings, encoder)
+    if settings.run.dry_run:
+        text = on_main(lambda: estimate(settings, encoder, teachers, corpus))
+        if is_main():
+            print(text)
+        return
+    with run_folder.locked(settings.output_dir) if is_main() else nullcontext():
+        on_main(lambda: run_folder.make_writable(settings.output_dir))
+        with logged_to(settings.output_dir / "preparation.log" if is_main() else None), _full_disk(settings):
+            _run(settings, encoder, teachers, data, corpus)
+
+
+def _run(
+    settings: Settings, encoder: SparseEncoder, teachers: list[TeacherSpec], data: BeirData, corpus: Corpus
+) -> None:
+    stages = Stages(settings, data, corpus)
+    candidates = stages.candidates(encoder)
+    del encoder  # one model at a time in memory
+    scores = [stages.scores(teacher, candidates) for teacher in teachers]
+    read = reader(candidates, scores)
+    raise NotImplementedError(read, totals)
+
+
+class Stages:
+    """The working files below output_dir, and how each is made."""
+
+    def __init__(self, settings: Settings, data: BeirData, corpus: Corpus) -> None:
+        self.settings, self.data, self.corpus = settings, data, corpus
+        self.folder = settings.output_dir / "stages"
+        self.corpus_hash = on_main(lambda: corpus_hash(data.doc_ids, data.texts))
+
+    def candidates(self, encoder: SparseEncoder) -> Shards:
+        """Stage 1, whole."""
+        settings, keys = self.settings, self.settings.preparation
+        if encoder.inf_free and not brings_idf(settings):
+            table = on_main(lambda: corpus_idf(encoder.tokenizer, self.corpus.texts, encoder.vocabulary_size, True))
+            encoder.use_idf(table)
+        files = on_main(lambda: vector_files(settings))
+        vector_hash = run_folder.hash_of(vector_facts(settings, encoder, files) | {"corpus": self.corpus_hash})
+        facts = {
+            "vectors": vector_hash,
+            "query weights": None if encoder.idf_V is None else sha256(encoder.idf_V.cpu().numpy()).hexdigest(),
+            "data": [self.data.fingerprint, self.data.split],
+            "keys": [keys.num_candidates, keys.include_positives, keys.shard_size],
+            "engine": [settings.evaluation.engine, settings.evaluation.round_weights],
+        }
+        batch_size = settings.value("per_device_eval_batch_size") * 4
+        vectors = VectorCache(
+            self.folder / f"vectors-miner-{vector_hash}",
+            self.corpus.texts,
+            lambda blocks: encoder.encode_blocks(blocks, batch_size),
+        )
+        shards = self._shards("candidates", facts)
+        with _engine(settings, encoder, files, self.data, self.folder) as open_engine:
+            mine(
+                self.corpus,
+                encoder.encode_queries,
+                vectors,
+                open_engine,
+                shards,
+                keys.num_candidates,
+                keys.include_positives,
+            )
+        return shards
+
+    def scores(self, teacher: TeacherSpec, candidates: Shards) -> Shards:
+        """Stage 2 for one teacher, whole."""
+        name = Path(teacher.model_name_or_path).name
+        files = on_main(lambda: fingerprint(model_files(teacher.model_name_or_path)))
+        # What changes no score: how much is done at once, and how much it counts afterwards.
+        facts: dict[str, Any] = {"teacher": vars(replace(teacher, batch_size=1, weight=1.0)), "files": files}
+        vectors = self.folder / f"vectors-{name}-{run_folder.hash_of(facts | {'corpus': self.corpus_hash})}"
+        shards = self._shards(f"scores-{name}", facts | {"candidates": candidates.folder.name})
+        device = "cuda" if torch.cuda.is_available() and not self.settings.value("use_cpu") else "cpu"
+        score(name, lambda: load_teacher(teacher, device), self.corpus, candidates, shards, vectors)
+        return shards
+
+    def _shards(self, name: str, facts: dict[str, Any]) -> Shards:
+        folder = self.folder / f"{name}-{run_folder.hash_of(facts)}"
+        return Shards(folder, len(self.corpus.queries), self.settings.preparation.shard_size)
+
+
+def teacher_spec(settings: Settings, number: int) -> TeacherSpec:
+    """One of the teachers, with what the other keys say of all."""
+    keys = settings.preparation
+    spec = TeacherSpec(**keys.teachers[number].model_dump())
+    return replace(spec, trust_remote_code=spec.trust_remote_code or keys.trust_remote_code)
+
+
+def _check(settings: Settings, teachers: list[TeacherSpec]) -> None:
+    """Everything that can be seen to be wrong before a text is read."""
+    found = []
+    if not settings.model.model_name_or_path:
+        found.append("model_name_or_path: missing; name the encoder that mines the candidates (folder or hub id).")
+    for number, teacher in enumerate(teachers, start=1):
+        try:
+            check_teacher(teacher, f"teachers: {number}")
+        except UserError as error:
+            found.append(str(error))
+    if found:
+        raise UserError("\n".join(found))
+
+
+def _load_data(settings: Settings) -> BeirData:
+    keys = settings.evaluation
+    data = load_beir(settings.preparation.dataset, keys.beir_dir, keys.split)
+    for note in data.notes if is_main() else []:
+        logger.warning("%s: %s", data.name, note)
+    if data.name != "msmarco":
+        return data
+    texts, repaired = repair(data.texts)
+    logger.info("%s: characters that were encoded twice repaired in %d passages", data.name, repaired)
+    return replace(data, texts=texts)
+
+
+@contextmanager
+def _engine(
+    settings: Settings, encoder: SparseEncoder, files: str, data: BeirData, folder: Path
+) -> Iterator[Callable[[], Engine]]:
+    """Yields what opens the search engine when it is first needed; what is kept of it is as keep_index says."""
+    opened: list[Engine] = []
+    with ExitStack() as stack:
+
+        def open_engine() -> Engine:
+            opened.append(stack.enter_context(open_engines(settings, encoder, files, folder))(data))
+            return opened[0]
+
+        yield open_engine
+        for engine in opened:
+            if isinstance(engine, OpenSearchEngine) and not keeps_index(settings):
+                engine.delete()
+
+
+@contextmanager
+def _full_disk(settings: Settings) -> Iterator[None]:
+    """Say what to do where the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise RunError(
+            f"output_dir: the disk of {settings.output_dir} is full; free some, or move the folder to a larger one. "
+            "The same command goes on from what is there."
+        ) from None

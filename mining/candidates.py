@@ -1,0 +1,165 @@
+"""Stage 1: each query's candidates, by the mining encoder; its judged positives are always among them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import csr_matrix
+from tqdm import tqdm
+
+from mining.arrays import read_arrays, read_facts, write_arrays
+from mining.vectors import VectorCache, pair_scores
+from retrieval import distributed
+from retrieval.beir_data import BeirData
+from retrieval.engine import Engine
+from retrieval.evaluate import trec_order
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What is mined: documents by id descending (the order of equal scores), queries in file order."""
+
+    doc_ids: list[str]
+    texts: list[str]
+    query_ids: list[str]
+    queries: list[str]
+    positives: list[np.ndarray]
+    """For each query the positions of the documents that the split judges relevant, ascending."""
+    lost_positives: int
+    """Judged positives that the corpus does not hold."""
+
+
+def corpus_of(data: BeirData) -> Corpus:
+    """The data with its documents in order."""
+    order = trec_order(data.doc_ids)
+    doc_ids = [data.doc_ids[i] for i in order]
+    place = {name: position for position, name in enumerate(doc_ids)}
+    judged = [[doc for doc, grade in data.qrels[qid].items() if grade > 0] for qid in data.query_ids]
+    positives = [np.array(sorted(place[d] for d in docs if d in place), np.int64) for docs in judged]
+    lost = sum(map(len, judged)) - sum(map(len, positives))
+    return Corpus(doc_ids, [data.texts[i] for i in order], data.query_ids, data.queries, positives, lost)
+
+
+class Shards:
+    """Fixed ranges of consecutive queries, a file each, in a folder named by all that decides the content."""
+
+    def __init__(self, folder: Path, n_queries: int, size: int) -> None:
+        self.folder, self.n_queries, self.size = folder, n_queries, size
+
+    def __len__(self) -> int:
+        return -(-self.n_queries // self.size)
+
+    def queries(self, shard: int) -> range:
+        """The queries of a shard."""
+        return range(shard * self.size, min((shard + 1) * self.size, self.n_queries))
+
+    def path(self, shard: int) -> Path:
+        """Where a shard lies."""
+        return self.folder / f"{shard:05}.safetensors"
+
+    def missing(self) -> list[int]:
+        """The shards that are absent or damaged; the same list in every process."""
+        return distributed.on_main(lambda: [s for s in range(len(self)) if read_arrays(self.path(s)) is None])
+
+
+def mine(
+    corpus: Corpus,
+    encode_queries: Callable[[list[str]], csr_matrix],
+    vectors: VectorCache,
+    open_engine: Callable[[], Engine],
+    shards: Shards,
+    num_candidates: int,
+    include_positives: bool = True,
+) -> None:
+    """Write the missing shards: documents (int32 positions, best first), labels, offsets [queries + 1].
+
+    To be called in every process.
+
+    Args:
+        vectors: of the documents, by the mining encoder.
+        open_engine: called only if there is something to mine.
+    """
+    missing = shards.missing()
+    if not missing:
+        return
+    engine = open_engine()
+    vocabulary = encode_queries([""]).shape[1]
+    engine.index(corpus.doc_ids, vocabulary, vectors.all_blocks)
+    for shard in tqdm(missing, desc="mining", unit="shard", disable=not distributed.is_main()):
+        numbers = shards.queries(shard)
+        queries = csr_matrix(encode_queries(corpus.queries[numbers.start : numbers.stop]), dtype=np.float32)
+        queries.eliminate_zeros()
+        hits = [positions for positions, _ in engine.search(queries, num_candidates, exhaustive=True)]
+        positives = [corpus.positives[q] for q in numbers] if include_positives else []
+        found = _with_positives(queries, vectors, hits, positives, num_candidates) if positives else hits
+        if distributed.is_main():
+            _write(shards.path(shard), corpus, numbers, hits, found, num_candidates)
+    distributed.barrier()
+
+
+def with_positives(hits: np.ndarray, positives: np.ndarray, scores: np.ndarray, limit: int) -> np.ndarray:
+    """At most `limit` positions, all positives among them if they are no more than that.
+
+    A positive that was not found takes the place of the lowest hit that is none, at the end of the list; of more
+    positives than `limit` the best stay.
+
+    Args:
+        hits: [n] positions, best first, n <= limit.
+        positives: positions of the judged positives; scores: the miner's, of each.
+    """
+    absent = ~np.isin(positives, hits)
+    order = np.lexsort((positives[absent], -scores[absent]))
+    kept = np.concatenate([hits, positives[absent][order]])
+    surplus = len(kept) - limit
+    if surplus > 0:
+        is_positive = np.isin(kept, positives)
+        leaving = np.flatnonzero(~is_positive)[::-1][:surplus]
+        # Nothing but positives is left: the lowest of them go.
+        kept = np.delete(kept, leaving)[:limit]
+    return kept
+
+
+def _with_positives(
+    queries: csr_matrix, vectors: VectorCache, hits: list[np.ndarray], positives: list[np.ndarray], limit: int
+) -> list[np.ndarray]:
+    absent = [found[~np.isin(found, known)] for found, known in zip(positives, hits, strict=True)]
+    needed = np.unique(np.concatenate(absent))
+    vectors.ensure(needed)
+    if not distributed.is_main() or not len(needed):
+        return hits
+    rows = np.repeat(np.arange(len(absent)), [len(found) for found in absent])
+    scores = pair_scores(queries, vectors.rows(needed), rows, np.searchsorted(needed, np.concatenate(absent)))
+    by_query = np.split(scores, np.cumsum([len(found) for found in absent])[:-1])
+    found = []
+    for known, judged, missing, score in zip(hits, positives, absent, by_query, strict=True):
+        all_scores = np.full(len(judged), np.inf, np.float32)
+        all_scores[np.searchsorted(judged, missing)] = score
+        found.append(with_positives(known, judged, all_scores, limit))
+    return found
+
+
+def _write(
+    path: Path, corpus: Corpus, numbers: range, hits: list[np.ndarray], found: list[np.ndarray], limit: int
+) -> None:
+    judged = [corpus.positives[q] for q in numbers]
+    labels = [np.isin(kept, positives) for kept, positives in zip(found, judged, strict=True)]
+    added = [np.setdiff1d(kept, known) for kept, known in zip(found, hits, strict=True)]
+    left_out = [np.setdiff1d(positives, kept) for positives, kept in zip(judged, found, strict=True)]
+    facts = {
+        "positives_added": sum(map(len, added)),
+        "positives_left_out": sum(map(len, left_out)),
+        "short_queries": sum(len(kept) < limit for kept in found),
+    }
+    arrays = {
+        "documents": np.concatenate(found).astype(np.int32),
+        "labels": np.concatenate(labels),
+        "offsets": np.cumsum([0, *map(len, found)]),
+    }
+    write_arrays(path, arrays, facts)
+
+
+def totals(shards: Shards) -> dict[str, int]:
+    """The counts of all shards, added up."""
+    facts = [read_facts(shards.path(shard)) for shard in range(len(shards))]
+    return {name: sum(fact[name] for fact in facts) for name in facts[0]}
