@@ -1,0 +1,43 @@
+"""What mining and scoring hand to the last stages: each query's candidates with the teachers' scores, and the texts."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class QueryPairs:
+    """The candidates of one query."""
+
+    query: int
+    """Its position in the order of the queries' file."""
+    documents: np.ndarray
+    """int64 [n]: positions in the corpus, in the miner's order."""
+    labels: np.ndarray
+    """bool [n]: judged positive."""
+    scores: np.ndarray
+    """float32 [T, n]: raw scores of T teachers."""
+
+
+ReadPairs = Callable[[int, int], Iterator[QueryPairs]]
+"""read(start, stop) gives queries start … stop - 1, in that order and all of them, those without candidates too."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Ids and texts that the positions in QueryPairs stand for."""
+
+    query_ids: Sequence[str]
+    queries: Sequence[str]
+    doc_ids: Sequence[str]
+    documents: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A row of QueryPairs.scores."""
+
+    name: str
+    """Distinct among the teachers: the key of the raw scores in a row."""
+    weight: float = 1.0
