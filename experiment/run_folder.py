@@ -5,7 +5,6 @@ it is trained to its end, the number of steps.
 """
 
 import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -26,6 +25,7 @@ import yaml
 from experiment.keys import GROUPS
 from experiment.settings import Settings, without_credentials
 from retrieval.files import move_aside, read_json, write_atomically, write_json
+from retrieval.fingerprint import hash_of as hash_of
 from sparse_model import UserError
 from training.checkpoints import complete_checkpoints
 
@@ -163,11 +163,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{path} is damaged; restore it, or give overwrite=true to move the run aside.")
     return value
-
-
-def hash_of(value: Any) -> str:
-    """A short hash of anything that JSON can hold."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def command_line() -> str:

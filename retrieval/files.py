@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,25 @@ from sparse_model.errors import UserError
 
 def move_aside(path: Path) -> Path:
     """Rename a file or folder to <name>.<time stamp>, so that nothing is lost; returns the new path."""
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    names = itertools.chain([stamp], (f"{stamp}-{i}" for i in itertools.count(2)))
-    aside = next(p for name in names if not (p := path.with_name(f"{path.name}.{name}")).exists())
+    aside = _stamped(path)
     path.rename(aside)
     return aside
+
+
+def set_aside(folder: Path, paths: Iterable[Path]) -> None:
+    """Move some files of a folder to <folder>.<time stamp>/; the others stay."""
+    aside = None
+    for path in paths:
+        if aside is None:
+            aside = _stamped(folder)
+            aside.mkdir()
+        path.rename(aside / path.name)
+
+
+def _stamped(path: Path) -> Path:
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    names = itertools.chain([stamp], (f"{stamp}-{i}" for i in itertools.count(2)))
+    return next(p for name in names if not (p := path.with_name(f"{path.name}.{name}")).exists())
 
 
 def read_json(path: Path) -> dict[str, Any]:
