@@ -5,7 +5,6 @@ gives the same bytes. Families of runs differ in shape as well as in colour: the
 white printer.
 """
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,18 +18,8 @@ from matplotlib.text import Annotation, Text
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from matplotlib.transforms import Bbox
 
-STYLE: Any = {  # Any: matplotlib types its keys one by one
-    "font.family": "DejaVu Sans",  # shipped with matplotlib, so every machine draws the same letters
-    "font.size": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#dddddd",
-    "legend.frameon": False,
-    "figure.facecolor": "white",
-}
-DPI = 120
+from retrieval.drawing import STYLE, new_figure, png
+
 MARKERS = "osD^vP*XhpH<>"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C6D00", "#56B4E9", "#444444")  # after Okabe and Ito
 LOG_SPAN = 10.0  # an axis is logarithmic once its largest value is this many times its smallest
@@ -97,7 +86,7 @@ def quality_picture(points: Sequence[Point], baselines: dict[str, float], x_labe
     """PNG of one labelled marker per run; `baselines` (name -> y) have no x and are horizontal lines."""
     with matplotlib.rc_context(STYLE):
         crowd = max(0, len(points) - 10)
-        figure = _figure(min(9 + 0.1 * crowd, 14), min(5.4 + 0.08 * crowd, 10))
+        figure = new_figure(min(9 + 0.1 * crowd, 14), min(5.4 + 0.08 * crowd, 10))
         axes = figure.subplots()
         if _wants_log([point.x for point in points]):
             _make_log(axes, "x")
@@ -121,7 +110,7 @@ def quality_picture(points: Sequence[Point], baselines: dict[str, float], x_labe
         axes.set_ylabel(y_label)
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3, fontsize=11)
         _place_labels(figure, axes, points, baselines)
-        return _png(figure)
+        return png(figure)
 
 
 def training_picture(curves: dict[str, list[dict[str, Any]]]) -> bytes | None:
@@ -134,7 +123,7 @@ def training_picture(curves: dict[str, list[dict[str, Any]]]) -> bytes | None:
     if not panels:
         return None
     with matplotlib.rc_context(STYLE | {"font.size": 10}):
-        figure = _figure(1 + 2.9 * len(panels), 1.3 + 2.1 * len(curves))
+        figure = new_figure(1 + 2.9 * len(panels), 1.3 + 2.1 * len(curves))
         grid = figure.subplots(len(curves), len(panels), sharex=True, squeeze=False)
         for column, panel in enumerate(panels):
             _draw_panel(list(grid[:, column]), panel, list(curves.values()))
@@ -145,7 +134,7 @@ def training_picture(curves: dict[str, list[dict[str, Any]]]) -> bytes | None:
             grid[row, 0].set_ylabel(_shorten(name, 24), fontsize=10, fontweight="bold")
         for axes in grid[-1]:
             axes.set_xlabel("step")
-        return _png(figure)
+        return png(figure)
 
 
 def finite(value: Any) -> bool:
@@ -287,16 +276,3 @@ def _make_log(axes: Axes, direction: Literal["x", "y"]) -> None:
 def _shorten(name: str, length: int) -> str:
     """Long names lose their middle: both ends tell sweeps apart."""
     return name if len(name) <= length else f"{name[: length // 2 - 1]}…{name[-(length // 2) :]}"
-
-
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _png(figure: Figure) -> bytes:
-    """The figure's bytes, without the metadata that would differ from one installation to the next."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-    return buffer.getvalue()

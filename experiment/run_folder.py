@@ -5,15 +5,12 @@ it is trained to its end, the number of steps.
 """
 
 import fcntl
-import hashlib
-import itertools
 import json
 import logging
 import os
 import platform
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import time
@@ -27,6 +24,8 @@ import yaml
 
 from experiment.keys import GROUPS
 from experiment.settings import Settings, without_credentials
+from retrieval.files import move_aside, read_json, write_atomically, write_json
+from retrieval.fingerprint import hash_of as hash_of
 from sparse_model import UserError
 from training.checkpoints import complete_checkpoints
 
@@ -131,15 +130,6 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def move_aside(path: Path) -> Path:
-    """Rename a file or folder to <name>.<time stamp>, so that nothing is lost; returns the new path."""
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    names = itertools.chain([stamp], (f"{stamp}-{i}" for i in itertools.count(2)))
-    aside = next(p for name in names if not (p := path.with_name(f"{path.name}.{name}")).exists())
-    path.rename(aside)
-    return aside
-
-
 def make_writable(folder: Path) -> None:
     """Create the folder and try to write in it.
 
@@ -153,17 +143,6 @@ def make_writable(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise UserError(f"output_dir: {folder} cannot be written ({error.strerror}); give another.") from None
-
-
-def require_disk(folder: Path, needed: int) -> None:
-    """Raise a UserError if the disk that holds `folder` (or will) has fewer than `needed` bytes free."""
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(there).free
-    if free < needed:
-        raise UserError(
-            f"output_dir: {folder}: {free / 1e9:.1f} GB are free where it lies, one checkpoint needs "
-            f"{needed / 1e9:.1f} GB; free some, or give another."
-        )
 
 
 def yaml_text(values: dict[str, Any]) -> str:
@@ -184,33 +163,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{path} is damaged; restore it, or give overwrite=true to move the run aside.")
     return value
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A mapping from a JSON file; {} if there is none or it holds something else."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write atomically: a reader finds the old content or the new one."""
-    write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write text to a temporary file beside `path` and rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
-def hash_of(value: Any) -> str:
-    """A short hash of anything that JSON can hold."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def command_line() -> str:

@@ -15,6 +15,7 @@ from experiment.settings import Settings
 from retrieval.beir_data import load_beir
 from retrieval.distributed import is_main, on_main, world_size
 from retrieval.evaluate import evaluate
+from retrieval.files import require_disk
 from retrieval.fingerprint import fingerprint
 from sparse_model import SparseEncoder, UserError, corpus_idf
 from training import checkpoints
@@ -39,7 +40,7 @@ def train(settings: Settings) -> None:
     transformers.set_seed(args.seed)
     encoder = load_for_training(settings)
     parts = load_examples(settings)
-    on_main(lambda: run_folder.require_disk(settings.output_dir, _checkpoint_bytes(encoder)))
+    on_main(lambda: require_disk(settings.output_dir, _checkpoint_bytes(encoder), "one checkpoint"))
     if settings.run.dry_run:
         if is_main():
             print(plan(settings, encoder, parts, args))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -24,14 +25,24 @@ ReadPairs = Callable[[int, int], Iterator[QueryPairs]]
 """read(start, stop) gives queries start … stop - 1, in that order and all of them, those without candidates too."""
 
 
-@dataclass(frozen=True)
-class Texts:
+class Texts(Protocol):
     """Ids and texts that the positions in QueryPairs stand for."""
 
-    query_ids: Sequence[str]
-    queries: Sequence[str]
-    doc_ids: Sequence[str]
-    documents: Sequence[str]
+    @property
+    def query_ids(self) -> Sequence[str]:
+        """In the order of the queries' file."""
+
+    @property
+    def queries(self) -> Sequence[str]:
+        """Their texts."""
+
+    @property
+    def doc_ids(self) -> Sequence[str]:
+        """The corpus, in the order of QueryPairs.documents."""
+
+    @property
+    def texts(self) -> Sequence[str]:
+        """The documents' texts."""
 
 
 @dataclass(frozen=True)
@@ -41,3 +52,5 @@ class Teacher:
     name: str
     """Distinct among the teachers: the key of the raw scores in a row."""
     weight: float = 1.0
+    model: str = ""
+    """What the data card says of it: type and model."""

@@ -1,6 +1,7 @@
-"""A content hash of files and folders, to tell whether an input changed since a result was computed."""
+"""Hashes of files and of values, to tell whether an input changed since a result was computed."""
 
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -44,3 +45,8 @@ def _files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[tuple[str, Path]
 def _update_whole(digest: Any, file: Any) -> None:
     while chunk := file.read(SAMPLE_BYTES):
         digest.update(chunk)
+
+
+def hash_of(value: Any) -> str:
+    """A short hash of anything that JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]

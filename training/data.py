@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from retrieval.fingerprint import fingerprint
+from retrieval.rows import FILE_READERS, read_rows
 from sparse_model import UserError
 
 COLUMNS = {"kd": ("query", "docs", "scores"), "posnegs": ("query", "pos", "negs")}
@@ -168,38 +168,10 @@ def training_files(train_file: str | None, train_file_dir: str | None) -> list[P
     folder = Path(str(train_file_dir))
     if (folder / "state.json").is_file():
         raise UserError(f"train_file_dir: {folder} is one data set; give it as train_file.")
-    found = [p for p in sorted(folder.glob("*")) if p.suffix in _READERS or (p / "state.json").is_file()]
+    found = [p for p in sorted(folder.glob("*")) if p.suffix in FILE_READERS or (p / "state.json").is_file()]
     if not found:
         raise UserError(f"train_file_dir: {folder} holds no .jsonl, .parquet or datasets.save_to_disk folder.")
     return found
-
-
-_READERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet"}
-
-
-def read_rows(path: Path) -> datasets.Dataset:
-    """A memory-mapped data set of a save_to_disk folder, a .jsonl or a .parquet file.
-
-    Raises:
-        UserError: if it is none of these or cannot be read.
-    """
-    try:
-        if path.is_dir():
-            rows = datasets.load_from_disk(str(path))
-        elif path.suffix in _READERS:
-            # The cache goes by path and time; a file that was changed keeping its time must be read again.
-            name = f"rows-{fingerprint([path])[:16]}"
-            rows = datasets.load_dataset(_READERS[path.suffix], name, data_files=str(path), split="train")
-        else:
-            raise UserError(f"{path}: a .jsonl or .parquet file or a datasets.save_to_disk folder is needed.")
-    except StopIteration:
-        raise UserError(f"{path}: holds no rows.") from None
-    except (OSError, ValueError, pa.ArrowException, datasets.exceptions.DatasetGenerationError) as error:
-        cause = error.__cause__ or error
-        raise UserError(f"{path}: cannot be read as training rows: {cause}") from None
-    if isinstance(rows, datasets.DatasetDict):
-        raise UserError(f"{path}: holds several splits ({', '.join(rows)}); name the folder of one of them.")
-    return rows
 
 
 def _check_columns(path: Path, rows: datasets.Dataset, data_type: str) -> set[str]:

@@ -1,0 +1,70 @@
+"""The data card's pictures as PNG bytes: scores, and ranks of positives; a panel for each teacher and the ensemble."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from mining.statistics import Scorer
+from retrieval.drawing import STYLE, new_figure, png
+
+COLUMNS = 3
+BARS = 64
+BAR: Any = {"facecolor": "#bbbbbb", "edgecolor": "black", "linewidth": 0.5}
+
+
+def scores_picture(names: Sequence[str], scorers: Sequence[Scorer]) -> bytes:
+    """Histograms of scores, of all candidates and of judged positives, each as shares of its own number."""
+    with matplotlib.rc_context(STYLE | {"font.size": 10}):
+        figure, panels = _panels(names)
+        for axes, scorer in zip(panels, scorers, strict=True):
+            drawn = scorer.scores.for_drawing(BARS)
+            edges, (others, positives) = drawn.edges(), drawn.counts_2B
+            totals = scorer.scores.counts_2B.sum(axis=1)
+            candidates = (others + positives) / max(1, totals.sum())
+            axes.stairs(candidates, edges, fill=True, color="#bbbbbb", label="candidates")
+            axes.stairs(positives / max(1, totals[1]), edges, color="black", linewidth=1.3, label="judged positives")
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+            axes.set_xlabel("combined score" if axes is panels[-1] else "raw score")
+        _finish(figure, panels, "share of the candidates, of the positives")
+        return png(figure)
+
+
+def ranks_picture(names: Sequence[str], scorers: Sequence[Scorer], n_queries: int) -> bytes:
+    """Histograms of the rank of each query's first judged positive."""
+    longest = max(len(scorer.first_ranks) for scorer in scorers)
+    width = max(1, -(-longest // BARS))
+    with matplotlib.rc_context(STYLE | {"font.size": 10}):
+        figure, panels = _panels(names)
+        for axes, scorer in zip(panels, scorers, strict=True):
+            bars = np.bincount(np.arange(len(scorer.first_ranks)) // width, weights=scorer.first_ranks)
+            axes.bar(np.arange(len(bars)) * width, bars / max(1, n_queries), width, align="edge", **BAR)
+            axes.set_yscale("log")  # most lie at rank 0
+            axes.set_xlim(0, max(1, longest))
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+            axes.set_xlabel("rank, from 0" + (f" ({width} ranks a bar)" if width > 1 else ""))
+        _finish(figure, panels, "share of the queries")
+        return png(figure)
+
+
+def _panels(names: Sequence[str]) -> tuple[Figure, list[Axes]]:
+    n_rows = -(-len(names) // COLUMNS)
+    n_columns = min(COLUMNS, len(names))
+    figure = new_figure(0.6 + 3.4 * n_columns, 0.7 + 2.5 * n_rows)
+    grid = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
+    for axes, name in zip(grid, names, strict=False):
+        axes.set_title(name, fontsize=11, loc="left")
+    for axes in grid[len(names) :]:
+        axes.remove()
+    return figure, grid[: len(names)]
+
+
+def _finish(figure: Figure, panels: Sequence[Axes], y_label: str) -> None:
+    figure.supylabel(y_label, fontsize=10)
+    handles, labels = panels[0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside upper left", ncols=2)

@@ -1,0 +1,68 @@
+"""Files that are whole or absent: atomic writing, moving aside, room on the disk."""
+
+import itertools
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from sparse_model.errors import UserError
+
+
+def move_aside(path: Path) -> Path:
+    """Rename a file or folder to <name>.<time stamp>, so that nothing is lost; returns the new path."""
+    aside = _stamped(path)
+    path.rename(aside)
+    return aside
+
+
+def set_aside(folder: Path, paths: Iterable[Path]) -> None:
+    """Move some files of a folder to <folder>.<time stamp>/; the others stay."""
+    aside = None
+    for path in paths:
+        if aside is None:
+            aside = _stamped(folder)
+            aside.mkdir()
+        path.rename(aside / path.name)
+
+
+def _stamped(path: Path) -> Path:
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    names = itertools.chain([stamp], (f"{stamp}-{i}" for i in itertools.count(2)))
+    return next(p for name in names if not (p := path.with_name(f"{path.name}.{name}")).exists())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A mapping from a JSON file; {} if there is none or it holds something else."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write atomically: a reader finds the old content or the new one."""
+    write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write text to a temporary file beside `path` and rename it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def require_disk(folder: Path, needed: int, what: str) -> None:
+    """Raise a UserError if the disk that holds `folder` (or will) has fewer than `needed` bytes free for `what`."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise UserError(
+            f"output_dir: {folder}: {free / 1e9:.1f} GB are free where it lies, {what} needs {needed / 1e9:.1f} GB; "
+            "free some, or give another."
+        )

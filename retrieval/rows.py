@@ -1,0 +1,36 @@
+"""Rows of a user's file: a datasets.save_to_disk folder, .jsonl or .parquet, memory-mapped."""
+
+from pathlib import Path
+
+import datasets
+import pyarrow as pa
+
+from retrieval.fingerprint import fingerprint
+from sparse_model.errors import UserError
+
+FILE_READERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet"}
+
+
+def read_rows(path: Path) -> datasets.Dataset:
+    """A memory-mapped data set of a save_to_disk folder, a .jsonl or a .parquet file.
+
+    Raises:
+        UserError: if it is none of these or cannot be read.
+    """
+    try:
+        if path.is_dir():
+            rows = datasets.load_from_disk(str(path))
+        elif path.suffix in FILE_READERS:
+            # The cache goes by path and time; a file that was changed keeping its time must be read again.
+            name = f"rows-{fingerprint([path])[:16]}"
+            rows = datasets.load_dataset(FILE_READERS[path.suffix], name, data_files=str(path), split="train")
+        else:
+            raise UserError(f"{path}: a .jsonl or .parquet file or a datasets.save_to_disk folder is needed.")
+    except StopIteration:
+        raise UserError(f"{path}: holds no rows.") from None
+    except (OSError, ValueError, pa.ArrowException, datasets.exceptions.DatasetGenerationError) as error:
+        cause = error.__cause__ or error
+        raise UserError(f"{path}: cannot be read as rows: {cause}") from None
+    if isinstance(rows, datasets.DatasetDict):
+        raise UserError(f"{path}: holds several splits ({', '.join(rows)}); name the folder of one of them.")
+    return rows
