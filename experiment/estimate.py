@@ -7,7 +7,7 @@ import numpy as np
 
 from experiment.settings import Settings
 from mining.candidates import Corpus
-from mining.teachers import TeacherSpec, load_teacher, teacher_name
+from mining.teachers import TeacherSpec, load_teacher
 from retrieval.distributed import world_size
 from sparse_model import SparseEncoder
 
@@ -30,7 +30,7 @@ def estimate(
     distinct = min(documents, pairs)
     for spec in teachers:
         teacher = load_teacher(spec, device)
-        title = f"scores, {teacher_name(spec)}"
+        title = f"scores, {spec.name}"
         if hasattr(teacher, "encode"):
             found = teacher.encode(sample[:8], "document")
             row_bytes = 8 * found.nnz / found.shape[0] if hasattr(found, "nnz") else 4 * found.shape[1]

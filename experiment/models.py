@@ -156,4 +156,9 @@ def _load(settings: Settings, path: str, options: dict[str, Any], new_head: bool
     if options.get("idf_path") == "corpus":
         options = options | {"idf_path": None}  # the caller has the texts
     encoder = load(path, **options, allow_new_head=new_head)
-    return encoder.to("cuda" if torch.cuda.is_available() and not settings.value("use_cpu") else "cpu")
+    return encoder.to(device(settings))
+
+
+def device(settings: Settings) -> str:
+    """Where models run."""
+    return "cuda" if torch.cuda.is_available() and not settings.value("use_cpu") else "cpu"

@@ -16,24 +16,28 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from experiment import run_folder
 from experiment.command import logged_to
 from experiment.engines import corpus_hash, keeps_index, open_engines
 from experiment.estimate import estimate
-from experiment.models import brings_idf, load_miner, model_files, set_precision, vector_facts, vector_files
+from experiment.models import brings_idf, device, load_miner, model_files, set_precision, vector_facts, vector_files
 from experiment.settings import Settings
 from mining.candidates import Corpus, Shards, corpus_of, mine, totals
+from mining.card import About
+from mining.dataset import write_rows
+from mining.pairs import Teacher
+from mining.repair import repair
+from mining.rows import Recipe
 from mining.scoring import reader, score
 from mining.teachers import TeacherSpec, check_teacher, load_teacher
 from mining.vectors import VectorCache
 from retrieval.beir_data import BeirData, load_beir
 from retrieval.distributed import is_main, on_main
 from retrieval.engine import Engine
-from retrieval.fingerprint import fingerprint
+from retrieval.fingerprint import fingerprint, hash_of
 from retrieval.opensearch.engine import OpenSearchEngine
 from sparse_model import RunError, SparseEncoder, UserError, corpus_idf
+from sparse_model.query_weights import write_idf
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +63,7 @@ def prepare(settings: Settings) -> None:
     encoder = load_miner(settings)
     set_precision(settings, encoder)
     if settings.run.dry_run:
-        text = on_main(lambda: estimate(settings, encoder, teachers, corpus))
+        text = on_main(lambda: estimate(settings, encoder, teachers, corpus, device(settings)))
         if is_main():
             print(text)
         return
@@ -74,10 +78,23 @@ def _run(
 ) -> None:
     stages = Stages(settings, data, corpus)
     candidates = stages.candidates(encoder)
-    del encoder  # one model at a time in memory
     scores = [stages.scores(teacher, candidates) for teacher in teachers]
-    read = reader(candidates, scores)
-    raise NotImplementedError(read, totals)
+    counts = on_main(lambda: totals(candidates))
+    about = About(
+        dataset=settings.preparation.dataset,
+        split=data.split,
+        miner=str(settings.model.model_name_or_path),
+        num_candidates=settings.preparation.num_candidates,
+        hashes={"data": data.fingerprint, **{shards.folder.name: shards.key for shards in (candidates, *scores)}},
+        positives_added=counts["positives_added"],
+        positives_left_out=counts["positives_left_out"],
+        notes=tuple(_notes(data, corpus)),
+    )
+    key = hash_of([candidates.key, *(shards.key for shards in scores)])
+    how = recipe(settings, teachers)
+    write_rows(reader(candidates, scores), corpus, how, about, settings.output_dir, stages.folder, key)
+    if encoder.idf_V is not None:
+        on_main(lambda: write_idf(settings.output_dir / "idf.json", encoder.idf_V, encoder.tokenizer))
 
 
 class Stages:
@@ -95,7 +112,7 @@ class Stages:
             table = on_main(lambda: corpus_idf(encoder.tokenizer, self.corpus.texts, encoder.vocabulary_size, True))
             encoder.use_idf(table)
         files = on_main(lambda: vector_files(settings))
-        vector_hash = run_folder.hash_of(vector_facts(settings, encoder, files) | {"corpus": self.corpus_hash})
+        vector_hash = hash_of(vector_facts(settings, encoder, files) | {"corpus": self.corpus_hash})
         facts = {
             "vectors": vector_hash,
             "query weights": None if encoder.idf_V is None else sha256(encoder.idf_V.cpu().numpy()).hexdigest(),
@@ -124,19 +141,19 @@ class Stages:
 
     def scores(self, teacher: TeacherSpec, candidates: Shards) -> Shards:
         """Stage 2 for one teacher, whole."""
-        name = Path(teacher.model_name_or_path).name
+        name = teacher.name
         files = on_main(lambda: fingerprint(model_files(teacher.model_name_or_path)))
         # What changes no score: how much is done at once, and how much it counts afterwards.
         facts: dict[str, Any] = {"teacher": vars(replace(teacher, batch_size=1, weight=1.0)), "files": files}
-        vectors = self.folder / f"vectors-{name}-{run_folder.hash_of(facts | {'corpus': self.corpus_hash})}"
-        shards = self._shards(f"scores-{name}", facts | {"candidates": candidates.folder.name})
-        device = "cuda" if torch.cuda.is_available() and not self.settings.value("use_cpu") else "cpu"
-        score(name, lambda: load_teacher(teacher, device), self.corpus, candidates, shards, vectors)
+        vectors = self.folder / f"vectors-{name}-{hash_of(facts | {'corpus': self.corpus_hash})}"
+        shards = self._shards(f"scores-{name}", facts | {"candidates": candidates.key})
+        score(name, lambda: load_teacher(teacher, device(self.settings)), self.corpus, candidates, shards, vectors)
         return shards
 
     def _shards(self, name: str, facts: dict[str, Any]) -> Shards:
-        folder = self.folder / f"{name}-{run_folder.hash_of(facts)}"
-        return Shards(folder, len(self.corpus.queries), self.settings.preparation.shard_size)
+        key = hash_of(facts)
+        size = self.settings.preparation.shard_size
+        return Shards(self.folder / f"{name}-{key}", key, len(self.corpus.queries), size)
 
 
 def teacher_spec(settings: Settings, number: int) -> TeacherSpec:
@@ -144,6 +161,21 @@ def teacher_spec(settings: Settings, number: int) -> TeacherSpec:
     keys = settings.preparation
     spec = TeacherSpec(**keys.teachers[number].model_dump())
     return replace(spec, trust_remote_code=spec.trust_remote_code or keys.trust_remote_code)
+
+
+def recipe(settings: Settings, teachers: list[TeacherSpec]) -> Recipe:
+    """How the teachers' scores become one."""
+    keys = settings.preparation
+    names = [teacher.name for teacher in teachers]
+    # Two teachers of one name are told apart by their number.
+    distinct = [name if names.count(name) == 1 else f"{name} {i}" for i, name in enumerate(names, start=1)]
+    named = tuple(Teacher(name, spec.weight, f"{spec.type} {spec.model_name_or_path}") for name, spec in zip(distinct, teachers, strict=True))
+    return Recipe(named, keys.normalization, keys.normalization_scope, keys.normalization_batch_size)
+
+
+def _notes(data: BeirData, corpus: Corpus) -> list[str]:
+    lost = f"{corpus.lost_positives} judged positives are not in the corpus." if corpus.lost_positives else ""
+    return [*data.notes, *([lost] if lost else [])]
 
 
 def _check(settings: Settings, teachers: list[TeacherSpec]) -> None:

@@ -42,10 +42,14 @@ def corpus_of(data: BeirData) -> Corpus:
 
 
 class Shards:
-    """Fixed ranges of consecutive queries, a file each, in a folder named by all that decides the content."""
+    """Fixed ranges of consecutive queries, a file each.
 
-    def __init__(self, folder: Path, n_queries: int, size: int) -> None:
-        self.folder, self.n_queries, self.size = folder, n_queries, size
+    Args:
+        folder: for these files alone; key: a hash of all that decides their content.
+    """
+
+    def __init__(self, folder: Path, key: str, n_queries: int, size: int) -> None:
+        self.folder, self.key, self.n_queries, self.size = folder, key, n_queries, size
 
     def __len__(self) -> int:
         return -(-self.n_queries // self.size)

@@ -58,7 +58,7 @@ class _Counting(BagOfWords):
 
 
 def _mine(corpus: Corpus, folder: Path, encoder: _Counting, limit: int = 10, **options: bool) -> Shards:
-    shards = Shards(folder / "candidates", len(corpus.queries), 7)
+    shards = Shards(folder / "candidates", "", len(corpus.queries), 7)
     vectors = VectorCache(folder / "vectors", corpus.texts, encoder.encode_blocks)
     mine(corpus, encoder.encode_queries, vectors, ExactEngine, shards, limit, **options)
     return shards
@@ -83,7 +83,7 @@ def test_candidates_are_the_best_documents(corpus: Corpus, tmp_path: Path) -> No
 
 
 def _scored(corpus: Corpus, shards: Shards, folder: Path) -> Shards:
-    scores = Shards(folder / "scores", shards.n_queries, shards.size)
+    scores = Shards(folder / "scores", "", shards.n_queries, shards.size)
     score("bag", _Counting, corpus, shards, scores, folder / "teacher")
     return scores
 
@@ -132,7 +132,7 @@ def test_a_killed_run_encodes_only_what_is_missing(corpus: Corpus, tmp_path: Pat
 
 def test_only_documents_of_candidates_are_encoded_for_a_teacher(corpus: Corpus, tmp_path: Path) -> None:
     shards, teacher = _mine(corpus, tmp_path, _Counting(), limit=3), _Counting()
-    scores = Shards(tmp_path / "scores", 20, 7)
+    scores = Shards(tmp_path / "scores", "", 20, 7)
     encoded: list[str] = []
     encode = teacher.encode
     teacher.encode = lambda texts, role: (encoded.extend(texts if role == "document" else ()), encode(texts, role))[1]  # type: ignore[method-assign]
@@ -151,7 +151,7 @@ def test_a_teacher_that_reads_pairs(corpus: Corpus, tmp_path: Path) -> None:
             progress(len(pairs))
             return np.array([len(q) * 1000 + len(d) for q, d in pairs], np.float32)
 
-    shards, scores = _mine(corpus, tmp_path, _Counting()), Shards(tmp_path / "scores", 20, 7)
+    shards, scores = _mine(corpus, tmp_path, _Counting()), Shards(tmp_path / "scores", "", 20, 7)
     score("lengths", Lengths, corpus, shards, scores, tmp_path / "unused")
     for pairs in reader(shards, [scores])(0, 20):
         expected = [len(corpus.queries[pairs.query]) * 1000 + len(corpus.texts[d]) for d in pairs.documents]
@@ -165,7 +165,7 @@ def test_scores_that_are_not_finite_are_refused(corpus: Corpus, tmp_path: Path) 
 
     shards = _mine(corpus, tmp_path, _Counting())
     with pytest.raises(RunError, match="broken gave scores that are not finite"):
-        score("broken", Broken, corpus, shards, Shards(tmp_path / "scores", 20, 7), tmp_path / "unused")
+        score("broken", Broken, corpus, shards, Shards(tmp_path / "scores", "", 20, 7), tmp_path / "unused")
 
 
 def test_dense_vectors_on_disk(tmp_path: Path) -> None:
