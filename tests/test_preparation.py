@@ -45,7 +45,7 @@ def config(
         f"dataset: {data_set}\nmodel_name_or_path: {tiny_model}\nnum_candidates: 10\nshard_size: 6\n"
         f"normalization_batch_size: 4\nmax_seq_length: 16\nteachers:\n"
         f"  - {{type: sparse, model_name_or_path: {sparse}, max_length: 16}}\n"
-        f"  - {{type: dense, model_name_or_path: {dense}, max_length: 16, weight: 3}}\n"
+        f"  - {{type: dense, model_name_or_path: {dense}, pooling: cls, max_length: 16, weight: 3}}\n"
     )
     return path
 
@@ -116,7 +116,7 @@ def test_a_changed_teacher_is_the_only_one_to_run(prepared: Path, config: Path, 
     before = {path: path.stat().st_mtime_ns for path in (output / "stages").rglob("*.safetensors")}
     again = run("data_preparation.py", str(config), f"output_dir={output}")
     assert again.returncode == 0 and "nothing to do" in again.stderr
-    text = config.read_text().replace("type: dense", "pooling: mean, type: dense")
+    text = config.read_text().replace("pooling: cls", "pooling: mean")
     changed = tmp_path / "changed.yaml"
     changed.write_text(text)
     done = run("data_preparation.py", str(changed), f"output_dir={output}")
