@@ -9,7 +9,6 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import datasets
 import numpy as np
@@ -18,7 +17,7 @@ import pyarrow.compute as pc
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from retrieval.rows import FILE_READERS, read_rows
+from retrieval.rows import FILE_READERS, is_list_of, is_number, read_rows
 from sparse_model import UserError
 
 COLUMNS = {"kd": ("query", "docs", "scores"), "posnegs": ("query", "pos", "negs")}
@@ -197,27 +196,16 @@ def _is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
-def _is_list_of(test: Any) -> Any:
-    def check(kind: pa.DataType) -> bool:
-        return (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and test(kind.value_type)
-
-    return check
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_floating(kind) or pa.types.is_integer(kind)
-
-
 def _is_text_list_or_empty(kind: pa.DataType) -> bool:
-    return pa.types.is_null(kind) or _is_list_of(lambda t: _is_text(t) or pa.types.is_null(t))(kind)
+    return pa.types.is_null(kind) or is_list_of(lambda t: _is_text(t) or pa.types.is_null(t))(kind)
 
 
 _VALID_TYPE = {
     "query": _is_text,
     "pos": _is_text,
-    "docs": _is_list_of(_is_text),
+    "docs": is_list_of(_is_text),
     "negs": _is_text_list_or_empty,
-    "scores": _is_list_of(_is_number),
+    "scores": is_list_of(is_number),
 }
 _EXPECTED = {
     "query": "text",
@@ -251,7 +239,7 @@ def _scan(path: Path, rows: datasets.Dataset, data_type: str, columns: set[str],
         lengths.append(n_items)
         rank = np.zeros(len(table))
         if "first_rank" in names:
-            if not _is_number(table["first_rank"].type):
+            if not is_number(table["first_rank"].type):
                 raise UserError(f"{path}: column first_rank holds {table['first_rank'].type}, not numbers.")
             rank = pc.fill_null(table["first_rank"], -1).to_numpy()
         kept.append((rank >= 0) & (rank <= first_rank_thresh))
