@@ -6,6 +6,7 @@ posnegs row: {query, pos, negs}. negs are cut in order into len // G examples of
 """
 
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -173,6 +174,11 @@ def training_files(train_file: str | None, train_file_dir: str | None) -> list[P
     return found
 
 
+def row_files(path: Path) -> list[Path]:
+    """The files that hold the rows of one of `training_files`: what else lies in a data set's folder is left out."""
+    return sorted(path.glob("*.arrow")) if path.is_dir() else [path]
+
+
 def _check_columns(path: Path, rows: datasets.Dataset, data_type: str) -> set[str]:
     columns, needed = set(rows.column_names), COLUMNS[data_type]
     missing = [name for name in needed if name not in columns and name != "negs"]
@@ -187,9 +193,24 @@ def _check_columns(path: Path, rows: datasets.Dataset, data_type: str) -> set[st
     for name in columns & set(needed):
         kind = schema.field(name).type
         if not _VALID_TYPE[name](kind):
-            of_ids = " Rows of ids cannot be trained on: texts are needed." if "int" in str(kind) else ""
+            of_ids = f" {_of_ids(path)}" if "int" in str(kind) else ""
             raise UserError(f"{path}: column {name} holds {kind}, not {_EXPECTED[name]}.{of_ids}")
+    first = rows.select_columns(needed[1:2])[:100][needed[1]]
+    documents = [text for listed in first for text in (listed or [] if data_type == "kd" else [listed])]
+    if documents and all(_ID.fullmatch(text or "") for text in documents):
+        raise UserError(f"{path}: column {needed[1]} holds ids ({documents[0]!r}, …), not texts. {_of_ids(path)}")
     return columns
+
+
+# A number, or a word of some length with a digit in it: documents that are all like this are ids.
+_ID = re.compile(r"\d+|(?=.*\d)\S{4,64}")
+
+
+def _of_ids(path: Path) -> str:
+    return (
+        f"Rows of ids cannot be trained on: texts are needed. python data_preparation.py source={path} makes rows of "
+        "texts from kd rows of ids."
+    )
 
 
 def _is_text(kind: pa.DataType) -> bool:
