@@ -21,7 +21,7 @@ from sparse_model import SparseEncoder, UserError, corpus_idf
 from training import checkpoints
 from training.arguments import build_arguments
 from training.collator import text_key
-from training.data import Examples, training_files
+from training.data import Examples, row_files, training_files
 from training.objective import Objective
 from training.trainer import Trainer
 
@@ -50,7 +50,7 @@ def train(settings: Settings) -> None:
 
 
 def _train(settings: Settings, encoder: SparseEncoder, args: Any, notes: list[str], parts: list[Examples]) -> None:
-    files = training_files(settings.data.train_file, settings.data.train_file_dir)
+    files = [file for part in parts for file in row_files(part.path)]
     facts = {"processes": world_size(), "data hash": on_main(lambda: fingerprint(files))}
     length = {"max_steps": args.max_steps, "num_train_epochs": args.num_train_epochs}
     recorded = on_main(lambda: run_folder.open_run(settings, facts, length))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Protocol
 
 import numpy as np
@@ -50,7 +51,16 @@ class Teacher:
     """A row of QueryPairs.scores."""
 
     name: str
-    """Distinct among the teachers: the key of the raw scores in a row."""
+    """The key of the raw scores in a row; no two teachers have the same, see `distinct`."""
     weight: float = 1.0
     model: str = ""
     """What the data card says of it: type and model."""
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """The names, with -2, -3, … after one that came before."""
+    found: list[str] = []
+    for name in names:
+        others = (name if number == 1 else f"{name}-{number}" for number in count(1))
+        found.append(next(other for other in others if other not in found))
+    return found

@@ -1,20 +1,21 @@
 """The data card's pictures as PNG bytes: scores, and ranks of positives; a panel for each teacher and the ensemble."""
 
 from collections.abc import Sequence
-from typing import Any
+from textwrap import fill
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter
 
 from mining.statistics import Scorer
 from retrieval.drawing import STYLE, new_figure, png
 
 COLUMNS = 3
 BARS = 64
-BAR: Any = {"facecolor": "#bbbbbb", "edgecolor": "black", "linewidth": 0.5}
+RANKS = 100  # bars of one rank each up to there
+PERCENT = FuncFormatter(lambda share, _: f"{100 * share:g}%")
 
 
 def scores_picture(names: Sequence[str], scorers: Sequence[Scorer]) -> bytes:
@@ -28,7 +29,7 @@ def scores_picture(names: Sequence[str], scorers: Sequence[Scorer]) -> bytes:
             candidates = (others + positives) / max(1, totals.sum())
             axes.stairs(candidates, edges, fill=True, color="#bbbbbb", label="candidates")
             axes.stairs(positives / max(1, totals[1]), edges, color="black", linewidth=1.3, label="judged positives")
-            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+            axes.yaxis.set_major_formatter(PERCENT)
             axes.set_xlabel("combined score" if axes is panels[-1] else "raw score")
         _finish(figure, panels, "share of the candidates, of the positives")
         return png(figure)
@@ -37,15 +38,16 @@ def scores_picture(names: Sequence[str], scorers: Sequence[Scorer]) -> bytes:
 def ranks_picture(names: Sequence[str], scorers: Sequence[Scorer], n_queries: int) -> bytes:
     """Histograms of the rank of each query's first judged positive."""
     longest = max(len(scorer.first_ranks) for scorer in scorers)
-    width = max(1, -(-longest // BARS))
+    width = max(1, -(-longest // RANKS))
     with matplotlib.rc_context(STYLE | {"font.size": 10}):
         figure, panels = _panels(names)
         for axes, scorer in zip(panels, scorers, strict=True):
             bars = np.bincount(np.arange(len(scorer.first_ranks)) // width, weights=scorer.first_ranks)
-            axes.bar(np.arange(len(bars)) * width, bars / max(1, n_queries), width, align="edge", **BAR)
+            axes.bar(np.arange(len(bars)) * width, bars / max(1, n_queries), width, align="edge", color="#666666")
             axes.set_yscale("log")  # most lie at rank 0
             axes.set_xlim(0, max(1, longest))
-            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+            axes.set_ylim(0.5 / max(1, n_queries), 1)
+            axes.yaxis.set_major_formatter(PERCENT)
             axes.set_xlabel("rank, from 0" + (f" ({width} ranks a bar)" if width > 1 else ""))
         _finish(figure, panels, "share of the queries")
         return png(figure)
@@ -57,7 +59,7 @@ def _panels(names: Sequence[str]) -> tuple[Figure, list[Axes]]:
     figure = new_figure(0.6 + 3.4 * n_columns, 0.7 + 2.5 * n_rows)
     grid = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
     for axes, name in zip(grid, names, strict=False):
-        axes.set_title(name, fontsize=11, loc="left")
+        axes.set_title(fill(name, 30), fontsize=11, loc="left")
     for axes in grid[len(names) :]:
         axes.remove()
     return figure, grid[: len(names)]

@@ -90,11 +90,12 @@ def _combined(raw_TN: np.ndarray, lengths: np.ndarray, recipe: Recipe) -> tuple[
     """Combined scores float32 [N], the scopes in which each teacher was constant [T], and how many scopes there are."""
     weights_T = np.array([teacher.weight for teacher in recipe.teachers])
     scores_N = np.zeros(raw_TN.shape[1], dtype=np.float32)
-    constant_T, count = np.zeros(len(raw_TN), dtype=np.int64), 0
-    for count, scope in enumerate(scopes(lengths, recipe.scope, recipe.batch_size), start=1):
+    constant_T = np.zeros(len(raw_TN), dtype=np.int64)
+    found = list(scopes(lengths, recipe.scope, recipe.batch_size))
+    for scope in found:
         scores_N[scope], constant = combine(raw_TN[:, scope], weights_T, recipe.normalization)
         constant_T += constant
-    return scores_N, constant_T, count
+    return scores_N, constant_T, len(found)
 
 
 def _ranking(

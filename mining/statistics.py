@@ -5,6 +5,7 @@ scores, and the sum does not depend on how the queries were cut into parts.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -29,8 +30,8 @@ class Histogram:
         if not len(scores):
             return cls(-1000, 0, np.zeros((2, 0), dtype=np.int64))
         low, high = float(scores.min()), float(scores.max())
-        # The second bound keeps the bins' numbers exact where scores are constant.
-        exponent = max(math.frexp(high - low)[1] - 10, math.frexp(max(abs(low), abs(high)))[1] - 40)
+        # The second bound keeps the bins' numbers exact where scores differ little or not at all.
+        exponent = max(_magnitude(high - low) - 10, _magnitude(max(abs(low), abs(high))) - 40)
         bins = np.floor(np.ldexp(scores.astype(np.float64), -exponent)).astype(np.int64)
         first = int(bins.min())
         counts = [np.bincount(bins[labels == label] - first, minlength=int(bins.max()) - first + 1) for label in (0, 1)]
@@ -40,12 +41,14 @@ class Histogram:
         if not self.counts_2B.size or not other.counts_2B.size:
             return self if self.counts_2B.size else other
         exponent = max(self.exponent, other.exponent)
+        while _width((self, other), exponent) > BINS:
+            exponent += 1
         a, b = self.coarser(exponent), other.coarser(exponent)
         low = min(a.low, b.low)
         counts_2B = np.zeros((2, max(x.low + x.counts_2B.shape[1] for x in (a, b)) - low), dtype=np.int64)
         for part in (a, b):
             counts_2B[:, part.low - low : part.low - low + part.counts_2B.shape[1]] += part.counts_2B
-        return Histogram(exponent, low, counts_2B)._within(BINS)
+        return Histogram(exponent, low, counts_2B)
 
     def coarser(self, exponent: int) -> "Histogram":
         """The same with bins 2**exponent wide, not narrower than they are."""
@@ -68,6 +71,18 @@ class Histogram:
     def edges(self) -> np.ndarray:
         """float64 [bins + 1]."""
         return np.ldexp(self.low + np.arange(self.counts_2B.shape[1] + 1, dtype=np.float64), self.exponent)
+
+
+def _width(parts: Sequence[Histogram], exponent: int) -> int:
+    """The number of bins, 2**exponent wide, that hold all parts."""
+    first = min(part.low >> (exponent - part.exponent) for part in parts)
+    last = max((part.low + part.counts_2B.shape[1] - 1) >> (exponent - part.exponent) for part in parts)
+    return last - first + 1
+
+
+def _magnitude(value: float) -> int:
+    """The smallest power of two above value; far below every other one for 0."""
+    return math.frexp(value)[1] if value else -1000
 
 
 @dataclass(frozen=True)

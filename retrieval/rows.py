@@ -1,5 +1,6 @@
 """Rows of a user's file: a datasets.save_to_disk folder, .jsonl or .parquet, memory-mapped."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import datasets
@@ -34,3 +35,17 @@ def read_rows(path: Path) -> datasets.Dataset:
     if isinstance(rows, datasets.DatasetDict):
         raise UserError(f"{path}: holds several splits ({', '.join(rows)}); name the folder of one of them.")
     return rows
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds numbers."""
+    return pa.types.is_floating(kind) or pa.types.is_integer(kind)
+
+
+def is_list_of(test: Callable[[pa.DataType], bool]) -> Callable[[pa.DataType], bool]:
+    """A test for lists whose elements pass a test."""
+
+    def check(kind: pa.DataType) -> bool:
+        return (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and test(kind.value_type)
+
+    return check

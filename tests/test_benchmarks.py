@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import encode, growth, head, measure, models, page, search, training_step
+from benchmarks import encode, growth, head, measure, models, page, rows, search, training_step
 
 TINY: dict[str, Any] = {"folders": {"tiny": None}, "documents": 2, "length": 16, "rounds": 1, "vocabulary": 300}
 RUNS: dict[str, Callable[[], dict[str, Any]]] = {
@@ -15,6 +15,7 @@ RUNS: dict[str, Callable[[], dict[str, Any]]] = {
     "training_step": lambda: training_step.run(**TINY),
     "encode": lambda: encode.run(**TINY),
     "search": lambda: search.run(documents=200, queries=5, top_k=(10,), rounds=1, threads=1),
+    "rows": lambda: rows.run(queries=20, candidates=5, documents=30, teachers=2),
     "growth": lambda: growth.run(
         {"tokens": [4, 8], "documents": [2, 4], "vocabulary": [100, 200]}, [2, 4], (100, 200), 1, None, 300
     ),

@@ -6,10 +6,10 @@ posnegs row: {query, pos, negs}. negs are cut in order into len // G examples of
 """
 
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import datasets
 import numpy as np
@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from retrieval.rows import FILE_READERS, read_rows
+from retrieval.rows import FILE_READERS, is_list_of, is_number, read_rows
 from sparse_model import UserError
 
 COLUMNS = {"kd": ("query", "docs", "scores"), "posnegs": ("query", "pos", "negs")}
@@ -174,6 +174,11 @@ def training_files(train_file: str | None, train_file_dir: str | None) -> list[P
     return found
 
 
+def row_files(path: Path) -> list[Path]:
+    """The files that hold the rows of one of `training_files`: what else lies in a data set's folder is left out."""
+    return sorted(path.glob("*.arrow")) if path.is_dir() else [path]
+
+
 def _check_columns(path: Path, rows: datasets.Dataset, data_type: str) -> set[str]:
     columns, needed = set(rows.column_names), COLUMNS[data_type]
     missing = [name for name in needed if name not in columns and name != "negs"]
@@ -188,36 +193,40 @@ def _check_columns(path: Path, rows: datasets.Dataset, data_type: str) -> set[st
     for name in columns & set(needed):
         kind = schema.field(name).type
         if not _VALID_TYPE[name](kind):
-            of_ids = " Rows of ids cannot be trained on: texts are needed." if "int" in str(kind) else ""
+            of_ids = f" {_of_ids(path)}" if "int" in str(kind) else ""
             raise UserError(f"{path}: column {name} holds {kind}, not {_EXPECTED[name]}.{of_ids}")
+    first = rows.select_columns(needed[1:2])[:100][needed[1]]
+    documents = [text for listed in first for text in (listed or [] if data_type == "kd" else [listed])]
+    if documents and all(_ID.fullmatch(text or "") for text in documents):
+        raise UserError(f"{path}: column {needed[1]} holds ids ({documents[0]!r}, …), not texts. {_of_ids(path)}")
     return columns
+
+
+# A number, or a word of some length with a digit in it: documents that are all like this are ids.
+_ID = re.compile(r"\d+|(?=.*\d)\S{4,64}")
+
+
+def _of_ids(path: Path) -> str:
+    return (
+        f"Rows of ids cannot be trained on: texts are needed. python data_preparation.py source={path} makes rows of "
+        "texts from kd rows of ids."
+    )
 
 
 def _is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
-def _is_list_of(test: Any) -> Any:
-    def check(kind: pa.DataType) -> bool:
-        return (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and test(kind.value_type)
-
-    return check
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_floating(kind) or pa.types.is_integer(kind)
-
-
 def _is_text_list_or_empty(kind: pa.DataType) -> bool:
-    return pa.types.is_null(kind) or _is_list_of(lambda t: _is_text(t) or pa.types.is_null(t))(kind)
+    return pa.types.is_null(kind) or is_list_of(lambda t: _is_text(t) or pa.types.is_null(t))(kind)
 
 
 _VALID_TYPE = {
     "query": _is_text,
     "pos": _is_text,
-    "docs": _is_list_of(_is_text),
+    "docs": is_list_of(_is_text),
     "negs": _is_text_list_or_empty,
-    "scores": _is_list_of(_is_number),
+    "scores": is_list_of(is_number),
 }
 _EXPECTED = {
     "query": "text",
@@ -251,7 +260,7 @@ def _scan(path: Path, rows: datasets.Dataset, data_type: str, columns: set[str],
         lengths.append(n_items)
         rank = np.zeros(len(table))
         if "first_rank" in names:
-            if not _is_number(table["first_rank"].type):
+            if not is_number(table["first_rank"].type):
                 raise UserError(f"{path}: column first_rank holds {table['first_rank'].type}, not numbers.")
             rank = pc.fill_null(table["first_rank"], -1).to_numpy()
         kept.append((rank >= 0) & (rank <= first_rank_thresh))

@@ -8,7 +8,7 @@ import pytest
 
 from sparse_model import UserError
 from tests.conftest import write_jsonl
-from training.data import EpochSampler, Examples, training_files
+from training.data import EpochSampler, Examples, row_files, training_files
 
 
 def _kd(n: int, **more) -> dict:
@@ -102,6 +102,9 @@ def test_each_batch_comes_from_one_file() -> None:
         ([{"query": "q", "docs": ["a", "b"], "scores": [1.0]}], "kd", "row 0: 2 docs but 1 scores"),
         ([_kd(2), {"query": "q", "docs": ["a", "b"], "scores": [1.0, None]}], "kd", "row 1: a score is nan"),
         ([{"query": "q", "docs": [1, 2], "scores": [1.0, 2.0]}], "kd", "texts are needed"),
+        ([{"query": "7", "docs": ["8841822", "0"], "scores": [2.0, 1.0]}], "kd", "data_preparation.py source="),
+        ([{"query": "q", "docs": ["msmarco-1", "D1555982"], "scores": [2.0, 1.0]}], "kd", "holds ids .'msmarco-1'"),
+        ([{"query": "q", "pos": "12", "negs": ["13", "14"]}], "posnegs", "column pos holds ids"),
         ([{"query": None, "docs": ["a"], "scores": [1.0]}, _kd(2)], "kd", "row 0: query is missing"),
         ([_kd(1)], "kd", "none of its 1 rows gives an example"),
         ([_kd(2), {"query": "q", "docs": ["a", None], "scores": [1.0, 0.0]}], "kd", "row 1: one of its docs is null"),
@@ -112,6 +115,20 @@ def test_unusable_rows_name_file_and_row(tmp_path: Path, rows: list[dict], data_
     with pytest.raises(UserError, match=message) as caught:
         Examples(path, data_type, documents_per_query=2)
     assert str(path) in str(caught.value)
+
+
+def test_short_documents_are_not_ids(tmp_path: Path) -> None:
+    rows = [{"query": "year", "docs": ["1984", "in 1984"], "scores": [1.0, 0.0]}, _kd(2)]
+    assert len(Examples(write_jsonl(tmp_path / "rows.jsonl", rows), "kd", documents_per_query=2)) == 2
+
+
+def test_only_the_rows_of_a_folder_count_as_data(tmp_path: Path) -> None:
+    """Its card and what lies below it may change without another hash of the data."""
+    datasets.Dataset.from_list([_kd(2)]).save_to_disk(str(tmp_path / "rows"))
+    (tmp_path / "rows" / "stages").mkdir()
+    (tmp_path / "rows" / "stages" / "part.arrow").touch()
+    assert [path.name for path in row_files(tmp_path / "rows")] == ["data-00000-of-00001.arrow"]
+    assert row_files(tmp_path / "a.jsonl") == [tmp_path / "a.jsonl"]
 
 
 def test_unusable_files(tmp_path: Path) -> None:
