@@ -29,7 +29,7 @@ def load_for_training(settings: Settings) -> SparseEncoder:
     settings.model.inf_free, settings.data.max_seq_length = encoder.inf_free, encoder.max_seq_length
     if mistakes := training_mistakes(settings):
         raise UserError("\n".join(mistakes))
-    positions, length = longest_input(encoder.mlm), settings.data.eval_max_seq_length
+    positions, length = longest_input(encoder.mlm.config), settings.data.eval_max_seq_length
     if length and positions and length > positions:
         raise UserError(f"eval_max_seq_length: {length}, but the model has positions for {positions} tokens.")
     return encoder

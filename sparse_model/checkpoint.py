@@ -32,6 +32,8 @@ _OUR_NAMES = {theirs: ours for ours, theirs in _THEIR_NAMES.items()} | {name: na
 # Positions are numbered from padding_idx + 1 on.
 _OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert", "mpnet", "longformer"}
 
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
+
 _CLASSES = "sentence_transformers.sparse_encoder.models."
 _QUERY, _POOLING = "query_0_SparseStaticEmbedding", "document_1_SpladePooling"
 
@@ -59,6 +61,7 @@ def load(
     tokenizer_name: str | None = None,
     model_overrides: dict[str, Any] | None = None,
     allow_new_head: bool = False,
+    trust_remote_code: bool = False,
 ) -> SparseEncoder:
     """An encoder from a checkpoint of ours, a sentence-transformers sparse encoder or any masked LM.
 
@@ -76,6 +79,7 @@ def load(
         tokenizer_name: folder or hub id of another tokenizer than the model's.
         model_overrides: fields of the model's config, e.g. {"hidden_dropout_prob": 0.0}.
         allow_new_head: accept a checkpoint without masked-LM head, which then starts at random (for training).
+        trust_remote_code: run the Python code that the checkpoint brings.
 
     Raises:
         UserError: for whatever cannot be used, with the remedy.
@@ -84,14 +88,14 @@ def load(
         raise UserError(f"activation_type: {activation_type!r} is none of {', '.join(LOGARITHMS)}.")
     if head_dtype not in HEAD_DTYPES:
         raise UserError(f"head_dtype: {head_dtype!r} is none of {', '.join(HEAD_DTYPES)}.")
-    folder = resolve(str(name_or_path))
+    folder = resolve(str(name_or_path), with_code=trust_remote_code)
     if not any(folder.rglob("config.json")):
         raise UserError(f"model_name_or_path: {folder} holds no model (no config.json).")
     says = describe(folder)
-    tokenizer = _load_tokenizer(tokenizer_name or str(folder / says.mlm_subfolder))
-    mlm = _load_mlm(folder / says.mlm_subfolder, model_overrides or {}, allow_new_head)
+    tokenizer = load_tokenizer(tokenizer_name or str(folder / says.mlm_subfolder))
+    mlm = _load_mlm(folder / says.mlm_subfolder, model_overrides or {}, allow_new_head, trust_remote_code)
     length = max_seq_length or says.max_seq_length or DEFAULT_LENGTH
-    positions, framed = longest_input(mlm), tokenizer.num_special_tokens_to_add()
+    positions, framed = longest_input(mlm.config), tokenizer.num_special_tokens_to_add()
     if max_seq_length and max_seq_length <= framed:
         raise UserError(f"max_seq_length: {max_seq_length} leaves no room beside {framed} special tokens.")
     if max_seq_length and positions and max_seq_length > positions:
@@ -112,8 +116,11 @@ def load(
     return encoder.eval()
 
 
-def resolve(name_or_path: str, key: str = "model_name_or_path") -> Path:
+def resolve(name_or_path: str, key: str = "model_name_or_path", with_code: bool = False) -> Path:
     """The local folder of a model or tokenizer: itself, or a hub repository fetched into the cache.
+
+    Args:
+        key: what messages begin with; with_code: fetch Python files too.
 
     Raises:
         UserError: if there is no such folder and the hub does not answer with one.
@@ -128,6 +135,7 @@ def resolve(name_or_path: str, key: str = "model_name_or_path") -> Path:
     try:
         # Weights as safetensors where the repository has them; a .bin is read with weights_only by transformers.
         patterns = ["*.json", "*.txt", "*.model", "*.safetensors", "*/*.json", "*/*.safetensors", "*/*.txt"]
+        patterns += ["*.py"] if with_code else []
         folder = Path(snapshot_download(name_or_path, allow_patterns=patterns))
         if not any(folder.rglob("*.safetensors")):
             folder = Path(snapshot_download(name_or_path, allow_patterns=[*patterns, "pytorch_model*.bin"]))
@@ -145,13 +153,13 @@ def describe(folder: Path) -> Description:
     Raises:
         UserError: if the modules are not those of a sparse encoder (a dense model, sum pooling, …).
     """
-    if not (folder / "modules.json").is_file():
+    modules = read_modules(folder)
+    if not modules:
         return Description()
-    modules = [(_class_name(m["type"]), folder / m["path"]) for m in _read_json(folder / "modules.json")]
     router = next((path for name, path in modules if name == "Router"), None)
     query_folder = None
     if router is not None:
-        routes = _read_json(router / "router_config.json")
+        routes = read_json(router / "router_config.json")
         if "types" not in routes or not {"query", "document"} <= set(routes.get("structure", {})):
             raise UserError(f"{router / 'router_config.json'} has no routes query and document: not a sparse encoder.")
         of = {name: (_class_name(kind), router / name) for name, kind in routes["types"].items()}
@@ -162,15 +170,22 @@ def describe(folder: Path) -> Description:
     mlm, pooling = found.get("MLMTransformer") or found.get("Transformer"), found.get("SpladePooling")
     if mlm is None or pooling is None:
         raise UserError(f"{folder} is a sentence-transformers model of {list(found)}, not a sparse masked LM.")
-    says = _read_json(pooling / "config.json")
+    says = read_json(pooling / "config.json")
     activation = _OUR_NAMES.get(says.get("activation_function", "relu"))
     if activation is None or says.get("pooling_strategy", "max") != "max":
         raise UserError(f"{pooling / 'config.json'}: only max pooling with {sorted(_OUR_NAMES)} can be used.")
     length_file = mlm / "sentence_bert_config.json"
-    length = _read_json(length_file).get("max_seq_length") if length_file.is_file() else None
+    length = read_json(length_file).get("max_seq_length") if length_file.is_file() else None
     if length is not None and not isinstance(length, int):
         raise UserError(f"{length_file}: max_seq_length is {length!r}, not a number.")
     return Description(activation, length, query_folder is not None, query_folder, str(mlm.relative_to(folder)))
+
+
+def read_modules(folder: Path) -> list[tuple[str, Path]]:
+    """(class, folder) of each module that a sentence-transformers model names in modules.json; [] without one."""
+    if not (folder / "modules.json").is_file():
+        return []
+    return [(_class_name(m["type"]), folder / m["path"]) for m in read_json(folder / "modules.json")]
 
 
 def save(encoder: SparseEncoder, folder: Path) -> None:
@@ -228,30 +243,35 @@ def load_weights(encoder: SparseEncoder, folder: Path) -> None:
             encoder.idf_V.copy_(stored.idf_V)
 
 
-def longest_input(mlm: Any) -> int | None:
-    """Tokens the model has positions for; None where its config does not say."""
-    positions = getattr(mlm.config, "max_position_embeddings", None)
-    offset = (mlm.config.pad_token_id or 0) + 1 if mlm.config.model_type in _OFFSET_POSITIONS else 0
+def longest_input(config: Any) -> int | None:
+    """Tokens a model of this config has positions for; None where it does not say."""
+    positions = getattr(config, "max_position_embeddings", None)
+    offset = (config.pad_token_id or 0) + 1 if config.model_type in _OFFSET_POSITIONS else 0
     return positions - offset if positions and positions > 0 else None
 
 
-def _load_tokenizer(name_or_path: str) -> Any:
-    folder = resolve(name_or_path, "tokenizer_name")
+def load_tokenizer(name_or_path: str, key: str = "tokenizer_name") -> Any:
+    """The fast tokenizer of a folder or hub id.
+
+    Raises:
+        UserError: beginning with `key`, if there is none.
+    """
+    folder = resolve(name_or_path, key)
     # transformers would make up an empty tokenizer where there are no files.
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")):
-        raise UserError(f"tokenizer_name: {name_or_path} holds no tokenizer (no tokenizer.json).")
+    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        raise UserError(f"{key}: {name_or_path} holds no tokenizer (no tokenizer.json).")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"tokenizer_name: {name_or_path} holds no tokenizer that can be read: {error}") from None
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise UserError(f"{key}: {name_or_path} holds no tokenizer that can be read: {error}") from None
     if not tokenizer.is_fast:
-        raise UserError(f"tokenizer_name: {name_or_path} has no fast tokenizer (tokenizer.json).")
+        raise UserError(f"{key}: {name_or_path} has no fast tokenizer (tokenizer.json).")
     return tokenizer
 
 
-def _load_mlm(folder: Path, overrides: dict[str, Any], allow_new_head: bool) -> Any:
+def _load_mlm(folder: Path, overrides: dict[str, Any], allow_new_head: bool, trust_remote_code: bool) -> Any:
     try:
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         unknown = [key for key in overrides if not hasattr(config, key)]
         if unknown:
             raise UserError(
@@ -260,7 +280,11 @@ def _load_mlm(folder: Path, overrides: dict[str, Any], allow_new_head: bool) -> 
         for key, value in overrides.items():
             setattr(config, key, value)
         mlm, info = AutoModelForMaskedLM.from_pretrained(
-            folder, config=config, torch_dtype=torch.float32, output_loading_info=True
+            folder,
+            config=config,
+            torch_dtype=torch.float32,
+            output_loading_info=True,
+            trust_remote_code=trust_remote_code,
         )
     except UserError:
         raise
@@ -284,7 +308,7 @@ def _load_mlm(folder: Path, overrides: dict[str, Any], allow_new_head: bool) -> 
 def _read_query_table(folder: Path, tokenizer: Any, vocabulary_size: int) -> Tensor:
     weights = folder / "model.safetensors"
     if not weights.is_file():
-        path = _read_json(folder / "config.json").get("path", "idf.json")
+        path = read_json(folder / "config.json").get("path", "idf.json")
         return read_idf(str(folder / path), tokenizer, vocabulary_size)
     try:
         table = load_file(weights)["weight"].float()
@@ -306,7 +330,7 @@ def _save_tokenizer(encoder: SparseEncoder, folder: Path) -> None:
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.add_tokens([f"[filler{i}]" for i in range(len(tokenizer), encoder.vocabulary_size)])
     tokenizer.save_pretrained(folder)
-    says = _read_json(folder / "tokenizer_config.json")
+    says = read_json(folder / "tokenizer_config.json")
     if says.get("tokenizer_class") == "TokenizersBackend":
         _write_json(folder / "tokenizer_config.json", says | {"tokenizer_class": "PreTrainedTokenizerFast"})
 
@@ -323,7 +347,8 @@ def _class_name(dotted: str) -> str:
     return dotted.rsplit(".", 1)[-1]
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; UserError if it cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

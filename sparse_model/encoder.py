@@ -5,7 +5,6 @@ for each of its tokens. Score = Σ_j w_j(query) · w_j(document). (arXiv 2504.14
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from sparse_model.activations import activate
 from sparse_model.errors import UserError
 from sparse_model.head import Head, positive_logits
 from sparse_model.query_weights import sparse_rows, without_special_tokens
-from sparse_model.tokens import document_ids, length_sorted_batches, pad, query_ids
+from sparse_model.tokens import document_ids, length_sorted_batches, one_ahead, pad, query_ids
 
 # Saved as the output bias of special tokens, so that every consumer of a checkpoint gives them weight 0.
 SILENT_BIAS = -10_000.0
@@ -226,14 +225,8 @@ class SparseEncoder(nn.Module):
         Args:
             batch_size: see `encode_documents`; progress: called with the number of documents of each batch done.
         """
-        with ThreadPoolExecutor(1) as pool:
-            upcoming: Future | None = None
-            for block in blocks:
-                current, upcoming = upcoming, pool.submit(self.tokenize_documents, block)
-                if current is not None:
-                    yield self._encode_block(current.result(), batch_size, progress)
-            if upcoming is not None:
-                yield self._encode_block(upcoming.result(), batch_size, progress)
+        for ids in one_ahead(self.tokenize_documents, blocks):
+            yield self._encode_block(ids, batch_size, progress)
 
     def encode_queries(self, texts: Sequence[str], batch_size: int = 32) -> csr_matrix:
         """Weights of queries as float32 [Q, V]; no model runs when inference-free."""

@@ -1,10 +1,14 @@
 """Texts to token ids: documents framed and cut at a length, queries as sets of ids, padding."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 def document_ids(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[list[int]]:
@@ -58,3 +62,15 @@ def length_sorted_batches(
         batch.append(row)
     if batch:
         yield batch
+
+
+def one_ahead(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
+    """`function` of each item in turn; while one is used, the next is computed on another thread."""
+    with ThreadPoolExecutor(1) as pool:
+        upcoming: Future[U] | None = None
+        for item in items:
+            current, upcoming = upcoming, pool.submit(function, item)
+            if current is not None:
+                yield current.result()
+        if upcoming is not None:
+            yield upcoming.result()
