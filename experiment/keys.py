@@ -88,7 +88,7 @@ class LossKeys(Keys):
     ranking_loss_weight: NonNegative = 1.0
     """weight of the ranking losses"""
     use_in_batch_negatives: bool = False
-    """infonce: every other document of the (gathered) batch is a negative"""
+    """every other document of the (gathered) batch is a negative; kldiv and marginmse then need teachers"""
     flops_d_lambda: NonNegative = 1e-3
     """λ_d, the weight of FLOPS over documents"""
     flops_d_T: Positive = 10000
@@ -104,7 +104,9 @@ class LossKeys(Keys):
     flops_grouping: Literal["published", "pooled"] = "published"
     """published: mean over queries per document slot, summed over slots (the paper's λ); pooled: one mean"""
     kd_ensemble_teacher_kwargs: dict[str, Any] | None = None
-    """teachers that score while training; not available yet"""
+    """teachers that score each batch while training: {types: [dense or sparse, …], model_ids: [folder or hub id, …],
+    teacher_tokenizer_ids: [the models'], score_scale: 30, trust_remote_code: false}. Their scores are brought to 0 … 1
+    (in-batch: over a query's row; else over all pairs of the batch), averaged, multiplied by score_scale"""
 
 
 class EvaluationKeys(Keys):

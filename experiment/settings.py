@@ -17,6 +17,7 @@ import transformers
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from transformers import TrainingArguments
 
+from experiment import online_teachers
 from experiment.config_file import COMMAND_LINE, parse_arguments, read_with_bases
 from experiment.keys import (
     GROUP_OF,
@@ -217,10 +218,11 @@ def training_mistakes(settings: Settings) -> list[str]:
         found.append("train_file: give train_file or train_file_dir, one of them.")
     if data.data_type is None:
         found.append("data_type: missing; kd (rows query, docs, scores) or posnegs (rows query, pos, negs).")
-    if loss.kd_ensemble_teacher_kwargs is not None:
-        found.append("kd_ensemble_teacher_kwargs: teachers while training are not available yet; remove the key.")
+    teachers = loss.kd_ensemble_teacher_kwargs
+    if teachers is not None:
+        found += online_teachers.mistakes(teachers, loss.loss_types, loss.use_in_batch_negatives, data.data_type)
     distilled = [name for name in loss.loss_types if name != "infonce"]
-    if distilled and (loss.use_in_batch_negatives or data.data_type == "posnegs"):
+    if distilled and teachers is None and (loss.use_in_batch_negatives or data.data_type == "posnegs"):
         why = "use_in_batch_negatives: true" if loss.use_in_batch_negatives else "data_type: posnegs"
         found.append(
             f"loss_types: {', '.join(distilled)} needs a teacher's score for every pair, which {why} does not have "
@@ -263,7 +265,8 @@ def help_text(command: str) -> str:
         lines.append(f"{group.__doc__}")
         for key, field in group.model_fields.items():
             default = json.dumps(field.get_default(call_default_factory=True), ensure_ascii=False)
-            lines.append(f"  {key} ({_type_name(field.annotation)}, {default})  {field.description}")
+            meaning = " ".join(str(field.description).split())
+            lines.append(f"  {key} ({_type_name(field.annotation)}, {default})  {meaning}")
         lines.append("")
     lines.append(f"Fields of transformers.TrainingArguments {transformers.__version__}, with the Trainer's meaning")
     for option in dataclasses.fields(TrainingArguments):

@@ -8,7 +8,7 @@ from typing import Any
 import transformers
 from accelerate import PartialState
 
-from experiment import run_folder
+from experiment import online_teachers, run_folder
 from experiment.command import logged_to
 from experiment.models import load_for_training
 from experiment.settings import Settings
@@ -39,6 +39,7 @@ def train(settings: Settings) -> None:
         load_beir(name, settings.evaluation.beir_dir, settings.evaluation.split)
     transformers.set_seed(args.seed)
     encoder = load_for_training(settings)
+    on_main(lambda: online_teachers.check(settings.loss.kd_ensemble_teacher_kwargs, encoder.max_seq_length))
     parts = load_examples(settings)
     on_main(lambda: require_disk(settings.output_dir, _checkpoint_bytes(encoder), "one checkpoint"))
     if settings.run.dry_run:
@@ -82,6 +83,7 @@ def _build_trainer(
         table = on_main(lambda: _training_idf(encoder, parts)) if from_texts else encoder.idf_V
         encoder.use_idf(table, requires_grad=settings.model.idf_requires_grad)  # type: ignore[arg-type]
     training_length = encoder.max_seq_length
+    teachers, scale = online_teachers.load(settings.loss.kd_ensemble_teacher_kwargs, training_length, args.device)
     # What the checkpoint will say, and what evaluations while training use.
     encoder.max_seq_length = settings.data.eval_max_seq_length or training_length
     return Trainer(
@@ -92,6 +94,8 @@ def _build_trainer(
         max_seq_length=training_length,
         idf_lr=settings.model.idf_lr,
         evaluate_figures=lambda: evaluate_while_training(settings, encoder),
+        teachers=teachers,
+        teacher_scale=scale,
     )
 
 

@@ -15,10 +15,14 @@ class Collator:
     Returns query_ids, query_mask [Q, Lq], document_ids, document_mask [Q·G, L], document_lengths
     (a list, so that the model need not ask the device for them), document_keys [Q·G] (equal
     texts have equal keys) and scores [Q, G] (kd; else [Q, 0]).
+
+    Args:
+        keep_texts: return the texts too, as queries and documents, for teachers with tokenizers of their own.
     """
 
-    def __init__(self, tokenizer: Any, max_seq_length: int, inf_free: bool) -> None:
+    def __init__(self, tokenizer: Any, max_seq_length: int, inf_free: bool, keep_texts: bool = False) -> None:
         self.tokenizer, self.max_seq_length, self.inf_free = tokenizer, max_seq_length, inf_free
+        self.keep_texts = keep_texts
 
     def __call__(self, examples: list[Example]) -> dict[str, Any]:
         queries = [example.query for example in examples]
@@ -32,7 +36,8 @@ class Collator:
         q_ids, q_mask = pad(query_rows, pad_id)
         document_rows = document_ids(self.tokenizer, documents, self.max_seq_length)
         d_ids, d_mask = pad(document_rows, pad_id)
-        return {
+        texts = {"queries": queries, "documents": documents} if self.keep_texts else {}
+        return texts | {
             "query_ids": q_ids,
             "query_mask": q_mask,
             "document_ids": d_ids,

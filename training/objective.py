@@ -25,13 +25,13 @@ class Objective:
     decouple_activation: bool = False
 
     def __call__(
-        self, query_QV: Tensor, document_NV: Tensor, teacher_QG: Tensor, document_keys_N: Tensor, step: int
+        self, query_QV: Tensor, document_NV: Tensor, teacher_QN: Tensor, document_keys_N: Tensor, step: int
     ) -> tuple[Tensor, dict[str, Tensor | float]]:
         """(the loss, its parts by name: each ranking loss, flops_d and lambda_d, flops_q and lambda_q).
 
         Args:
             document_NV: N = Q·G, a query's documents together.
-            teacher_QG: scores of a query's own documents; [Q, 0] where there is no teacher.
+            teacher_QN: scores of a query's own documents, with in-batch negatives of all N; [Q, 0] without a teacher.
             step: optimizer steps done.
         """
         n_queries = len(query_QV)
@@ -39,7 +39,7 @@ class Objective:
         document_QGV = document_NV.view(n_queries, group, -1)
         parts: dict[str, Tensor | float] = {}
         for name in self.loss_types:
-            parts[name] = self._ranking(name, query_QV, document_QGV, teacher_QG, document_keys_N)
+            parts[name] = self._ranking(name, query_QV, document_QGV, teacher_QN, document_keys_N)
         loss = self.ranking_loss_weight * torch.stack([torch.as_tensor(part) for part in parts.values()]).sum()
         parts["flops_d"] = self._flops(document_QGV, self.flops_threshold)
         parts["lambda_d"] = quadratic(step, self.flops_d_lambda, self.flops_d_T)
@@ -50,20 +50,27 @@ class Objective:
             loss = loss + parts["lambda_q"] * parts["flops_q"]
         return loss, parts
 
-    def _ranking(self, name: str, query_QV: Tensor, document_QGV: Tensor, teacher_QG: Tensor, keys_N: Tensor) -> Tensor:
+    def _ranking(self, name: str, query_QV: Tensor, document_QGV: Tensor, teacher_QN: Tensor, keys_N: Tensor) -> Tensor:
         n_queries, group, _ = document_QGV.shape
-        first_Q = torch.zeros(n_queries, dtype=torch.long, device=query_QV.device)
-        if name == "infonce" and self.use_in_batch_negatives:
-            positive_Q = first_Q + group * torch.arange(n_queries, device=query_QV.device)
-            scores_QN = query_QV @ document_QGV.flatten(0, 1).T
-            return infonce(scores_QN, positive_Q, same_text(keys_N, positive_Q))
-        scores_QG = torch.einsum("qv,qgv->qg", query_QV, document_QGV)
+        positive_Q = torch.zeros(n_queries, dtype=torch.long, device=query_QV.device)
+        excluded_QN = None
+        if self.use_in_batch_negatives:
+            positive_Q = group * torch.arange(n_queries, device=query_QV.device)
+            excluded_QN = same_text(keys_N, positive_Q)
+        scores_QN = score_rows(query_QV, document_QGV, self.use_in_batch_negatives)
         if name == "infonce":
-            return infonce(scores_QG, first_Q)
+            return infonce(scores_QN, positive_Q, excluded_QN)
         if name == "marginmse":
-            return marginmse(scores_QG, teacher_QG, first_Q, self.temperature)
-        return kldiv(scores_QG, teacher_QG, self.temperature)
+            return marginmse(scores_QN, teacher_QN, positive_Q, self.temperature, excluded_QN)
+        return kldiv(scores_QN, teacher_QN, self.temperature, excluded_QN)
 
     def _flops(self, weights_QGV: Tensor, threshold: float | None) -> Tensor:
         weights_QGV = decoupled(weights_QGV) if self.decouple_activation else weights_QGV
         return flops(weights_QGV, threshold, self.pooled)
+
+
+def score_rows(query_QV: Tensor, document_QGV: Tensor, in_batch: bool) -> Tensor:
+    """Dot products of each query with its own documents [Q, G], or with all of the batch [Q, Q·G]."""
+    if in_batch:
+        return query_QV @ document_QGV.flatten(0, 1).T
+    return torch.einsum("qv,qgv->qg", query_QV, document_QGV)

@@ -4,7 +4,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from training.data import EpochSampler, Examples
 from training.gather import gather
 from training.objective import Objective
 from training.statistics import Statistics
+from training.teachers import Encode, teacher_scores
 
 # Steps between two looks for collapse or NaN; each look waits for the device.
 GUARD_STEPS = 50
@@ -48,6 +49,7 @@ class Trainer(transformers.Trainer):
         max_seq_length: tokens documents are cut to while training; the encoder's own length is what it is saved with.
         evaluate_figures: returns figures by name (e.g. "ndcg@10") of the model as it is; called by eval_strategy.
         idf_lr: learning rate of the query table where it is trained; None: as everything else.
+        teachers: what scores each batch instead of the rows' own scores; teacher_scale: see `teacher_scores`.
     """
 
     def __init__(
@@ -60,8 +62,11 @@ class Trainer(transformers.Trainer):
         max_seq_length: int,
         idf_lr: float | None = None,
         evaluate_figures: Callable[[], dict[str, float]] | None = None,
+        teachers: Sequence[Encode] = (),
+        teacher_scale: float = 30.0,
     ) -> None:
         self.objective: Objective = objective
+        self.teachers, self.teacher_scale = teachers, teacher_scale
         self.idf_lr, self.evaluate_figures = idf_lr, evaluate_figures
         self.sampler = EpochSampler(
             [len(part) for part in parts],
@@ -83,7 +88,7 @@ class Trainer(transformers.Trainer):
             args=args,
             train_dataset=ConcatDataset(parts),
             eval_dataset=[],  # type: ignore[arg-type]
-            data_collator=Collator(encoder.tokenizer, max_seq_length, encoder.inf_free),  # type: ignore[arg-type]
+            data_collator=Collator(encoder.tokenizer, max_seq_length, encoder.inf_free, bool(teachers)),  # type: ignore[arg-type]
             callbacks=[_Bookkeeping(self)],
         )
         # The loss is a mean over the batch: the Trainer divides it by the accumulation steps.
@@ -113,11 +118,18 @@ class Trainer(transformers.Trainer):
             inputs["document_lengths"],
         )
         query_QV, document_NV = gather(query_QV), gather(document_NV)
-        teacher_QG, keys_N = gather(inputs["scores"]), gather(inputs["document_keys"])
+        keys_N = gather(inputs["document_keys"])
         with torch.autocast(document_NV.device.type, enabled=False):
-            loss, parts = self.objective(query_QV, document_NV, teacher_QG, keys_N, self.state.global_step)
+            teacher_QN = self._teacher_scores(inputs)
+            loss, parts = self.objective(query_QV, document_NV, teacher_QN, keys_N, self.state.global_step)
         self.statistics.add(parts, document_NV)
         return loss
+
+    def _teacher_scores(self, inputs: dict[str, Any]) -> Tensor:
+        if not self.teachers:
+            return gather(inputs["scores"])
+        in_batch = self.objective.use_in_batch_negatives
+        return teacher_scores(self.teachers, inputs["queries"], inputs["documents"], in_batch, self.teacher_scale)
 
     def _get_train_sampler(self, *_: Any) -> EpochSampler:
         return self.sampler

@@ -66,7 +66,6 @@ def test_all_mistakes_come_at_once_with_file_key_and_remedy(tmp_path: Path) -> N
         ("train_file: a", "data_type: missing"),
         ("train_file: a\ndata_type: posnegs", "needs a teacher's score"),
         ("train_file: a\ndata_type: kd\nuse_in_batch_negatives: true", "needs a teacher's score"),
-        ("train_file: a\ndata_type: kd\nkd_ensemble_teacher_kwargs: {types: [dense]}", "not available yet"),
         ("train_file: a\ndata_type: kd\ninf_free: false", "flops_q_lambda and flops_q_T"),
         ("train_file: a\ndata_type: kd\nsample_num_one_query: 1", "nothing to rank"),
         ("train_file: a\ndata_type: kd\nmax_steps: 0", "nothing would be trained"),
@@ -78,6 +77,40 @@ def test_all_mistakes_come_at_once_with_file_key_and_remedy(tmp_path: Path) -> N
 def test_what_cannot_be_trained_says_why(tmp_path: Path, lines: str, message: str) -> None:
     settings = load_settings([_write(tmp_path, f"model_name_or_path: m\n{lines}\n")])
     assert any(message in mistake for mistake in training_mistakes(settings))
+
+
+TEACHERS = "types: [dense, sparse], model_ids: [a, b]"
+
+
+@pytest.mark.parametrize(
+    ("teachers", "more", "message"),
+    [
+        ("", "", "types, model_ids: a list of names is needed"),
+        ("types: dense, model_ids: [a]", "", "types: a list of names"),
+        ("types: [dense], model_ids: [a, b]", "", "types has 1, model_ids has 2"),
+        (f"{TEACHERS}, teacher_tokenizer_ids: [a]", "", "teacher_tokenizer_ids has 1"),
+        ("types: [dens], model_ids: [a]", "", "'dens' is none of dense, sparse"),
+        ("types: [cross_encoder], model_ids: [a]", "", "takes too long for the pairs of every batch"),
+        (f"{TEACHERS}, score_scal: 1", "", "unknown: score_scal; did you mean score_scale?"),
+        (f"{TEACHERS}, score_scale: 0", "", "score_scale: 0 is no number above 0"),
+        (f"{TEACHERS}, score_scale: true", "", "score_scale: True is no number"),
+        (f"{TEACHERS}, trust_remote_code: maybe", "", "trust_remote_code: true or false"),
+        (TEACHERS, "loss_types: infonce", "infonce needs no teacher"),
+        (TEACHERS, "data_type: kd\nuse_in_batch_negatives: false", "kd rows bring their scores"),
+    ],
+)
+def test_mistaken_teachers_say_why(tmp_path: Path, teachers: str, more: str, message: str) -> None:
+    values = {"model_name_or_path": "m", "train_file": "t", "data_type": "posnegs", "use_in_batch_negatives": "true"}
+    values |= dict(line.split(": ") for line in more.splitlines())
+    lines = [f"{key}: {value}" for key, value in values.items()] + [f"kd_ensemble_teacher_kwargs: {{{teachers}}}"]
+    found = training_mistakes(load_settings([_write(tmp_path, "\n".join(lines))]))
+    assert any(message in mistake for mistake in found) and len(found) == 1
+
+
+@pytest.mark.parametrize("more", ["data_type: posnegs", "data_type: kd\nuse_in_batch_negatives: true"])
+def test_good_teachers_pass(tmp_path: Path, more: str) -> None:
+    text = f"model_name_or_path: m\ntrain_file: t\n{more}\nkd_ensemble_teacher_kwargs: {{{TEACHERS}}}\n"
+    assert training_mistakes(load_settings([_write(tmp_path, text)])) == []
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from losses import decoupled, flops, infonce, kldiv, marginmse, quadratic, same_text
+from losses import decoupled, ensemble, flops, infonce, kldiv, marginmse, quadratic, same_text
 
 
 def test_kldiv_by_hand() -> None:
@@ -41,6 +41,35 @@ def test_marginmse_in_batch_takes_each_querys_own_positive() -> None:
     student = torch.tensor([[4.0, 1.0], [2.0, 6.0]])
     teacher = torch.tensor([[1.0, 0.0], [0.0, 3.0]])
     assert marginmse(student, teacher, torch.tensor([0, 1])).item() == pytest.approx(2.5)
+
+
+def test_kldiv_of_excluded_columns_is_that_without_them() -> None:
+    """Column 2 is out of the first row only: ½ ln(4/3) as above for it, for the second what its three columns give."""
+    student = torch.tensor([[math.log(3), 0.0, 9.0], [1.0, 2.0, 0.5]], requires_grad=True)
+    teacher = torch.tensor([[0.0, 0.0, -4.0], [3.0, 1.0, 1.0]])
+    excluded = torch.tensor([[False, False, True], [False, False, False]])
+    value = kldiv(student, teacher, excluded_QN=excluded)
+    value.backward()
+    second = kldiv(student[1:], teacher[1:]).item()
+    assert value.item() == pytest.approx((0.5 * math.log(4 / 3) + second) / 2, rel=1e-5)
+    assert student.grad is not None and student.grad.isfinite().all() and student.grad[0, 2] == 0
+
+
+def test_marginmse_does_not_count_excluded_columns() -> None:
+    """The case by hand above with a fourth column that is out: still 5 over two margins."""
+    student, teacher = torch.tensor([[5.0, 3.0, 1.0, 5.0]]), torch.tensor([[2.0, 1.0, 1.0, 9.0]])
+    excluded = torch.tensor([[False, False, False, True]])
+    assert marginmse(student, teacher, torch.tensor([0]), excluded_QN=excluded).item() == pytest.approx(5.0)
+
+
+def test_ensemble_by_hand() -> None:
+    """Over all pairs, the first teacher's 1 … 5 become 0, ½, ¼, 1, the second's 0 … 20 become ½, ½, 0, 1.
+
+    Over each row, the first gives 0, 1 twice; the second's first row is constant and gives 0, 0, then 0, 1.
+    """
+    scores = [torch.tensor([[1.0, 3.0], [2.0, 5.0]]), torch.tensor([[10.0, 10.0], [0.0, 20.0]])]
+    torch.testing.assert_close(ensemble(scores, 30.0, False), 30 * torch.tensor([[0.25, 0.5], [0.125, 1.0]]))
+    torch.testing.assert_close(ensemble(scores, 30.0, True), 30 * torch.tensor([[0.0, 0.5], [0.0, 1.0]]))
 
 
 def test_infonce_by_hand() -> None:

@@ -1,0 +1,141 @@
+"""Teachers that encode queries and documents one by one: learned sparse ones and dense ones."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix, vstack
+from torch import Tensor
+from torch.nn.functional import normalize
+from transformers import AutoModel
+
+from mining.teachers.batches import Rows, Runner
+from mining.teachers.spec import POOLINGS, Progress, Role, TeacherSpec, no_progress
+from sparse_model import UserError, load
+from sparse_model.checkpoint import describe, read_json, read_modules, resolve
+from sparse_model.encoder import BLOCK
+from sparse_model.tokens import document_ids
+
+
+class SparseTeacher:
+    """A learned sparse encoder, siamese unless its checkpoint says that its queries need no model."""
+
+    def __init__(self, spec: TeacherSpec, device: torch.device) -> None:
+        self.spec, self.device = spec, device
+        says = describe(resolve(spec.model_name_or_path, with_code=spec.trust_remote_code))
+        self.encoder = load(
+            spec.model_name_or_path,
+            inf_free=bool(says.inf_free),
+            max_seq_length=spec.max_length,
+            tokenizer_name=spec.tokenizer_name,
+            trust_remote_code=spec.trust_remote_code,
+        )
+        self.encoder.requires_grad_(False).to(device)
+        dtype = spec.dtype_on(device)
+        # Weights stay float32; the masked LM alone runs in the lower precision.
+        self.encoder.encoding_dtype = None if dtype == torch.float32 else dtype
+
+    def encode(self, texts: Sequence[str], role: Role, progress: Progress = no_progress) -> csr_matrix:
+        """See `BiEncoder`."""
+        texts = self.spec.prefixed(texts, role)
+        if role == "query" and self.encoder.inf_free:
+            progress(len(texts))
+            return self.encoder.encode_queries(texts)
+        blocks = [texts[start : start + BLOCK] for start in range(0, len(texts), BLOCK)]
+        empty = csr_matrix((0, self.encoder.vocabulary_size), dtype=np.float32)
+        return vstack([empty, *self.encoder.encode_blocks(blocks, self.spec.batch_size, progress)], format="csr")
+
+    @torch.inference_mode()
+    def vectors(self, texts: Sequence[str], role: Role) -> Tensor:
+        """See `BiEncoder`."""
+        texts, encoder = self.spec.prefixed(texts, role), self.encoder
+        query = role == "query"
+        rows = encoder.tokenize_queries(texts) if query else encoder.tokenize_documents(texts)
+        weigh = encoder.query_weights if query else encoder.document_weights
+        dtype = encoder.encoding_dtype
+        with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
+            return weigh(*(tensor.to(self.device) for tensor in encoder.pad(rows)))
+
+
+class DenseTeacher:
+    """A dense encoder; rows have length 1, so that dot products are cosines."""
+
+    def __init__(self, spec: TeacherSpec, device: torch.device) -> None:
+        layout = dense_layout(resolve(spec.model_name_or_path, with_code=spec.trust_remote_code), spec.pooling)
+        self.spec, self.pooling = spec, layout.pooling
+        self._runner = Runner(spec, AutoModel, layout.folder, device, unused="pooler")
+
+    def encode(self, texts: Sequence[str], role: Role, progress: Progress = no_progress) -> np.ndarray:
+        """See `BiEncoder`."""
+        # One text more where there is none: it tells D.
+        return self._encode(texts or [""], role, progress)[: len(texts)].cpu().numpy()
+
+    def vectors(self, texts: Sequence[str], role: Role) -> Tensor:
+        """See `BiEncoder`."""
+        return self._encode(texts, role, no_progress)
+
+    def _encode(self, texts: Sequence[str], role: Role, progress: Progress) -> Tensor:
+        return self._runner.run(self.spec.prefixed(texts, role), self._tokenize, self._forward, progress)
+
+    def _tokenize(self, texts: Sequence[str]) -> Rows:
+        return {"input_ids": document_ids(self._runner.tokenizer, texts, self.spec.max_length)}
+
+    def _forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        hidden_NLD = self._runner.model(**inputs)[0].float()
+        return normalize(pooled(hidden_NLD, inputs["attention_mask"], self.pooling), dim=-1)
+
+
+def pooled(hidden_NLD: Tensor, mask_NL: Tensor, pooling: str) -> Tensor:
+    """[N, D]: the first token of each text, or the mean or maximum over its tokens."""
+    if pooling == "cls":
+        return hidden_NLD[:, 0]
+    mask_NL1 = mask_NL.unsqueeze(-1)
+    if pooling == "max":
+        return hidden_NLD.masked_fill(mask_NL1 == 0, float("-inf")).amax(dim=1)
+    return (hidden_NLD * mask_NL1).sum(dim=1) / mask_NL1.sum(dim=1)
+
+
+@dataclass(frozen=True)
+class DenseLayout:
+    """Where a dense model's transformer lies, and how its hidden states become one vector."""
+
+    folder: Path
+    pooling: str
+    described: bool  # by the model itself
+
+
+def dense_layout(folder: Path, pooling: str | None) -> DenseLayout:
+    """What modules.json of a sentence-transformers model says; without one, the folder itself and the first token.
+
+    Args:
+        pooling: counts instead of what the model says.
+
+    Raises:
+        UserError: for modules or a pooling that are not available here.
+    """
+    if pooling is not None and pooling not in POOLINGS:
+        raise UserError(f"pooling: {pooling!r} is none of {', '.join(POOLINGS)}.")
+    modules = dict(read_modules(folder))
+    if not modules:
+        return DenseLayout(folder, pooling or "cls", False)
+    others = set(modules) - {"Transformer", "Pooling", "Normalize"}
+    if others or "Transformer" not in modules:
+        raise UserError(
+            f"{folder} is a sentence-transformers model of {', '.join(modules)}; a dense teacher consists of "
+            "Transformer, Pooling and Normalize."
+        )
+    return DenseLayout(modules["Transformer"], pooling or _stored_pooling(modules["Pooling"]), True)
+
+
+def _stored_pooling(folder: Path) -> str:
+    says = read_json(folder / "config.json")
+    # Newer versions write {"pooling_mode": "mean"}, older ones {"pooling_mode_mean_tokens": true, …}.
+    flags = [key for key, value in says.items() if key.startswith("pooling_mode_") and value is True]
+    found = says.get("pooling_mode") or [re.sub("^pooling_mode_|_tokens?$", "", key) for key in flags]
+    found = [found] if isinstance(found, str) else found
+    if len(found) != 1 or found[0] not in POOLINGS:
+        raise UserError(f"{folder / 'config.json'} asks for {found}; give pooling: one of {', '.join(POOLINGS)}.")
+    return found[0]
