@@ -23,6 +23,7 @@ def estimate(
     pairs = queries * keys.num_candidates
     sample = [corpus.texts[i] for i in _spread(documents)]
     asked = [corpus.queries[i] for i in _spread(queries)]
+    both = list(zip(asked * (SAMPLE // len(asked) + 1), sample, strict=False))
     vectors = encoder.encode_documents(sample[:8])
     speed = _per_second(lambda: encoder.encode_documents(sample), len(sample))
     row_bytes = 8 * vectors.nnz / vectors.shape[0]
@@ -37,7 +38,6 @@ def estimate(
             speed = _per_second(lambda t=teacher: t.encode(sample, "document"), len(sample))  # type: ignore[misc]
             lines.append(_line(title, distinct, "documents", speed, distinct * row_bytes + 8 * pairs))
         else:
-            both = list(zip(asked * (SAMPLE // len(asked) + 1), sample, strict=False))
             teacher.score(both[:8])
             speed = _per_second(lambda t=teacher: t.score(both), len(both))  # type: ignore[misc]
             lines.append(_line(title, pairs, "pairs", speed, 8 * pairs))

@@ -1,42 +1,31 @@
-"""Data preparation: settings to a data set of distillation rows, stage by stage; each goes on from its files.
-
-    stages/vectors-…/      document vectors of the miner and of each bi-encoder, block by block
-    stages/candidates-…/   each query's candidates, shard by shard
-    stages/scores-…/       a teacher's scores of them
-
-Each folder's name ends in a hash of all that decides its content: what a changed input does not touch is used again.
-"""
+"""Data preparation: settings to a data set of distillation rows."""
 
 import errno
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from experiment import run_folder
 from experiment.command import logged_to
-from experiment.engines import corpus_hash, keeps_index, open_engines
 from experiment.estimate import estimate
-from experiment.models import brings_idf, device, load_miner, model_files, set_precision, vector_facts, vector_files
+from experiment.models import device, load_miner, set_precision
 from experiment.settings import Settings
-from mining.candidates import Corpus, Shards, corpus_of, mine, totals
+from experiment.stages import Stages
+from mining.candidates import Corpus, corpus_of, totals
 from mining.card import About
 from mining.dataset import write_rows
 from mining.pairs import Teacher
+from mining.published import Published
 from mining.repair import repair
 from mining.rows import Recipe
-from mining.scoring import reader, score
-from mining.teachers import TeacherSpec, check_teacher, load_teacher
-from mining.vectors import VectorCache
+from mining.scoring import reader
+from mining.teachers import TeacherSpec, check_teacher
 from retrieval.beir_data import BeirData, load_beir
 from retrieval.distributed import is_main, on_main
-from retrieval.engine import Engine
-from retrieval.fingerprint import fingerprint, hash_of
-from retrieval.opensearch.engine import OpenSearchEngine
-from sparse_model import RunError, SparseEncoder, UserError, corpus_idf
+from retrieval.fingerprint import hash_of
+from sparse_model import RunError, SparseEncoder, UserError
 from sparse_model.query_weights import write_idf
 
 logger = logging.getLogger(__name__)
@@ -51,6 +40,9 @@ def prepare(settings: Settings) -> None:
     keys = settings.preparation
     settings.run.output_dir = settings.run.output_dir or f"data/{Path(keys.dataset).name}_ft"
     settings.evaluation.split = settings.evaluation.split or "train"
+    if keys.source:
+        _only_texts(settings)
+        return
     teachers = [teacher_spec(settings, number) for number in range(len(keys.teachers))]
     on_main(lambda: _check(settings, teachers))
     data = _load_data(settings)
@@ -67,10 +59,45 @@ def prepare(settings: Settings) -> None:
         if is_main():
             print(text)
         return
+    with _writing(settings):
+        _run(settings, encoder, teachers, data, corpus)
+
+
+def _only_texts(settings: Settings) -> None:
+    """The last stage alone, for rows of ids that somebody published."""
+    keys, data = settings.preparation, _load_data(settings)
+    published = Published(str(keys.source), data)
+    # One column of scores is what the teachers' scores became already.
+    method = keys.normalization if len(published.teachers) > 1 else "none"
+    how = Recipe(published.teachers, method, keys.normalization_scope, keys.normalization_batch_size)
+    rows = on_main(published.fingerprint)
+    about = About(
+        dataset=keys.dataset,
+        split=data.split,
+        miner=f"as in {keys.source}",
+        num_candidates=keys.num_candidates,
+        hashes={"data": data.fingerprint, "rows": rows},
+        notes=tuple(data.notes),
+    )
+    if settings.run.dry_run:
+        if is_main():
+            names = ", ".join(teacher.name for teacher in published.teachers)
+            print(f"{len(published.queries)} rows of {keys.source} (scores: {names}) to {settings.output_dir}")
+        return
+    with _writing(settings):
+        folder = settings.output_dir / "stages"
+        write_rows(
+            published.read, published, how, about, settings.output_dir, folder, hash_of([rows, data.fingerprint])
+        )
+
+
+@contextmanager
+def _writing(settings: Settings) -> Iterator[None]:
+    """Around everything that writes to output_dir: one command at a time, logged, a full disk explained."""
     with run_folder.locked(settings.output_dir) if is_main() else nullcontext():
         on_main(lambda: run_folder.make_writable(settings.output_dir))
         with logged_to(settings.output_dir / "preparation.log" if is_main() else None), _full_disk(settings):
-            _run(settings, encoder, teachers, data, corpus)
+            yield
 
 
 def _run(
@@ -78,6 +105,7 @@ def _run(
 ) -> None:
     stages = Stages(settings, data, corpus)
     candidates = stages.candidates(encoder)
+    encoder.to("cpu")  # one model at a time on a device
     scores = [stages.scores(teacher, candidates) for teacher in teachers]
     counts = on_main(lambda: totals(candidates))
     about = About(
@@ -93,67 +121,8 @@ def _run(
     key = hash_of([candidates.key, *(shards.key for shards in scores)])
     how = recipe(settings, teachers)
     write_rows(reader(candidates, scores), corpus, how, about, settings.output_dir, stages.folder, key)
-    if encoder.idf_V is not None:
-        on_main(lambda: write_idf(settings.output_dir / "idf.json", encoder.idf_V, encoder.tokenizer))
-
-
-class Stages:
-    """The working files below output_dir, and how each is made."""
-
-    def __init__(self, settings: Settings, data: BeirData, corpus: Corpus) -> None:
-        self.settings, self.data, self.corpus = settings, data, corpus
-        self.folder = settings.output_dir / "stages"
-        self.corpus_hash = on_main(lambda: corpus_hash(data.doc_ids, data.texts))
-
-    def candidates(self, encoder: SparseEncoder) -> Shards:
-        """Stage 1, whole."""
-        settings, keys = self.settings, self.settings.preparation
-        if encoder.inf_free and not brings_idf(settings):
-            table = on_main(lambda: corpus_idf(encoder.tokenizer, self.corpus.texts, encoder.vocabulary_size, True))
-            encoder.use_idf(table)
-        files = on_main(lambda: vector_files(settings))
-        vector_hash = hash_of(vector_facts(settings, encoder, files) | {"corpus": self.corpus_hash})
-        facts = {
-            "vectors": vector_hash,
-            "query weights": None if encoder.idf_V is None else sha256(encoder.idf_V.cpu().numpy()).hexdigest(),
-            "data": [self.data.fingerprint, self.data.split],
-            "keys": [keys.num_candidates, keys.include_positives, keys.shard_size],
-            "engine": [settings.evaluation.engine, settings.evaluation.round_weights],
-        }
-        batch_size = settings.value("per_device_eval_batch_size") * 4
-        vectors = VectorCache(
-            self.folder / f"vectors-miner-{vector_hash}",
-            self.corpus.texts,
-            lambda blocks: encoder.encode_blocks(blocks, batch_size),
-        )
-        shards = self._shards("candidates", facts)
-        with _engine(settings, encoder, files, self.data, self.folder) as open_engine:
-            mine(
-                self.corpus,
-                encoder.encode_queries,
-                vectors,
-                open_engine,
-                shards,
-                keys.num_candidates,
-                keys.include_positives,
-            )
-        return shards
-
-    def scores(self, teacher: TeacherSpec, candidates: Shards) -> Shards:
-        """Stage 2 for one teacher, whole."""
-        name = teacher.name
-        files = on_main(lambda: fingerprint(model_files(teacher.model_name_or_path)))
-        # What changes no score: how much is done at once, and how much it counts afterwards.
-        facts: dict[str, Any] = {"teacher": vars(replace(teacher, batch_size=1, weight=1.0)), "files": files}
-        vectors = self.folder / f"vectors-{name}-{hash_of(facts | {'corpus': self.corpus_hash})}"
-        shards = self._shards(f"scores-{name}", facts | {"candidates": candidates.key})
-        score(name, lambda: load_teacher(teacher, device(self.settings)), self.corpus, candidates, shards, vectors)
-        return shards
-
-    def _shards(self, name: str, facts: dict[str, Any]) -> Shards:
-        key = hash_of(facts)
-        size = self.settings.preparation.shard_size
-        return Shards(self.folder / f"{name}-{key}", key, len(self.corpus.queries), size)
+    if (table := encoder.idf_V) is not None:
+        on_main(lambda: write_idf(settings.output_dir / "idf.json", table, encoder.tokenizer))
 
 
 def teacher_spec(settings: Settings, number: int) -> TeacherSpec:
@@ -169,7 +138,10 @@ def recipe(settings: Settings, teachers: list[TeacherSpec]) -> Recipe:
     names = [teacher.name for teacher in teachers]
     # Two teachers of one name are told apart by their number.
     distinct = [name if names.count(name) == 1 else f"{name} {i}" for i, name in enumerate(names, start=1)]
-    named = tuple(Teacher(name, spec.weight, f"{spec.type} {spec.model_name_or_path}") for name, spec in zip(distinct, teachers, strict=True))
+    named = tuple(
+        Teacher(name, spec.weight, f"{spec.type} {spec.model_name_or_path}")
+        for name, spec in zip(distinct, teachers, strict=True)
+    )
     return Recipe(named, keys.normalization, keys.normalization_scope, keys.normalization_batch_size)
 
 
@@ -202,24 +174,6 @@ def _load_data(settings: Settings) -> BeirData:
     texts, repaired = repair(data.texts)
     logger.info("%s: characters that were encoded twice repaired in %d passages", data.name, repaired)
     return replace(data, texts=texts)
-
-
-@contextmanager
-def _engine(
-    settings: Settings, encoder: SparseEncoder, files: str, data: BeirData, folder: Path
-) -> Iterator[Callable[[], Engine]]:
-    """Yields what opens the search engine when it is first needed; what is kept of it is as keep_index says."""
-    opened: list[Engine] = []
-    with ExitStack() as stack:
-
-        def open_engine() -> Engine:
-            opened.append(stack.enter_context(open_engines(settings, encoder, files, folder))(data))
-            return opened[0]
-
-        yield open_engine
-        for engine in opened:
-            if isinstance(engine, OpenSearchEngine) and not keeps_index(settings):
-                engine.delete()
 
 
 @contextmanager

@@ -62,7 +62,9 @@ def _by_vectors(
     needed = np.zeros(len(corpus.texts), bool)
     for shard in missing:
         needed[read(candidates.path(shard))["documents"]] = True
-    vectors = VectorCache(folder, corpus.texts, lambda blocks: (teacher.encode(b, "document") for b in blocks))
+    vectors = VectorCache(
+        folder, corpus.texts, lambda lists, progress: (teacher.encode(texts, "document", progress) for texts in lists)
+    )
     vectors.ensure(np.flatnonzero(needed))
 
     def shard_scores(numbers: range, arrays: dict[str, np.ndarray], progress: Progress) -> np.ndarray:

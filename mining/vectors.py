@@ -6,6 +6,7 @@ Blocks do not depend on the number of processes; block b is written by process b
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from scipy.sparse import csr_matrix, vstack
@@ -16,7 +17,7 @@ from retrieval import distributed
 from retrieval.encode import Block
 from sparse_model.encoder import BLOCK
 
-Vectors = csr_matrix | np.ndarray
+Vectors: TypeAlias = csr_matrix | np.ndarray
 """float32, sparse [n, V] or dense [n, D]"""
 
 
@@ -26,11 +27,15 @@ class VectorCache:
     Args:
         folder: where the files lie; its name must change with everything that changes a vector.
         texts: the corpus.
-        encode: vectors of each list of texts in turn; called only if something is missing.
+        encode: given lists of texts and what is to be told of each batch's number of texts, vectors of each list in
+            turn; called only if something is missing.
     """
 
     def __init__(
-        self, folder: Path, texts: Sequence[str], encode: Callable[[Iterable[Sequence[str]]], Iterator[Vectors]]
+        self,
+        folder: Path,
+        texts: Sequence[str],
+        encode: Callable[[Iterable[Sequence[str]], Callable[[int], object]], Iterator[Vectors]],
     ) -> None:
         self.folder, self._texts, self._encode = folder, texts, encode
         self._open: dict[int, dict[str, np.ndarray]] = {}
@@ -61,14 +66,14 @@ class VectorCache:
         """The numbers of this process's blocks, each as soon as it is on disk with the wanted positions."""
         mine = {n: p for n, p in wanted.items() if n % distributed.world_size() == distributed.rank()}
         missing = {n: p for n, p in mine.items() if not self._holds(n, p)}
-        encoded = self._encode([self._texts[i] for i in positions] for positions in missing.values())
+        lists = ([self._texts[i] for i in positions] for positions in missing.values())
         total = sum(map(len, missing.values()))
         with tqdm(total=total, desc=title, unit="doc", disable=not (total and distributed.is_main())) as bar:
+            encoded = self._encode(lists, bar.update)
             for number in mine:
                 if number in missing:
                     write_arrays(self._path(number), _arrays(missing[number], next(encoded)))
                     self._open.pop(number, None)
-                    bar.update(len(missing[number]))
                 yield number
 
     def _holds(self, number: int, positions: np.ndarray) -> bool:

@@ -84,7 +84,9 @@ def test_rows_equal_a_plain_computation(
         assert min(mined[number][mined_only]) >= np.sort(mined[number])[-10] - 1e-5
         np.testing.assert_allclose(row["teacher_scores"]["sparse-teacher"], taught[number][positions], rtol=2e-5)
     batch = rows[4:8]
-    raw = [np.concatenate([row["teacher_scores"][name] for row in batch]) for name in ("sparse-teacher", "dense-teacher")]
+    raw = [
+        np.concatenate([row["teacher_scores"][name] for row in batch]) for name in ("sparse-teacher", "dense-teacher")
+    ]
     scaled = [(values - values.min()) / (values.max() - values.min()) for values in raw]
     expected = (scaled[0] + 3 * scaled[1]) / 4
     np.testing.assert_allclose(np.concatenate([row["scores"] for row in batch]), expected, atol=1e-6)

@@ -45,21 +45,21 @@ class _Counting(BagOfWords):
     def __init__(self, blocks: int = 10**9) -> None:
         self.texts, self.blocks = 0, blocks
 
-    def encode_blocks(self, blocks, *args, **kwargs) -> Iterator:  # type: ignore[no-untyped-def,override]
-        for block in blocks:
+    def encode_lists(self, lists, progress) -> Iterator:  # type: ignore[no-untyped-def]
+        for block in lists:
             if not self.blocks:
                 raise KeyboardInterrupt
             self.blocks -= 1
             self.texts += len(block)
             yield self.encode_documents(block)
 
-    def encode(self, texts, role):  # type: ignore[no-untyped-def]
+    def encode(self, texts, role, progress=None):  # type: ignore[no-untyped-def]
         return self.encode_documents(texts) if role == "document" else self.encode_queries(texts)
 
 
 def _mine(corpus: Corpus, folder: Path, encoder: _Counting, limit: int = 10, **options: bool) -> Shards:
     shards = Shards(folder / "candidates", "", len(corpus.queries), 7)
-    vectors = VectorCache(folder / "vectors", corpus.texts, encoder.encode_blocks)
+    vectors = VectorCache(folder / "vectors", corpus.texts, encoder.encode_lists)
     mine(corpus, encoder.encode_queries, vectors, ExactEngine, shards, limit, **options)
     return shards
 
@@ -135,7 +135,12 @@ def test_only_documents_of_candidates_are_encoded_for_a_teacher(corpus: Corpus, 
     scores = Shards(tmp_path / "scores", "", 20, 7)
     encoded: list[str] = []
     encode = teacher.encode
-    teacher.encode = lambda texts, role: (encoded.extend(texts if role == "document" else ()), encode(texts, role))[1]  # type: ignore[method-assign]
+
+    def recorded(texts, role, progress=None):  # type: ignore[no-untyped-def]
+        encoded.extend(texts if role == "document" else ())
+        return encode(texts, role)
+
+    teacher.encode = recorded  # type: ignore[method-assign]
     score("bag", lambda: teacher, corpus, shards, scores, tmp_path / "teacher")
     needed = {d for s in range(3) for d in read_arrays(shards.path(s))["documents"]}  # type: ignore[index]
     assert sorted(encoded) == sorted(corpus.texts[d] for d in needed)
@@ -172,7 +177,7 @@ def test_dense_vectors_on_disk(tmp_path: Path) -> None:
     texts = [str(i) for i in range(1500)]
     rng = np.random.default_rng(0)
     table = rng.standard_normal((1500, 4)).astype(np.float32)
-    cache = VectorCache(tmp_path, texts, lambda blocks: (table[[int(t) for t in block]] for block in blocks))
+    cache = VectorCache(tmp_path, texts, lambda lists, _: (table[[int(t) for t in texts]] for texts in lists))
     wanted = np.array([3, 900, 1400])
     cache.ensure(wanted)
     np.testing.assert_array_equal(cache.rows(wanted), table[wanted])

@@ -1,0 +1,109 @@
+"""The working files of a data preparation; each stage goes on from its own.
+
+    stages/vectors-…/      document vectors of the miner and of each bi-encoder, block by block
+    stages/candidates-…/   each query's candidates, shard by shard
+    stages/scores-…/       a teacher's scores of them
+
+Each folder's name ends in a hash of all that decides its content: what a changed input does not touch is used again.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from experiment.engines import corpus_hash, keeps_index, open_engines
+from experiment.models import brings_idf, device, model_files, vector_facts, vector_files
+from experiment.settings import Settings
+from mining.candidates import Corpus, Shards, mine
+from mining.scoring import score
+from mining.teachers import TeacherSpec, load_teacher
+from mining.vectors import VectorCache
+from retrieval.beir_data import BeirData
+from retrieval.distributed import on_main
+from retrieval.engine import Engine
+from retrieval.fingerprint import fingerprint, hash_of
+from retrieval.opensearch.engine import OpenSearchEngine
+from sparse_model import SparseEncoder, corpus_idf
+
+
+class Stages:
+    """The working files below output_dir, and how each is made."""
+
+    def __init__(self, settings: Settings, data: BeirData, corpus: Corpus) -> None:
+        self.settings, self.data, self.corpus = settings, data, corpus
+        self.folder = settings.output_dir / "stages"
+        self.corpus_hash = on_main(lambda: corpus_hash(data.doc_ids, data.texts))
+
+    def candidates(self, encoder: SparseEncoder) -> Shards:
+        """Stage 1, whole."""
+        settings, keys = self.settings, self.settings.preparation
+        if encoder.inf_free and not brings_idf(settings):
+            table = on_main(lambda: corpus_idf(encoder.tokenizer, self.corpus.texts, encoder.vocabulary_size, True))
+            encoder.use_idf(table)
+        files = on_main(lambda: vector_files(settings))
+        vector_hash = hash_of(vector_facts(settings, encoder, files) | {"corpus": self.corpus_hash})
+        facts = {
+            "vectors": vector_hash,
+            "query weights": None if encoder.idf_V is None else sha256(encoder.idf_V.cpu().numpy().tobytes()).hexdigest(),
+            "data": [self.data.fingerprint, self.data.split],
+            "keys": [keys.num_candidates, keys.include_positives, keys.shard_size],
+            "engine": [settings.evaluation.engine, settings.evaluation.round_weights],
+        }
+        batch_size = settings.value("per_device_eval_batch_size") * 4
+        vectors = VectorCache(
+            self.folder / f"vectors-miner-{vector_hash}",
+            self.corpus.texts,
+            lambda lists, progress: encoder.encode_blocks(lists, batch_size, progress),
+        )
+        shards = self._shards("candidates", facts)
+        with _engine(settings, encoder, files, self.data, self.folder) as open_engine:
+            mine(
+                self.corpus,
+                encoder.encode_queries,
+                vectors,
+                open_engine,
+                shards,
+                keys.num_candidates,
+                keys.include_positives,
+            )
+        return shards
+
+    def scores(self, teacher: TeacherSpec, candidates: Shards) -> Shards:
+        """Stage 2 for one teacher, whole."""
+        name, place = teacher.name, torch.device(device(self.settings))
+        files = on_main(lambda: fingerprint(model_files(teacher.model_name_or_path)))
+        # Without what changes no score: where it lies, how much is done at once, how much it counts afterwards.
+        same = replace(teacher, model_name_or_path=name, batch_size=1, weight=1.0, trust_remote_code=False)
+        facts = {"teacher": vars(same), "files": files, "dtype": str(teacher.dtype_on(place))}
+        vectors = self.folder / f"vectors-{name}-{hash_of(facts | {'corpus': self.corpus_hash})}"
+        shards = self._shards(f"scores-{name}", facts | {"candidates": candidates.key})
+        score(name, lambda: load_teacher(teacher, place), self.corpus, candidates, shards, vectors)
+        return shards
+
+    def _shards(self, name: str, facts: dict[str, Any]) -> Shards:
+        key = hash_of(facts)
+        size = self.settings.preparation.shard_size
+        return Shards(self.folder / f"{name}-{key}", key, len(self.corpus.queries), size)
+
+
+@contextmanager
+def _engine(
+    settings: Settings, encoder: SparseEncoder, files: str, data: BeirData, folder: Path
+) -> Iterator[Callable[[], Engine]]:
+    """Yields what opens the search engine when it is first needed; what is kept of it is as keep_index says."""
+    opened: list[Engine] = []
+    with ExitStack() as stack:
+
+        def open_engine() -> Engine:
+            opened.append(stack.enter_context(open_engines(settings, encoder, files, folder))(data))
+            return opened[0]
+
+        yield open_engine
+        for engine in opened:
+            if isinstance(engine, OpenSearchEngine) and not keeps_index(settings):
+                engine.delete()
