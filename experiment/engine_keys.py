@@ -1,7 +1,7 @@
 """Combinations of keys that one search engine or the other cannot work with."""
 
+import ssl
 from collections.abc import Container
-from pathlib import Path
 
 from experiment.keys import EvaluationKeys, OpenSearchKeys
 from retrieval.opensearch.client import split_address
@@ -23,8 +23,8 @@ def engine_mistakes(evaluation: EvaluationKeys, opensearch: OpenSearchKeys, give
         found.append("do_search: false loads an index that is then removed; give keep_index: true.")
     if opensearch.opensearch_home and "opensearch_url" in given:
         found.append("opensearch_home: starts a node of its own, opensearch_url names one; give one of them.")
-    if opensearch.opensearch_ca and not Path(opensearch.opensearch_ca).is_file():
-        found.append(f"opensearch_ca: there is no file {opensearch.opensearch_ca}.")
+    if opensearch.opensearch_ca:
+        found += _authority_mistakes(opensearch.opensearch_ca)
     return found + _address_mistakes(opensearch.opensearch_url)
 
 
@@ -32,6 +32,16 @@ def _exact_mistakes(evaluation: EvaluationKeys) -> list[str]:
     asked = {"skip_ingest": evaluation.skip_ingest, "use_two_phase": evaluation.use_two_phase}
     found = [f"{key}: true needs engine: opensearch." for key, value in asked.items() if value]
     return found + ([] if evaluation.do_search else ["do_search: false needs engine: opensearch."])
+
+
+def _authority_mistakes(file: str) -> list[str]:
+    try:
+        ssl.create_default_context(cafile=file)
+    except FileNotFoundError:
+        return [f"opensearch_ca: there is no file {file}."]
+    except OSError:  # ssl.SSLError is one
+        return [f"opensearch_ca: {file} holds no certificate; a PEM file is needed."]
+    return []
 
 
 def _address_mistakes(urls: list[str]) -> list[str]:

@@ -87,6 +87,8 @@ def check_distribution(home: Path) -> None:
             "(README, OpenSearch service)."
         )
     for part in ("bin", "lib", "modules", "config"):
+        if not (home / part).is_dir():
+            raise UserError(f"opensearch_home: {home} holds no {part}; unpack OpenSearch again, whole.")
         if closed := closed_parent(home / part):
             raise UserError(
                 f"opensearch_home: {closed} is closed to {user_name()}, as whom the node runs; open it "

@@ -64,6 +64,10 @@ def test_a_distribution_that_is_none_or_closed(open_folder: Path, monkeypatch: p
         monkeypatch.delenv(name, raising=False)
     home = distribution(open_folder / "a" / "b" / "dist")
     host.check_distribution(home)
+    (home / "lib").rename(home / "gone")
+    with pytest.raises(UserError, match="dist holds no lib; unpack OpenSearch again"):
+        host.check_distribution(home)
+    (home / "gone").rename(home / "lib")
     assert host.version_of(home) == "2.18.0" and host.find_java(home) == home / "jdk"
     (open_folder / "a").chmod(0o600)
     if os.geteuid() == 0:
