@@ -22,9 +22,10 @@ from scipy.sparse import csr_matrix
 from retrieval.encode import BLOCK, Block
 from retrieval.opensearch.client import Server
 from retrieval.opensearch.features import stored_precision
+from retrieval.opensearch.host import usable_folder
 from retrieval.opensearch.index import Index
 from retrieval.opensearch.ingest import Formatter, Loader
-from retrieval.opensearch.node import Node, usable_folder
+from retrieval.opensearch.node import Node
 
 VOCABULARY = 30522
 
@@ -56,7 +57,7 @@ def load(server: Server, blocks: Iterable[Block], documents: int, threads: int) 
     index.delete()
     index.open_for_loading()
     names, ids = [f"token{i}" for i in range(VOCABULARY)], [f"document-{i}" for i in range(documents)]
-    loader = Loader(server, "benchmark", names, ids, threads)
+    loader = Loader(server, index.loading, names, ids, threads)
     started, cpu = time.perf_counter(), time.process_time()
     loader.load(blocks)
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu

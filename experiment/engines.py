@@ -16,8 +16,8 @@ from retrieval.engine import Engine, ExactEngine
 from retrieval.opensearch.client import Server
 from retrieval.opensearch.engine import OpenSearchEngine, Options
 from retrieval.opensearch.features import stored_precision
-from retrieval.opensearch.host import check_distribution, find_java, version_of
-from retrieval.opensearch.node import Node, usable_folder
+from retrieval.opensearch.host import check_distribution, find_java, usable_folder, version_of
+from retrieval.opensearch.node import Node
 from retrieval.opensearch.preflight import MIB, needed_heap
 from sparse_model import RunError, SparseEncoder, UserError
 
@@ -50,12 +50,6 @@ def open_engines(settings: Settings, encoder: SparseEncoder, files: str, folder:
             yield lambda data: _opensearch_engine(settings, encoder, files, server, data)
         finally:
             server.close()
-
-
-def keeps_index(settings: Settings) -> bool:
-    """Whether indexes stay after the run."""
-    keys = settings.opensearch
-    return keys.opensearch_home is None if keys.keep_index is None else keys.keep_index
 
 
 def check_engine(settings: Settings) -> str:
@@ -107,7 +101,7 @@ def _private_node(settings: Settings, folder: Path) -> Iterator[tuple[str, Calla
             raise
         for node in running:
             node.stop()
-            if keeps_index(settings):
+            if keys.keeps_index:
                 logger.info("the private node's data stay in %s", node.folder)
             else:
                 node.remove()

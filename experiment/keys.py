@@ -162,6 +162,11 @@ class OpenSearchKeys(Keys):
     keep_index: bool | None = None
     """keep the index after the run; null: yes on opensearch_url, no on a private node (with its folder)"""
 
+    @property
+    def keeps_index(self) -> bool:
+        """Whether indexes stay after the run."""
+        return self.opensearch_home is None if self.keep_index is None else self.keep_index
+
 
 class TeacherKeys(Keys):
     """One entry of `teachers`"""

@@ -19,6 +19,7 @@ from transformers import TrainingArguments
 
 from experiment import online_teachers
 from experiment.config_file import COMMAND_LINE, parse_arguments, read_with_bases
+from experiment.engine_keys import engine_mistakes
 from experiment.keys import (
     GROUP_OF,
     GROUPS,
@@ -168,7 +169,7 @@ def _common_mistakes(settings: Settings) -> list[str]:
     model, evaluation, found = settings.model, settings.evaluation, []
     if model.use_l0 and "activation_type" in settings.given and model.activation_type != "l1_relu":
         found.append(f"use_l0: true means activation_type: l1_relu, but activation_type is {model.activation_type}.")
-    found += _engine_mistakes(settings)
+    found += engine_mistakes(evaluation, settings.opensearch, settings.given)
     names = [Path(name).name for name in evaluation.beir_datasets]
     if not names:
         found.append("beir_datasets: empty; name at least one data set.")
@@ -178,34 +179,6 @@ def _common_mistakes(settings: Settings) -> list[str]:
         found.append("beir_datasets: a data set cannot be called summary; rename its folder.")
     if evaluation.evaluation_name and not re.fullmatch(r"(?!runs$)[\w=-][\w.=-]*", evaluation.evaluation_name):
         found.append("evaluation_name: a plain folder name of letters, digits, _, ., = and - is needed (not runs).")
-    return found
-
-
-def _engine_mistakes(settings: Settings) -> list[str]:
-    """Keys of one engine given to the other."""
-    evaluation, opensearch = settings.evaluation, settings.opensearch
-    if evaluation.engine == "exact":
-        asked = {"skip_ingest": evaluation.skip_ingest, "use_two_phase": evaluation.use_two_phase}
-        found = [f"{key}: true needs engine: opensearch." for key, value in asked.items() if value]
-        return found + ([] if evaluation.do_search else ["do_search: false needs engine: opensearch."])
-    found = []
-    if evaluation.baseline:
-        found.append("baseline: bm25 is ranked in memory; use engine: exact.")
-    if evaluation.round_weights:
-        found.append("round_weights: is for engine: exact; OpenSearch always rounds.")
-    if opensearch.opensearch_home and "opensearch_url" in settings.given:
-        found.append("opensearch_home: starts a node of its own, opensearch_url names one; give one of them.")
-    if not opensearch.opensearch_url:
-        found.append("opensearch_url: empty; name a server, or give opensearch_home.")
-    if not all(url.startswith(("http://", "https://")) for url in opensearch.opensearch_url):
-        found.append("opensearch_url: each address begins with http:// or https://.")
-    if evaluation.skip_ingest and not evaluation.do_search:
-        found.append("skip_ingest: nothing is left to do with do_search: false.")
-    keeps = opensearch.opensearch_home is None if opensearch.keep_index is None else opensearch.keep_index
-    if not evaluation.do_search and not keeps:
-        found.append("do_search: false loads an index that is then removed; give keep_index: true.")
-    if opensearch.opensearch_ca and not Path(opensearch.opensearch_ca).is_file():
-        found.append(f"opensearch_ca: there is no file {opensearch.opensearch_ca}.")
     return found
 
 

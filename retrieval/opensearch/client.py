@@ -19,7 +19,7 @@ T = TypeVar("T")
 TRANSIENT = (429, 502, 503, 504)
 PATIENCE_S = 300.0
 LONGEST_PAUSE_S = 10.0
-FIRST_CONTACT_S = 5.0
+FIRST_CONTACT_S, FIRST_ANSWER_S = 5.0, 20.0
 REQUEST_S = 120.0
 
 
@@ -155,10 +155,12 @@ class Server:
         """
 
         def ask() -> Any:
-            return self._client.transport.perform_request("GET", "/", params={"request_timeout": 20})
+            return self._client.transport.perform_request("GET", "/", params={"request_timeout": FIRST_ANSWER_S})
 
         try:
-            answer = self.patiently(ask, min(FIRST_CONTACT_S, self.patience_s))
+            # Of several addresses each gets its turn, even after one that takes a connection and never answers.
+            patience = FIRST_CONTACT_S + FIRST_ANSWER_S * self.address.count(",")
+            answer = self.patiently(ask, min(patience, self.patience_s))
         except OpenSearchException as error:
             raise UserError(f"opensearch_url: {self.address}: {_first_mistake(error)}") from None
         version = answer.get("version") if isinstance(answer, dict) else None
@@ -231,8 +233,8 @@ def _first_mistake(error: OpenSearchException) -> str:
         )
     if isinstance(error, ConnectionError):
         return (
-            f"nothing answers ({error.error}). Start the server, correct the address, or let a private node be "
-            "started: opensearch_home=FOLDER."
+            f"nothing answers ({error.error}). Start the server, correct the address (https:// if it speaks TLS), "
+            "or let a private node be started: opensearch_home=FOLDER."
         )
     if getattr(error, "status_code", None) in (401, 403):
         return f"refused with {error.status_code}. Set OPENSEARCH_USERNAME and OPENSEARCH_PASSWORD in the environment."  # type: ignore[attr-defined]

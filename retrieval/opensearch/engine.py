@@ -76,11 +76,12 @@ class OpenSearchEngine:
         if there is None:
             loaded = distributed.on_main(self._index.loaded)
             assert loaded is not None  # `_prepare` has just seen it
+            distributed.on_main(self._index.add_replicas)
             self._figures = {**loaded.figures, "index_reused": True}
             return loaded.document_df
         whole = {block for block, n in there.items() if n == min(BLOCK, len(doc_ids) - block * BLOCK)}
         meter = Meter(vocabulary)
-        loader = Loader(self._server, self.name, self._names, doc_ids, self._options.threads)
+        loader = Loader(self._server, self._index.loading, self._names, doc_ids, self._options.threads)
         rounded = ((positions, stored_precision(weights)) for positions, weights in encode(whole))
         loader.load(meter.watch(rounded))
         document_df, encode_rate = meter.totals()
@@ -91,6 +92,7 @@ class OpenSearchEngine:
 
     def search(self, queries: csr_matrix, top_k: int, exhaustive: bool = False) -> Hits:
         """See `Engine.search`. Among documents that tie at the cut-off, the server chooses."""
+        top_k = min(top_k, len(self._doc_ids))
         distributed.on_main(lambda: self._index.allow_hits(top_k * 5 if self._options.two_phase else top_k))
         limit = distributed.on_main(lambda: clause_limit(self._server))
         cut, n_cut = keep_heaviest(queries, limit)
@@ -182,6 +184,7 @@ class OpenSearchEngine:
         figures = {"engine": "opensearch", **self._figures, "index": self.name}
         figures |= {"opensearch_version": self._server.version, "index_bytes": self._index.bytes_on_disk()}
         queries, _ = keep_heaviest(queries, clause_limit(self._server))
+        top_k = min(top_k, len(self._doc_ids))
         for threads in CONCURRENCIES:
             seconds, rate = self._searcher.latencies(queries, top_k, self._options.two_phase, threads)
             if threads == 1 and len(seconds):

@@ -5,6 +5,8 @@ import pwd
 import re
 import shutil
 import subprocess
+import tempfile
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,38 @@ def closed_parent(path: Path) -> Path | None:
     return next((place for place in places if not _allowed("-x", place)), None)
 
 
+def usable_folder(wanted: Path) -> Path:
+    """`wanted`, or a folder of the temporary directory where the node's user cannot reach or name that.
+
+    Created if absent. The one in the temporary directory is the same for the same `wanted`, so that a run started
+    again finds its data; one that belongs to another user is never taken.
+
+    Raises:
+        UserError: the node's user cannot reach the temporary directory either.
+    """
+    wanted = wanted.absolute()
+    existing = next(place for place in wanted.parents if place.exists())
+    # Java's options cannot quote what stands in a path.
+    if re.fullmatch(r"[\w/.=+-]+", str(wanted)) and closed_parent(existing) is None:
+        wanted.mkdir(parents=True, exist_ok=True)
+        wanted.chmod(0o755)
+        if closed_parent(wanted) is None:
+            return wanted
+    name = f"opensearch-{os.geteuid()}-{sha256(os.fsencode(wanted)).hexdigest()[:12]}"
+    folder = Path(tempfile.gettempdir(), name)
+    folder.mkdir(mode=0o755, exist_ok=True)
+    status = folder.lstat()
+    if folder.is_symlink() or status.st_uid != os.geteuid():
+        folder = Path(tempfile.mkdtemp(prefix="opensearch-"))
+    folder.chmod(0o755)
+    if closed := closed_parent(folder):
+        raise UserError(
+            f"output_dir: the node's user, {user_name()}, can reach neither {wanted} nor the temporary directory: "
+            f"{closed} is closed; open it (chmod o+x {closed}), or name another: TMPDIR=/path."
+        )
+    return folder
+
+
 def check_distribution(home: Path) -> None:
     """See that an unpacked OpenSearch lies in `home` and that the node's user can run it.
 
@@ -53,6 +87,8 @@ def check_distribution(home: Path) -> None:
             "(README, OpenSearch service)."
         )
     for part in ("bin", "lib", "modules", "config"):
+        if not (home / part).is_dir():
+            raise UserError(f"opensearch_home: {home} holds no {part}; unpack OpenSearch again, whole.")
         if closed := closed_parent(home / part):
             raise UserError(
                 f"opensearch_home: {closed} is closed to {user_name()}, as whom the node runs; open it "
@@ -72,20 +108,22 @@ def find_java(home: Path) -> Path:
     """The Java home for a distribution: OPENSEARCH_JAVA_HOME, its own jdk, JAVA_HOME, or that of the java on PATH.
 
     Raises:
-        UserError: if there is none, it is too old, or the node's user cannot run it.
+        UserError: if there is none, it is too old or too new, or the node's user cannot run it.
     """
-    least = 21 if version_of(home).startswith("3.") else 11
+    # OpenSearch 2 needs Java's security manager, which Java 24 took out.
+    least, most = (21, 999) if version_of(home).startswith("3.") else (11, 23)
+    needed = f"{least} or newer" if most == 999 else f"{least} to {most}"
     for source, place in _java_homes(home):
         if not (place / "bin" / "java").is_file():
-            raise UserError(f"{source}: {place} holds no bin/java; name a Java {least} or newer.")
+            raise UserError(f"{source}: {place} holds no bin/java; name a Java {needed}.")
         if closed := closed_parent(place / "bin"):
             raise UserError(f"{source}: {closed} is closed to {user_name()}, as whom the node runs; open it.")
-        if (found := java_version(place)) < least:
-            raise UserError(f"{source}: {place} is Java {found}; OpenSearch needs {least} or newer.")
+        if not least <= (found := java_version(place)) <= most:
+            raise UserError(
+                f"{source}: {place} is Java {found}; this OpenSearch needs {needed}: OPENSEARCH_JAVA_HOME=/path."
+            )
         return place
-    raise UserError(
-        f"opensearch_home: no Java found; install Java {least} or newer, or name one: OPENSEARCH_JAVA_HOME=/path."
-    )
+    raise UserError(f"opensearch_home: no Java found; install Java {needed}, or name one: OPENSEARCH_JAVA_HOME=/path.")
 
 
 def java_version(place: Path) -> int:

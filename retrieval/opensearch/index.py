@@ -57,6 +57,8 @@ class Index:
     def __init__(self, server: Server, name: str, documents: int, shards: int = 1, replicas: int = 0) -> None:
         self.server, self.name, self.documents = server, name, documents
         self._shards, self._replicas = shards, replicas
+        # Documents are sent to this alias: a server would silently make a new index of a name that is no more.
+        self.loading = f"{name}-loading"
 
     def loaded(self) -> Loaded | None:
         """What is known of the index if it is complete.
@@ -82,6 +84,7 @@ class Index:
             if self._meta() is None and not pauses.wait():
                 raise RunError(f"{self.server.address}: index {self.name} was created, but is not there.")
         self.server.call("PUT", f"/{self.name}/_settings", WHILE_LOADING)
+        self.server.call("PUT", f"/{self.name}/_alias/{self.loading}")
         self._mark({})
         self.refresh()
         query = {"size": 0, "aggs": {"blocks": {"terms": {"field": "block", "size": 65000}}}}
@@ -101,11 +104,18 @@ class Index:
                 f"{self.documents}: something else wrote to it or removed it; start again."
             )
         self.server.call("POST", f"/{self.name}/_forcemerge", params={"max_num_segments": 1}, timeout_s=LONG_S)
-        restored = {"index": {"number_of_replicas": self._replicas, "refresh_interval": None}}
-        self.server.call("PUT", f"/{self.name}/_settings", restored)
+        self.server.call("PUT", f"/{self.name}/_settings", {"index": {"refresh_interval": None}})
         self.refresh()
         self.server.call("POST", f"/{self.name}/_flush", timeout_s=LONG_S)
-        self._await_replicas()
+        self.add_replicas()
+
+    def add_replicas(self) -> None:
+        """See that the index has the wanted number of replicas, or more, and wait until they are filled."""
+        setting = "index.number_of_replicas"
+        found = self.server.call("GET", f"/{self.name}/_settings/{setting}", params={"flat_settings": "true"})
+        if int(found[self.name]["settings"][setting]) < self._replicas:
+            self.server.call("PUT", f"/{self.name}/_settings", {setting: self._replicas})
+            self._await_replicas()
 
     def mark_complete(self, document_df: np.ndarray, figures: dict[str, float]) -> None:
         """Write the mark; document_df [V]: in how many documents each token has a weight."""
@@ -166,15 +176,16 @@ class Index:
         self.server.call("PUT", f"/{self.name}/_mapping", {"_meta": {"made by": MADE_BY, **what}})
 
     def _await_replicas(self) -> None:
-        if not self._replicas:
-            return
         end = time.monotonic() + REPLICAS_S
-        while self.server.call("GET", f"/_cluster/health/{self.name}")["status"] != "green":
-            if time.monotonic() < end:
-                time.sleep(0.5)
-                continue
-            logger.warning("index %s: not all of its %d replicas have a node to lie on", self.name, self._replicas)
-            return
+        while (health := self.server.call("GET", f"/_cluster/health/{self.name}"))["status"] != "green":
+            nodes = health["number_of_data_nodes"]
+            if nodes <= self._replicas or time.monotonic() > end:
+                logger.warning(
+                    "index_replicas: not all of %d replicas have a node to lie on; the cluster has %d (index %s)",
+                    *(self._replicas, nodes, self.name),
+                )
+                return
+            time.sleep(0.5)
 
 
 NO_RANK_FEATURES = (

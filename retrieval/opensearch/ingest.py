@@ -22,7 +22,10 @@ from sparse_model.errors import RunError, UserError
 LEAST_BYTES, MOST_BYTES = 5 * 2**20, 8 * 2**20
 LONGEST_WAIT_S = 30.0  # a slow encoder's documents do not wait for a full request: what is not sent, a crash loses
 LONGEST_ID = 512  # bytes; the server refuses the whole request for a longer one
-ANSWER = {"filter_path": "items.index.status,items.index.error.type,items.index.error.reason"}
+PARAMS = {
+    "require_alias": "true",
+    "filter_path": "items.index.status,items.index.error.type,items.index.error.reason",
+}
 
 
 def check_ids(doc_ids: Sequence[str]) -> None:
@@ -70,11 +73,12 @@ class Loader:
     """Sends this process's blocks to an index.
 
     Args:
+        alias: the index's name for loading.
         threads: requests at once.
     """
 
-    def __init__(self, server: Server, index: str, names: Sequence[str], doc_ids: Sequence[str], threads: int) -> None:
-        self._server, self._path = server, f"/{index}/_bulk"
+    def __init__(self, server: Server, alias: str, names: Sequence[str], doc_ids: Sequence[str], threads: int) -> None:
+        self._server, self._path = server, f"/{alias}/_bulk"
         self._formatter, self._doc_ids, self._threads = Formatter(names), doc_ids, threads
         self._lock = threading.Lock()
         self._waiting: list[bytes] = []
@@ -145,7 +149,7 @@ class Loader:
             if self._failed.is_set():
                 raise RunError("loading was given up.")
             wanted = lambda: not self._failed.is_set()  # noqa: E731
-            answer = self._server.call("POST", self._path, b"".join(lines), dict(ANSWER), wanted=wanted)
+            answer = self._server.call("POST", self._path, b"".join(lines), dict(PARAMS), wanted=wanted)
             kept = self._put_off(lines, [item["index"] for item in answer["items"]])
             with self._lock:
                 self.requests += 1
@@ -170,6 +174,8 @@ class Loader:
                 continue
             if is_block(item["status"], error.get("type")):
                 raise RunError(f"{self._server.address}: {BLOCKED}")
+            if item["status"] == 404:
+                raise RunError(f"{self._server.address}: {error.get('reason')}: the index was removed; start again.")
             if item["status"] not in TRANSIENT:
                 doc_id = json.loads(line.split(b"\n", 1)[0])["index"]["_id"]
                 raise RunError(f"{self._server.address}: document {doc_id!r} is rejected: {error.get('reason')}")

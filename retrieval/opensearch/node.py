@@ -3,48 +3,24 @@
 It gets a folder of its own (config, data, logs), ports that the system chooses, and listens on 127.0.0.1 only.
 """
 
+import fcntl
 import os
 import re
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Sequence
-from hashlib import sha256
 from pathlib import Path
+from typing import IO
 
 from opensearchpy import OpenSearch
 from opensearchpy.exceptions import OpenSearchException
 
-from retrieval.opensearch.host import check_distribution, closed_parent, ends_with_parent, find_java, identity
+from retrieval.opensearch.host import check_distribution, ends_with_parent, find_java, identity
 from sparse_model.errors import RunError
 
 START_S = 180.0
 STOP_S = 60.0
-
-
-def usable_folder(wanted: Path) -> Path:
-    """`wanted`, or a folder of the temporary directory where the node's user cannot reach or name that.
-
-    Created if absent. The one in the temporary directory is the same for the same `wanted`, so that a run started
-    again finds its data; one that belongs to another user is never taken.
-    """
-    wanted = wanted.absolute()
-    existing = next(place for place in wanted.parents if place.exists())
-    # Java's options cannot quote what stands in a path.
-    if re.fullmatch(r"[\w/.=+-]+", str(wanted)) and closed_parent(existing) is None:
-        wanted.mkdir(parents=True, exist_ok=True)
-        wanted.chmod(0o755)
-        if closed_parent(wanted) is None:
-            return wanted
-    name = f"opensearch-{os.geteuid()}-{sha256(os.fsencode(wanted)).hexdigest()[:12]}"
-    folder = Path(tempfile.gettempdir(), name)
-    folder.mkdir(mode=0o755, exist_ok=True)
-    status = folder.lstat()
-    if folder.is_symlink() or status.st_uid != os.geteuid():
-        folder = Path(tempfile.mkdtemp(prefix="opensearch-"))
-    folder.chmod(0o755)
-    return folder
 
 
 class Node:
@@ -107,6 +83,7 @@ class Node:
         """
         check_distribution(self.home)
         java = find_java(self.home)
+        self._await_predecessor()
         self._write_folder()
         # Nothing of this process's environment is passed on that is not needed.
         environment = {
@@ -153,6 +130,16 @@ class Node:
     def remove(self) -> None:
         """Delete the node's folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _await_predecessor(self) -> None:
+        """Wait for a node that still stops in this folder, because its run was killed; it holds a lock until then."""
+        end = time.monotonic() + STOP_S
+        for path in (self.folder / "data").glob("nodes/*/node.lock"):
+            with open(path, "r+b") as file:
+                while not _lockable(file):
+                    if time.monotonic() > end:
+                        raise RunError(f"another OpenSearch node still runs in {self.folder}; end it first.")
+                    time.sleep(0.2)
 
     def _write_folder(self) -> None:
         config = self.folder / "config"
@@ -240,3 +227,12 @@ class Node:
             if re.search(r"\[ERROR|exception|fatal|^error", line, re.I) and "JVM arg" not in line
         ]
         return "\n  ".join([f"Its log: {self.log}", *(line[:300] for line in (telling or lines)[-3:])])
+
+
+def _lockable(file: IO[bytes]) -> bool:
+    """Whether no other process holds a lock on the file; ours is gone when the file is closed."""
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

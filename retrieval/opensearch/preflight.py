@@ -65,7 +65,10 @@ def _nodes(server: Server, what: str, wanted: str) -> list[dict[str, Any]]:
 
 
 def _disk_mistakes(server: Server, nodes: list[dict[str, Any]]) -> list[str]:
-    flood = str(settings(server).get("cluster.routing.allocation.disk.watermark.flood_stage", "95%"))
+    keys, disk_key = settings(server), "cluster.routing.allocation.disk"
+    if str(keys.get(f"{disk_key}.threshold_enabled")) == "false":
+        return []
+    flood = str(keys.get(f"{disk_key}.watermark.flood_stage", "95%"))
     found = []
     for node in nodes:
         disk = node.get("fs", {}).get("total", {})
@@ -73,8 +76,7 @@ def _disk_mistakes(server: Server, nodes: list[dict[str, Any]]) -> list[str]:
         if free is not None and total and free < (least := _least_free(flood, total)):
             found.append(
                 f"engine: opensearch: node {node.get('name')} has {free / 1e9:.1f} GB of disk free, below its flood "
-                f"stage ({flood}: {least / 1e9:.1f} GB); free some, or change "
-                "cluster.routing.allocation.disk.watermark.*."
+                f"stage ({flood}: {least / 1e9:.1f} GB); free some, or change {disk_key}.watermark.*."
             )
     return found
 

@@ -121,7 +121,7 @@ def test_good_teachers_pass(tmp_path: Path, more: str) -> None:
         ("engine: opensearch\nbaseline: bm25\n", "use engine: exact"),
         ("engine: opensearch\nround_weights: true\n", "always rounds"),
         ("engine: opensearch\nopensearch_home: h\nopensearch_url: http://h\n", "give one of them"),
-        ("engine: opensearch\nopensearch_url: host:9200\n", "begins with http"),
+        ("engine: opensearch\nopensearch_url: host:9200\n", "not an address"),
         ("engine: opensearch\nopensearch_home: h\ndo_search: false\n", "give keep_index"),
         ("engine: opensearch\nskip_ingest: true\ndo_search: false\n", "nothing is left to do"),
         ("engine: opensearch\nopensearch_ca: nowhere.pem\n", "there is no file nowhere.pem"),

@@ -2,43 +2,21 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from retrieval.beir_data import BeirData, load_beir
+from retrieval.evaluate import Result, evaluate
 from retrieval.opensearch.client import Server
 from retrieval.opensearch.engine import OpenSearchEngine, Options
-from retrieval.opensearch.node import Node, usable_folder
-from tests.retrieval.bag_of_words import VOCABULARY, random_beir
-
-# Tokens that a careless index loses or mixes up, then plain ones.
-TOKENS = [
-    ".",
-    "...",
-    "##.",
-    "a.b",
-    "",
-    "%",
-    "%2E",
-    "%.",
-    "[UNK]",
-    "##s",
-    "ü",
-    "东",
-    '"',
-    "\\",
-    "a b",
-    "*",
-    "_",
-    "\u2028",
-]
-TOKENS += [f"t{i}" for i in range(len(TOKENS), VOCABULARY)]
-
-MakeNode = Callable[..., Node]
-MakeEngine = Callable[..., OpenSearchEngine]
+from retrieval.opensearch.host import usable_folder
+from retrieval.opensearch.node import Node
+from tests.retrieval.bag_of_words import BagOfWords, random_beir
+from tests.retrieval.opensearch.helpers import ALL, TOKENS, MakeEngine, MakeNode
+from tests.retrieval.opensearch.proxy import Proxy, proxied
 
 
 @pytest.fixture(scope="session")
@@ -103,6 +81,19 @@ def make_engine(server: Server) -> Iterator[MakeEngine]:
 def data(tmp_path: Path) -> BeirData:
     """2500 documents, three blocks."""
     return load_beir(str(random_beir(tmp_path / "random", 2500)), "")
+
+
+@pytest.fixture
+def exact(data: BeirData) -> Result:
+    """What the exact engine makes of `data`."""
+    return evaluate(BagOfWords(), data, ALL)
+
+
+@pytest.fixture
+def proxy(node: Node) -> Iterator[Proxy]:
+    """A way to the node on which requests can go astray."""
+    with proxied(node.url) as proxy:
+        yield proxy
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import pytest
 
 from retrieval.opensearch import host
 from retrieval.opensearch.client import Server, public_address, split_address
-from retrieval.opensearch.node import Node, usable_folder
+from retrieval.opensearch.host import usable_folder
+from retrieval.opensearch.node import Node
 from sparse_model.errors import RunError, UserError
-from tests.retrieval.opensearch.conftest import MakeNode
+from tests.retrieval.opensearch.helpers import MakeNode
 from tests.retrieval.opensearch.proxy import proxied
 
 on_node = pytest.mark.opensearch
@@ -62,6 +64,10 @@ def test_a_distribution_that_is_none_or_closed(open_folder: Path, monkeypatch: p
         monkeypatch.delenv(name, raising=False)
     home = distribution(open_folder / "a" / "b" / "dist")
     host.check_distribution(home)
+    (home / "lib").rename(home / "gone")
+    with pytest.raises(UserError, match="dist holds no lib; unpack OpenSearch again"):
+        host.check_distribution(home)
+    (home / "gone").rename(home / "lib")
     assert host.version_of(home) == "2.18.0" and host.find_java(home) == home / "jdk"
     (open_folder / "a").chmod(0o600)
     if os.geteuid() == 0:
@@ -75,15 +81,21 @@ def test_java_that_is_missing_or_old(open_folder: Path, monkeypatch: pytest.Monk
     for name in ("OPENSEARCH_JAVA_HOME", "JAVA_HOME"):
         monkeypatch.delenv(name, raising=False)
     script(home / "jdk" / "bin" / "java", """echo 'java version "1.8.0_301"' >&2""")
-    with pytest.raises(UserError, match="is Java 8; OpenSearch needs 11 or newer"):
+    with pytest.raises(UserError, match="is Java 8; this OpenSearch needs 11 to 23: OPENSEARCH_JAVA_HOME="):
         host.find_java(home)
+    script(home / "jdk" / "bin" / "java", """echo 'openjdk version "25" 2025-09-16' >&2""")
+    with pytest.raises(UserError, match="is Java 25"):
+        host.find_java(home)
+    (home / "lib" / "opensearch-2.18.0.jar").rename(home / "lib" / "opensearch-3.0.0.jar")
+    assert host.find_java(home) == home / "jdk"
+    (home / "lib" / "opensearch-3.0.0.jar").rename(home / "lib" / "opensearch-2.18.0.jar")
     (home / "jdk" / "bin" / "java").unlink()
     monkeypatch.setenv("OPENSEARCH_JAVA_HOME", str(open_folder))
     with pytest.raises(UserError, match="OPENSEARCH_JAVA_HOME: .* holds no bin/java"):
         host.find_java(home)
     monkeypatch.delenv("OPENSEARCH_JAVA_HOME")
     monkeypatch.setattr("shutil.which", lambda name: None)
-    with pytest.raises(UserError, match="no Java found; install Java 11 or newer, or name one: OPENSEARCH_JAVA_HOME"):
+    with pytest.raises(UserError, match="no Java found; install Java 11 to 23, or name one: OPENSEARCH_JAVA_HOME"):
         host.find_java(home)
 
 
@@ -108,6 +120,15 @@ def test_a_folder_that_the_node_cannot_reach_is_replaced(tmp_path: Path) -> None
         folder.rmdir()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts nodes as another user")
+def test_a_closed_temporary_directory_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    monkeypatch.setattr("tempfile.tempdir", str(closed))
+    with pytest.raises(UserError, match=r"output_dir: .* nobody, can reach neither .*is closed.*TMPDIR=/path"):
+        usable_folder(closed / "node")
+
+
 @on_node
 def test_a_node_comes_and_goes(make_node: MakeNode) -> None:
     node = make_node(heap="256m")
@@ -125,7 +146,7 @@ def test_a_node_comes_and_goes(make_node: MakeNode) -> None:
 
 @on_node
 def test_a_node_ends_with_the_process_that_started_it(home: Path, open_folder: Path) -> None:
-    """kill -9 of the run: its node must not go on alone."""
+    """kill -9 of the run: its node must not go on alone, and the next run waits for it to let go of its data."""
     code = (
         "import os, sys; from pathlib import Path; from retrieval.opensearch.node import Node\n"
         "node = Node(sys.argv[1], Path(sys.argv[2]), '256m'); node.start(); print(node.pid, flush=True)\n"
@@ -133,13 +154,10 @@ def test_a_node_ends_with_the_process_that_started_it(home: Path, open_folder: P
     )
     command = [sys.executable, "-c", code, str(home), str(open_folder)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=120)
-    pid = int(done.stdout)
-    for _ in range(300):
-        if not Path(f"/proc/{pid}").exists():
-            return
-        subprocess.run(["sleep", "0.1"], check=True)
-    os.kill(pid, 9)
-    pytest.fail("the node outlived its run")
+    before = Path(f"/proc/{int(done.stdout)}")
+    with Node(home, open_folder, "256m"):
+        time.sleep(2)  # a process outlives its lock by a moment
+        assert not before.exists()
 
 
 def test_nothing_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:

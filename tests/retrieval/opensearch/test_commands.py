@@ -1,7 +1,6 @@
 """evaluate_beir.py with engine=opensearch: a private node, a server by its address, two processes, and what stays."""
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -9,26 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.opensearch.node import Node, usable_folder
+from retrieval.opensearch.node import Node
 from tests.test_commands import TORCHRUN, run
 
 pytestmark = [pytest.mark.opensearch, pytest.mark.xdist_group("opensearch")]
 SAME = ("ndcg@10", "recall@100", "mrr@10", "map", "flops", "q_length", "d_length", "queries", "documents")
-
-
-@pytest.fixture(scope="module")
-def home() -> str:
-    if not os.environ.get("OPENSEARCH_HOME"):
-        pytest.skip("OPENSEARCH_HOME (an unpacked OpenSearch with mapper-extras) is not set")
-    return os.environ["OPENSEARCH_HOME"]
-
-
-@pytest.fixture
-def node(home: str, tmp_path: Path) -> Iterator[Node]:
-    node = Node(home, usable_folder(tmp_path / "node"), "512m")
-    with node:
-        yield node
-    node.remove()
 
 
 @pytest.fixture
@@ -63,7 +47,7 @@ def left_behind(temporary: Path, tmp_path: Path) -> list[Path]:
 
 
 @pytest.mark.distributed
-def test_a_private_node_for_two_processes(home: str, words: list[str], tmp_path: Path, temporary: Path) -> None:
+def test_a_private_node_for_two_processes(home: Path, words: list[str], tmp_path: Path, temporary: Path) -> None:
     private = [f"opensearch_home={home}", "engine=opensearch", "opensearch_heap=512m"]
     plan = run(*words, *private, "dry_run=true")
     assert plan.returncode == 0 and "a private OpenSearch" in plan.stdout, plan.stderr

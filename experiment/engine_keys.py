@@ -1,0 +1,55 @@
+"""Combinations of keys that one search engine or the other cannot work with."""
+
+import ssl
+from collections.abc import Container
+
+from experiment.keys import EvaluationKeys, OpenSearchKeys
+from retrieval.opensearch.client import split_address
+from sparse_model import UserError
+
+
+def engine_mistakes(evaluation: EvaluationKeys, opensearch: OpenSearchKeys, given: Container[str]) -> list[str]:
+    """A line for each mistake, with its key and remedy; `given`: the keys that the user wrote."""
+    if evaluation.engine == "exact":
+        return _exact_mistakes(evaluation)
+    found = []
+    if evaluation.baseline:
+        found.append("baseline: bm25 is ranked in memory; use engine: exact.")
+    if evaluation.round_weights:
+        found.append("round_weights: is for engine: exact; OpenSearch always rounds.")
+    if evaluation.skip_ingest and not evaluation.do_search:
+        found.append("skip_ingest: nothing is left to do with do_search: false.")
+    if not evaluation.do_search and not opensearch.keeps_index:
+        found.append("do_search: false loads an index that is then removed; give keep_index: true.")
+    if opensearch.opensearch_home and "opensearch_url" in given:
+        found.append("opensearch_home: starts a node of its own, opensearch_url names one; give one of them.")
+    if opensearch.opensearch_ca:
+        found += _authority_mistakes(opensearch.opensearch_ca)
+    return found + _address_mistakes(opensearch.opensearch_url)
+
+
+def _exact_mistakes(evaluation: EvaluationKeys) -> list[str]:
+    asked = {"skip_ingest": evaluation.skip_ingest, "use_two_phase": evaluation.use_two_phase}
+    found = [f"{key}: true needs engine: opensearch." for key, value in asked.items() if value]
+    return found + ([] if evaluation.do_search else ["do_search: false needs engine: opensearch."])
+
+
+def _authority_mistakes(file: str) -> list[str]:
+    try:
+        ssl.create_default_context(cafile=file)
+    except FileNotFoundError:
+        return [f"opensearch_ca: there is no file {file}."]
+    except OSError:  # ssl.SSLError is one
+        return [f"opensearch_ca: {file} holds no certificate; a PEM file is needed."]
+    return []
+
+
+def _address_mistakes(urls: list[str]) -> list[str]:
+    if not urls:
+        return ["opensearch_url: empty; name a server, or give opensearch_home."]
+    try:
+        for url in urls:
+            split_address(url)
+    except UserError as error:
+        return [str(error)]
+    return []
