@@ -27,12 +27,14 @@ MakeEngine = Callable[[BeirData], Engine]
 
 
 @contextmanager
-def open_engines(settings: Settings, encoder: SparseEncoder, files: str, folder: Path) -> Iterator[MakeEngine]:
+def open_engines(
+    settings: Settings, encoder: SparseEncoder, files: str, folders: Sequence[Path]
+) -> Iterator[MakeEngine]:
     """Yields what makes an engine for a data set; to be entered in every process.
 
     Args:
         files: a hash of the checkpoint, that names its indexes.
-        folder: the evaluation's, where a private node may keep its files.
+        folders: where a private node may keep its files: the first that no other run's node uses.
 
     Raises:
         UserError: a server or a distribution that cannot be used.
@@ -42,7 +44,7 @@ def open_engines(settings: Settings, encoder: SparseEncoder, files: str, folder:
         yield lambda data: ExactEngine(adapt)
         return
     keys = settings.opensearch
-    with _private_node(settings, folder) as (url, alive):
+    with _private_node(settings, folders) as (url, alive):
         server = _server(settings, [url] if url else keys.opensearch_url, alive)
         try:
             version = distributed.on_main(server.first_contact)
@@ -81,7 +83,7 @@ def _server(settings: Settings, urls: list[str], alive: Callable[[], bool] = lam
 
 
 @contextmanager
-def _private_node(settings: Settings, folder: Path) -> Iterator[tuple[str, Callable[[], bool]]]:
+def _private_node(settings: Settings, folders: Sequence[Path]) -> Iterator[tuple[str, Callable[[], bool]]]:
     """The address of a node that rank 0 runs meanwhile ("" if none is asked for), and whether it still runs."""
     keys = settings.opensearch
     if keys.opensearch_home is None:
@@ -92,7 +94,7 @@ def _private_node(settings: Settings, folder: Path) -> Iterator[tuple[str, Calla
     running: list[Node] = []
     with ExitStack() as locks:
         try:
-            url = distributed.on_main(lambda: _start(settings, folder, running, locks))
+            url = distributed.on_main(lambda: _start(settings, folders, running, locks))
             yield url, lambda: all(node.pid for node in running)
             distributed.barrier()
         except BaseException as error:
@@ -107,16 +109,17 @@ def _private_node(settings: Settings, folder: Path) -> Iterator[tuple[str, Calla
                 node.remove()
 
 
-def _start(settings: Settings, folder: Path, running: list[Node], locks: ExitStack) -> str:
+def _start(settings: Settings, folders: Sequence[Path], running: list[Node], locks: ExitStack) -> str:
     """Start a node and put it into `running`; its address."""
     home = Path(str(settings.opensearch.opensearch_home)).expanduser()
     check_distribution(home)  # before a folder is made
-    # A run's evaluations share their indexes, unless they are under way at the same time.
-    place = settings.output_dir / "evaluation" / ".opensearch"
-    try:
-        locks.enter_context(run_folder.locked(place))
-    except UserError:
+    for folder in folders:
         place = folder / ".opensearch"
+        try:
+            locks.enter_context(run_folder.locked(place))
+            break
+        except UserError:
+            continue
     node = Node(home, usable_folder(place), settings.opensearch.opensearch_heap)
     running.append(node)
     logger.info("starting a private OpenSearch %s in %s", version_of(home), node.folder)

@@ -95,7 +95,9 @@ def _opened_when_needed(
         def engines() -> MakeEngine:
             if not opened and encoder is not None:
                 files = on_main(lambda: vector_files(settings))
-                opened.append(stack.enter_context(open_engines(settings, encoder, files, folder)))
+                # A run's evaluations share their indexes, unless they are under way at the same time.
+                folders = (settings.output_dir / "evaluation", folder)
+                opened.append(stack.enter_context(open_engines(settings, encoder, files, folders)))
             return opened[0]
 
         yield engines

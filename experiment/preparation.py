@@ -9,8 +9,8 @@ from pathlib import Path
 
 from experiment import run_folder
 from experiment.command import logged_to
-from experiment.estimate import estimate
 from experiment.models import device, load_miner, set_precision
+from experiment.preparation_estimate import estimate
 from experiment.settings import Settings
 from experiment.stages import Stages
 from mining.candidates import Corpus, corpus_of, totals

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from experiment.engines import corpus_hash, keeps_index, open_engines
+from experiment.engines import corpus_hash, open_engines
 from experiment.models import brings_idf, device, model_files, vector_facts, vector_files
 from experiment.settings import Settings
 from mining.candidates import Corpus, Shards, mine
@@ -49,7 +49,9 @@ class Stages:
         vector_hash = hash_of(vector_facts(settings, encoder, files) | {"corpus": self.corpus_hash})
         facts = {
             "vectors": vector_hash,
-            "query weights": None if encoder.idf_V is None else sha256(encoder.idf_V.cpu().numpy().tobytes()).hexdigest(),
+            "query weights": None
+            if encoder.idf_V is None
+            else sha256(encoder.idf_V.cpu().numpy().tobytes()).hexdigest(),
             "data": [self.data.fingerprint, self.data.split],
             "keys": [keys.num_candidates, keys.include_positives, keys.shard_size],
             "engine": [settings.evaluation.engine, settings.evaluation.round_weights],
@@ -100,10 +102,10 @@ def _engine(
     with ExitStack() as stack:
 
         def open_engine() -> Engine:
-            opened.append(stack.enter_context(open_engines(settings, encoder, files, folder))(data))
+            opened.append(stack.enter_context(open_engines(settings, encoder, files, [folder]))(data))
             return opened[0]
 
         yield open_engine
         for engine in opened:
-            if isinstance(engine, OpenSearchEngine) and not keeps_index(settings):
+            if isinstance(engine, OpenSearchEngine) and not settings.opensearch.keeps_index:
                 engine.delete()
