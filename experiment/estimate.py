@@ -58,12 +58,17 @@ class Estimate:
         return seconds
 
     @property
+    def kind(self) -> str:
+        """Whether any training has been measured: "measured" or "assumed"."""
+        return "measured" if self._pace else "assumed"
+
+    @property
     def basis(self) -> str:
         """What the figures are made of."""
         device, n = _device(), self._processes
         assumed = f"{SPEED[device]:.0e} operations a second on each {device} (assumed)"
         measured = len([pace for paces in self._pace.values() for pace in paces])
-        before = f"{measured} measured trainings of the same kind, else " if measured else ""
+        before = f"what {measured} trainings took where they are of the same kind, else " if measured else ""
         return f"by {before}{assumed}; {n} process{'es' if n > 1 else ''}"
 
     def _kind(self, run: Run) -> tuple[Any, ...]:

@@ -99,14 +99,15 @@ def read_runs(configs: Sequence[Path], overrides: Sequence[str], name: str | Non
         try:
             runs.append(_read(config, [*overrides, *([f"output_dir=output/{name}/{below}"] if name else [])]))
         except UserError as error:
-            mistakes.append(str(error))
+            mistakes += str(error).splitlines()
     taken: dict[Path, Path] = {}
     for run in runs:
         other = taken.setdefault(run.folder, run.config)
         if other != run.config:
             mistakes.append(f"{run.config} and {other} would both write to {run.folder}")
     if mistakes:
-        raise UserError("\n".join(mistakes))
+        # What stands in a common base or on the command line is said once.
+        raise UserError("\n".join(dict.fromkeys(mistakes)))
     return runs
 
 

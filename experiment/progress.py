@@ -70,7 +70,7 @@ def state(run: Run) -> str:
     if owner := run_folder.holder(sweep_lock(run)) or run_folder.holder(run.folder):
         return f"{_reached(run)}, {owner} is at it"
     if failure:
-        return f"{_reached(run)}, failed to {failure.get('step')}: {(failure.get('last lines') or ['?'])[-1]}"
+        return f"{_reached(run)}, failed to {failure.get('step')}: {failure.get('reason')}"
     return _reached(run)
 
 

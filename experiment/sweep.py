@@ -34,7 +34,7 @@ from experiment.plan import (
 )
 from experiment.progress import Lacking, is_evaluated, is_trained, state, sweep_lock
 from experiment.run_folder import FolderInUse, locked
-from experiment.teed import run_teed
+from experiment.teed import MESSAGE, run_teed
 from sparse_model.errors import RunError, UserError
 
 # What a killed sweep started ends soon after it; so long it is waited for.
@@ -45,15 +45,18 @@ class StepFailed(Exception):
     """A command that did not end well; `record` is what failed.json holds."""
 
     def __init__(self, step: str, code: int, command: Sequence[str], lines: Sequence[str]) -> None:
-        said = list(lines) or [f"ended with code {code} and without a word"]
+        lines = list(lines) or [f"ended with code {code} and without a word"]
+        # A message of several lines begins with the bare word.
+        reason = " ".join(lines[:2]) if lines[0] == "error:" else lines[0] if MESSAGE.match(lines[0]) else lines[-1]
         self.record = {
             "step": step,
             "exit code": code,
+            "reason": reason,
             "command": run_folder.shown(command),
             "time": time.strftime("%Y-%m-%d %H:%M:%S"),
-            "last lines": said,
+            "last lines": lines,
         }
-        super().__init__(f"{step}: {said[-1]}")
+        super().__init__(f"{step}: {reason}")
 
 
 @dataclass
@@ -80,7 +83,7 @@ class Sweep:
                 self.failures.append(f"{run.name}: {error}")
         self._write_report()
         evaluated = sum(is_evaluated(run) for run in self.runs)
-        print(f"=== {evaluated} of {len(self.runs)} runs are evaluated, after {_hours(self._elapsed)} h", flush=True)
+        print(f"=== {evaluated} of {len(self.runs)} runs are evaluated, after {_duration(self._elapsed)}", flush=True)
         if self.failures:
             print("\n".join(["failed:", *self.failures]), file=sys.stderr)
         return 1 if self.failures else 0
@@ -99,6 +102,8 @@ class Sweep:
                 self._prepare(run)
                 n = training_processes(run, self.processes)
                 self._step(run, "train", n, run.folder, title)
+                # It has compared its data with the recorded ones: newer files need not be looked at again.
+                (run.folder / "run.json").touch()
             if not is_evaluated(run):
                 self._step(run, "evaluate", self.processes, evaluation_folder(run.scored), title)
         except StepFailed as error:
@@ -110,7 +115,7 @@ class Sweep:
         left = sum(estimate.remaining(other) for other in self.runs)
         print(
             f"=== {title}: {step}, {processes} process{'es' if processes > 1 else ''} "
-            f"({_hours(self._elapsed)} h so far, about {_hours(left)} h left, {estimate.basis})",
+            f"({_duration(self._elapsed)} so far, about {_duration(left)} left by {estimate.kind} times)",
             flush=True,
         )
         with locked(writes_to, patience=ORPHAN_S):
@@ -162,19 +167,24 @@ def _has_failed_midway(run: Run) -> bool:
 
 
 def table(runs: Sequence[Run], processes: int) -> str:
-    """One line a run: its name, the hours it still takes, how it stands; then what they miss on this machine."""
+    """One line a run: its name, about how long it still takes, how it stands; then what they miss on this machine."""
     estimate, lacking = Estimate(runs, processes), Lacking()
-    hours = [estimate.remaining(run) for run in runs]
+    left = [estimate.remaining(run) for run in runs]
     width = max(len(run.name) for run in runs)
-    lines = [f"{'run':<{width}}  {'hours':>6}  state"]
-    lines += [f"{run.name:<{width}}  {_hours(h):>6}  {state(run)}" for run, h in zip(runs, hours, strict=True)]
-    lines += [f"{'together':<{width}}  {_hours(sum(hours)):>6}  {estimate.basis}"]
+    lines = [f"{'run':<{width}}  {'left':>8}  state"]
+    lines += [f"{run.name:<{width}}  {_duration(s):>8}  {state(run)}" for run, s in zip(runs, left, strict=True)]
+    lines += [f"{'together':<{width}}  {_duration(sum(left)):>8}  {estimate.basis}"]
     missed = Counter(item for run in runs if not is_evaluated(run) for item in lacking(run))
     return "\n".join([*lines, *(f"missing for {count} of {len(runs)}: {item}" for item, count in missed.items())])
 
 
-def _hours(seconds: float) -> str:
-    return "?" if math.isnan(seconds) else f"{seconds / 3600:.2f}" if seconds < 36000 else f"{seconds / 3600:.0f}"
+def _duration(seconds: float) -> str:
+    """In the unit that fits: 75 s, 12 min, 9.1 h; a question mark for NaN."""
+    if math.isnan(seconds):
+        return "?"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.{1 if seconds < 36000 else 0}f} h"
 
 
 def read_arguments(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:

@@ -1,6 +1,7 @@
 """A command with its output both on the screen and in a file; it ends when this process does."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -12,19 +13,21 @@ from typing import IO
 from retrieval.opensearch.host import ends_with_parent
 
 KEPT_LINES = 20
+# How the commands and Python say why they ended; torchrun adds a page of its own to it.
+MESSAGE = re.compile(r"(\[rank\d+\]: ?)?(error:|(?!.*ChildFailedError)[\w.]*(Error|Exception)\b)")
 # torchrun gives its workers 30 s to end.
 STOP_S = 45
 
 
 def run_teed(command: Sequence[str], log: Path | None, title: str) -> tuple[int, list[str]]:
-    """Run a command to its end: its exit code (above 128: ended by a signal) and its last lines.
+    """Run a command to its end: its exit code (above 128: ended by a signal) and the `telling` ones of its lines.
 
     Args:
         log: what it says is added here (progress bars as their last state), after a line with time and title.
     """
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
-    last: deque[str] = deque(maxlen=KEPT_LINES)
+    last: deque[str] = deque(maxlen=10 * KEPT_LINES)
     with open(log or os.devnull, "a", encoding="utf-8") as file:
         print(time.strftime("=== %Y-%m-%d %H:%M:%S"), title, file=file, flush=True)
         child = subprocess.Popen(
@@ -43,7 +46,13 @@ def run_teed(command: Sequence[str], log: Path | None, title: str) -> tuple[int,
             raise
         finally:
             _stop(child)
-    return (128 - code if code < 0 else code), list(last)
+    return (128 - code if code < 0 else code), telling(list(last))
+
+
+def telling(lines: list[str]) -> list[str]:
+    """Those of the last lines that say why: from the last error message on, or just the last ones."""
+    messages = [i for i, line in enumerate(lines) if MESSAGE.match(line)]
+    return lines[messages[-1] :][:KEPT_LINES] if messages else lines[-KEPT_LINES:]
 
 
 def _shown_lines(stream: IO[bytes]) -> Iterator[str]:

@@ -93,11 +93,15 @@ def test_only_takes_patterns_of_family_and_name(configs: Path) -> None:
 
 
 def test_all_mistakes_are_named_at_once(configs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (configs / "a.yaml").write_text("max_step: 3\n")
-    (configs / "b.yaml").write_text("split: [1]\n")
+    (configs / "a.yaml").write_text("base: base.yaml\nmax_step: 3\n")
+    (configs / "b.yaml").write_text("base: base.yaml\nsplit: [1]\n")
     assert sweep.main(["--dry-run", "config/sweep", "--", "overwrite=true"]) == 2
     message = capsys.readouterr().err
     assert "max_steps" in message and "split" in message and "overwrite: not for a list" in message
+    (configs / "base.yaml").write_text("beir_datasets: []\n")
+    assert sweep.main(["config/sweep", "--", "learning_rte=1"]) == 2
+    message = capsys.readouterr().err
+    assert message.count("learning_rte") == 1 and message.count("name at least one") == 1
     assert sweep.main(["config/sweeep", "nowhere.yaml"]) == 2
     message = capsys.readouterr().err
     assert "config/sweeep" in message and "nowhere.yaml" in message
@@ -106,7 +110,7 @@ def test_all_mistakes_are_named_at_once(configs: Path, capsys: pytest.CaptureFix
 def test_the_table_shows_how_runs_stand_and_what_they_miss(configs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep.main(["--dry-run", "config/sweep"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split()[::2] == ["sweep/a", "new"] and lines[2].split()[2:] == ["not", "evaluated"]
+    assert lines[1].split() == ["sweep/a", "?", "new"] and lines[2].endswith("  not evaluated")
     assert lines[3].startswith("together") and "(assumed); 1 process" in lines[3]
     assert lines[4:] == [
         "missing for 1 of 2: model m is not on this disk",
@@ -134,7 +138,7 @@ def test_states_follow_the_files(configs: Path) -> None:
     (run.folder / "checkpoint-4" / "complete.json").touch()
     run_folder.write_json(run.folder / "run.json", {"processes": 2})
     assert progress.state(run) == "goes on from checkpoint-4" and plan.training_processes(run, 8) == 2
-    run_folder.write_json(run.folder / "failed.json", {"step": "train", "last lines": ["before", "no room"]})
+    run_folder.write_json(run.folder / "failed.json", {"step": "train", "reason": "no room"})
     assert progress.state(run) == "goes on from checkpoint-4, failed to train: no room"
     with run_folder.locked(progress.sweep_lock(run)):
         assert "at it" in progress.state(run) and f"process {os.getpid()}" in progress.state(run)
@@ -174,12 +178,12 @@ def test_hours_are_measured_ones_where_there_are_any(configs: Path) -> None:
     assumed = Estimate([a, c], 2)
     device, share = ("CPU", 2) if "CPU" in assumed.basis else ("GPU", 1)
     training = 10 * 6 * 67e6 * 8 * 2 * 512 * share / SPEED[device]
-    assert assumed.remaining(c) > training and "measured" not in assumed.basis
+    assert assumed.remaining(c) > training and "took" not in assumed.basis
     finish(a)
     score(a)
     measured = Estimate([a, c], 2)
     assert measured.remaining(a) == 0 and measured.remaining(c) == pytest.approx(10 * 2 + 3)
-    assert "1 measured training" in measured.basis
+    assert "what 1 trainings took" in measured.basis
     (c.folder / "checkpoint-4").mkdir(parents=True)
     (c.folder / "checkpoint-4" / "complete.json").touch()
     run_folder.write_json(c.folder / "run.json", {"processes": 2})

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from experiment import run_folder, sweep
+from experiment.teed import telling
 
 ROOT = Path(__file__).parents[2]
 
@@ -112,6 +113,14 @@ def test_everything_once_and_again_nothing(here: Path, capfd: pytest.CaptureFixt
     assert Path("reported").read_text().endswith("--output output/report/two output/two/a output/two/b")
 
 
+def test_newer_data_are_looked_at_once(here: Path) -> None:
+    assert start() == 0
+    os.utime("data.jsonl", (time.time() - 1, time.time() - 1))
+    os.utime("output/two/a/run.json", (2, 2))
+    assert start() == 0 and calls() == [*ALL, "train_ir a", "evaluate_beir a", "report"]
+    assert start() == 0 and calls()[8:] == ["report"]
+
+
 def test_a_failed_run_is_recorded_and_the_rest_goes_on(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     Path("fail-train_ir-a").touch()
     assert start() == 1 and calls() == ["train_ir a", "train_ir b", "evaluate_beir b", "report"]
@@ -208,3 +217,12 @@ def test_data_are_prepared_once(here: Path, capfd: pytest.CaptureFixture[str]) -
     Path("fail-data_preparation-").unlink()
     assert start() == 0 and calls()[1:] == ["data_preparation", *ALL]
     assert "data_preparation: 100 %" in Path("data.jsonl.log").read_text()
+
+
+def test_the_lines_that_say_why() -> None:
+    launcher = ["E1124 failed", "Traceback", "torch.distributed.elastic.ChildFailedError: ", *["="] * 30]
+    assert telling(["12 %", "error:", "a", "b", *launcher])[:3] == ["error:", "a", "b"]
+    assert telling(["[rank0]: ValueError: x", *launcher])[0] == "[rank0]: ValueError: x"
+    assert telling(["just", "words"]) == ["just", "words"]
+    assert sweep.StepFailed("train", 2, ["c"], ["error:", "a", "b"]).record["reason"] == "error: a"
+    assert sweep.StepFailed("train", 9, ["c"], []).record["reason"] == "ended with code 9 and without a word"
