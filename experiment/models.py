@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from experiment.run_folder import read_yaml
+from experiment.run_folder import FAILED, read_yaml
 from experiment.settings import Settings, training_mistakes
 from retrieval.fingerprint import fingerprint
 from sparse_model import SparseEncoder, UserError, load
@@ -17,6 +17,9 @@ UNDESCRIBED = ("head_dtype", "prune_ratio", "tokenizer_name", "model_overrides")
 MODEL_KEYS = (*DESCRIBED, *UNDESCRIBED)
 # What changes the model that is scored; on an evaluation's command line each overrides what the checkpoint says.
 EVALUATED_MODEL_KEYS = (*MODEL_KEYS, "use_l0", "eval_max_seq_length")
+
+# What lies in a run's folder and says nothing about the model.
+NOT_THE_MODEL = ("run.json", "complete.json", "trainer_state.json", FAILED)
 
 
 def load_for_training(settings: Settings) -> SparseEncoder:
@@ -126,7 +129,7 @@ def model_files(path: str) -> list[Path]:
     parts = [p for p in folder.iterdir() if (p / "config.json").is_file() and not p.name.startswith("checkpoint-")]
     names = ("*.json", "*.safetensors", "*.bin", "*.txt", "*.model")
     files = {file for place in (folder, *parts) for name in names for file in place.glob(name)}
-    return sorted(file for file in files if file.name not in ("run.json", "complete.json", "trainer_state.json"))
+    return sorted(file for file in files if file.name not in NOT_THE_MODEL)
 
 
 def overriding(settings: Settings) -> dict[str, Any]:

@@ -1,43 +1,63 @@
-"""What run_reproduce.sh is to run: the commands that train, evaluate and report a set of configs.
+"""Which runs a set of configs stands for, and which commands train and evaluate each of them."""
 
-    python -m experiment.plan [--dry-run] [--name NAME] [CONFIG or FOLDER]… [-- key=value…]
-
-Prints one line a command, tab-separated: its step (train, evaluate, report), its folder, the command's words;
-the report's lacks the run folders, since only those of runs that succeeded belong in it. With
---dry-run: one line a run, with its state.
-"""
-
-import argparse
 import os
+import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 import torch
-from huggingface_hub import try_to_load_from_cache
 
 from experiment import run_folder
-from experiment.engines import check_engine
+from experiment.config_file import read_with_bases
 from experiment.models import EVALUATED_MODEL_KEYS
 from experiment.settings import Settings, load_settings
-from sparse_model.errors import RunError, UserError
+from sparse_model.errors import UserError
 from training.checkpoints import complete_checkpoints
 
 PAPER_FOLDERS = (
     "mask_vary_threshold mask+activation_vary_threshold mask+activation_vary_lambda mask_vary_lambda "
     "just_activation vary_activation baseline"
 ).split()
+PREPARATION = Path("config/data_preparation.yaml")
 OF_THE_MODEL = (*EVALUATED_MODEL_KEYS, "model_name_or_path")
+NOT_FOR_ALL = {
+    "overwrite": "every start would train anew; move the old folders aside, or give --name for another place",
+    "dry_run": "give --dry-run before the --",
+}
 
 
 @dataclass(frozen=True)
 class Run:
-    """One config with the overrides it is run with."""
+    """One config with the overrides it is run with; `scoring` and `scored` are those of its evaluation."""
 
     config: Path
     overrides: list[str]
+    scoring: list[str]
     settings: Settings
+    scored: Settings
+
+    @property
+    def name(self) -> str:
+        """<family>/<name>, where the family is the config's folder."""
+        return f"{self.config.resolve().parent.name}/{self.config.stem}"
+
+    @property
+    def folder(self) -> Path:
+        """Where everything of the run goes."""
+        return self.settings.output_dir
+
+    @property
+    def trains(self) -> bool:
+        """Whether a model is trained before it is scored."""
+        return self.settings.trains and not self.settings.evaluation.baseline
+
+    def command(self, step: str, processes: int) -> list[str]:
+        """The words that start a step, "train" or "evaluate"."""
+        script, words = {"train": ("train_ir.py", self.overrides), "evaluate": ("evaluate_beir.py", self.scoring)}[step]
+        return launch(script, self.config, words, processes)
 
 
 def find_configs(names: Sequence[str]) -> list[Path]:
@@ -49,107 +69,82 @@ def find_configs(names: Sequence[str]) -> list[Path]:
     configs: list[Path] = []
     missing = []
     for path in map(Path, names):
-        found = sorted(p for p in path.glob("*.yaml") if p.name != "base.yaml") if path.is_dir() else [path]
+        found = [p for p in path.glob("*.yaml") if p.name != "base.yaml"] if path.is_dir() else [path]
         if not found or not all(p.is_file() for p in found):
             missing.append(f"{path}: {'holds no *.yaml' if path.is_dir() else 'there is no such config or folder'}")
-        configs += found
+        configs += sorted(found, key=_by_numbers)
     if missing:
         raise UserError("\n".join([*missing, "Name configs or folders of configs, e.g. config/quickstart."]))
     return list(dict.fromkeys(configs))
 
 
+def _by_numbers(path: Path) -> list[str | float]:
+    """Sorts 50_0.04 before 100_0.04: words and numbers take turns."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", path.stem)
+    return [float(part) if i % 2 else part for i, part in enumerate(parts)]
+
+
 def read_runs(configs: Sequence[Path], overrides: Sequence[str], name: str | None) -> list[Run]:
-    """Settings of each config; `name` moves all runs to output/<name>/.
+    """Settings of each config; `name` moves all runs to output/<name>/, in folders where they come from several.
 
     Raises:
         UserError: with the mistakes of all configs, and for two runs with one output folder.
     """
-    runs, mistakes = [], []
+    given = {_key(word) for word in overrides}
+    mistakes = [f"{key}: not for a list of configs: {why}." for key, why in NOT_FOR_ALL.items() if key in given]
+    families = {config.resolve().parent for config in configs}
+    runs = []
     for config in configs:
-        own = [*overrides, *([f"output_dir=output/{name}/{config.stem}"] if name else [])]
+        below = Path(config.resolve().parent.name if len(families) > 1 else "", config.stem)
         try:
-            settings = load_settings([str(config), *own])
-            if settings.trains and not settings.evaluation.baseline:
-                settings = load_settings([str(config), *own], for_training=True)
-            runs.append(Run(config, own, settings))
+            runs.append(_read(config, [*overrides, *([f"output_dir=output/{name}/{below}"] if name else [])]))
         except UserError as error:
-            mistakes.append(str(error))
+            mistakes += str(error).splitlines()
     taken: dict[Path, Path] = {}
     for run in runs:
-        other = taken.setdefault(run.settings.output_dir, run.config)
+        other = taken.setdefault(run.folder, run.config)
         if other != run.config:
-            mistakes.append(f"{run.config} and {other} would both write to {run.settings.output_dir}")
+            mistakes.append(f"{run.config} and {other} would both write to {run.folder}")
     if mistakes:
-        raise UserError("\n".join(mistakes))
+        # What stands in a common base or on the command line is said once.
+        raise UserError("\n".join(dict.fromkeys(mistakes)))
     return runs
 
 
-def commands(runs: Sequence[Run], processes: int, report: str) -> Iterator[tuple[str, str, list[str]]]:
-    """(step, folder, command) in the order in which they are to be run."""
-    launch = [sys.executable]
-    if processes > 1:
-        launch += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    for run in runs:
-        config, folder = str(run.config), str(run.settings.output_dir)
-        baseline = run.settings.evaluation.baseline is not None
-        evaluation = run.overrides
-        if baseline or run.settings.trains:
-            # On an evaluation's command line they would override what the trained checkpoint says of itself.
-            evaluation = [word for word in run.overrides if key_of(word) not in OF_THE_MODEL]
-        if run.settings.trains and not baseline:
-            yield "train", folder, [*launch, "train_ir.py", config, *run.overrides]
-        yield "evaluate", folder, [*launch, "evaluate_beir.py", config, *evaluation]
-    yield "report", report, [sys.executable, "-m", "experiment.report", "--output", report]
+def _read(config: Path, overrides: list[str]) -> Run:
+    settings = load_settings([str(config), *overrides])
+    trains = settings.trains and not settings.evaluation.baseline
+    if trains:
+        settings = load_settings([str(config), *overrides], for_training=True)
+    scoring = overrides
+    if settings.trains or settings.evaluation.baseline:
+        # On an evaluation's command line they would override what the trained checkpoint says of itself.
+        scoring = [word for word in overrides if _key(word) not in OF_THE_MODEL]
+    return Run(config, overrides, scoring, settings, load_settings([str(config), *scoring]))
 
 
-def key_of(word: str) -> str:
+def select(runs: Sequence[Run], patterns: Sequence[str]) -> list[Run]:
+    """The runs whose <family>/<name> fits one of the patterns (all without any), as a shell would match them.
+
+    Raises:
+        UserError: if a pattern fits none.
+    """
+    for pattern in patterns:
+        if not any(fnmatch(run.name, pattern) for run in runs):
+            raise UserError(f"--only {pattern}: fits no run; they are called {', '.join(run.name for run in runs)}.")
+    return [run for run in runs if not patterns or any(fnmatch(run.name, pattern) for pattern in patterns)]
+
+
+def _key(word: str) -> str:
     """The key of an override, key=value or --key=value."""
     return word.removeprefix("--").partition("=")[0]
 
 
-def state(run: Run) -> str:
-    """How far a run is, and what it would lack if started now."""
-    settings, folder = run.settings, run.settings.output_dir
-    checkpoints = complete_checkpoints(folder) if folder.is_dir() else []
-    evaluated = any((folder / "evaluation").glob("**/summary.json"))
-    trains = settings.trains and not settings.evaluation.baseline
-    if trains and not run_folder.read_json(folder / "run.json").get("finished"):
-        known = f"goes on from {checkpoints[-1].name}" if checkpoints else "new"
-    else:
-        known = "evaluated" if evaluated else "trained, not evaluated" if trains else "not evaluated"
-    return ", ".join([known, *lacking(settings)])
-
-
-def lacking(settings: Settings) -> Iterator[str]:
-    """What is not on this machine: model, training data, data sets, GPU."""
-    model = settings.model.model_name_or_path
-    if model and not settings.evaluation.baseline and not Path(model).exists():
-        if not _is_cached(model):
-            yield f"model {model} is not on this disk"
-    for path in filter(None, (settings.data.train_file, settings.data.train_file_dir)):
-        if not Path(path).exists():
-            yield f"training data {path} is missing"
-    absent = [
-        name
-        for name in settings.evaluation.beir_datasets
-        if not Path(name).is_dir() and not Path(settings.evaluation.beir_dir, name).is_dir()
-    ]
-    if absent:
-        yield f"data sets not in {settings.evaluation.beir_dir}: {' '.join(absent)}"
-    if settings.evaluation.engine == "opensearch":
-        try:
-            check_engine(settings)
-        except (UserError, RunError) as error:
-            yield f"no search engine ({error})"
-    if settings.value("fp16") and not torch.cuda.is_available():
-        yield "no GPU (fp16 runs as float32)"
-
-
-def _is_cached(model: str) -> bool:
-    try:
-        return isinstance(try_to_load_from_cache(model, "config.json"), str)
-    except ValueError:  # not the form of a hub id
-        return False
+def launch(script: str, config: Path, overrides: Sequence[str], processes: int) -> list[str]:
+    """The words that run one of the commands in so many processes."""
+    path = os.path.relpath(Path(__file__).resolve().parent.parent / script)
+    many = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    return [sys.executable, *(many if processes > 1 else []), path, str(config), *overrides]
 
 
 def count_processes() -> int:
@@ -164,47 +159,27 @@ def count_processes() -> int:
     return int(asked)
 
 
+def training_processes(run: Run, processes: int) -> int:
+    """What a training was begun with, since it can only go on with as many; else `processes`."""
+    recorded = run_folder.read_json(run.folder / "run.json").get("processes")
+    return recorded if isinstance(recorded, int) and complete_checkpoints(run.folder) else processes
+
+
+def preparation(run: Run) -> Path | None:
+    """The config that data_preparation.py is to be run with before this run, if its training data want preparing."""
+    path = run.settings.data.train_file
+    if not run.trains or path is None or has_training_data(path) or not PREPARATION.is_file():
+        return None
+    keys = {key: value for _, mapping in read_with_bases(PREPARATION) for key, value in mapping.items()}
+    return PREPARATION if os.path.abspath(str(keys.get("output_dir"))) == os.path.abspath(path) else None
+
+
+def has_training_data(path: str) -> bool:
+    """Whether a file or a whole data set folder is there; state.json is the last file of one."""
+    return Path(path).is_file() or Path(path, "state.json").is_file()
+
+
 def report_folder(names: Sequence[str], name: str | None) -> str:
     """output/report/<name>: the one given, the configs' folders, or paper."""
     folders = [Path(n) if Path(n).is_dir() else Path(n).parent for n in names]
     return f"output/report/{name or '+'.join(dict.fromkeys(f.resolve().name for f in folders)) or 'paper'}"
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    split = words.index("--") if "--" in words else len(words)
-    parser = argparse.ArgumentParser(
-        prog="run_reproduce.sh",
-        description="Train, evaluate, report. After --, key=value overrides a key in every config. NPROC sets the "
-        "processes of a run (else one for each GPU), PYTHON the interpreter.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("configs", nargs="*", metavar="CONFIG or FOLDER", help="default: the paper's seven sweeps")
-    parser.add_argument("--dry-run", action="store_true", help="check the configs and show each run's state")
-    parser.add_argument("--name", help="results go to output/NAME and output/report/NAME")
-    arguments = parser.parse_args(words[:split])
-    names = arguments.configs or [f"config/{folder}" for folder in PAPER_FOLDERS]
-    try:
-        if not arguments.configs and not any(Path(name).is_dir() for name in names):
-            raise UserError("the configs of the paper's sweeps are not here; name configs, e.g. config/quickstart.")
-        if arguments.name and Path(arguments.name).name != arguments.name:
-            raise UserError(f"--name {arguments.name}: a plain folder name is needed.")
-        runs = read_runs(find_configs(names), words[split + 1 :], arguments.name)
-        if arguments.dry_run:
-            for run in runs:
-                print(f"{run.config}: {state(run)}")
-            return 0
-        report = report_folder(arguments.configs, arguments.name)
-        for step, label, command in commands(runs, count_processes(), report):
-            if any("\t" in word for word in command):
-                raise UserError(f"{label}: a tab in a path or value cannot be passed on; rename it.")
-            print(step, label, *command, sep="\t")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -14,11 +14,11 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -30,6 +30,9 @@ from sparse_model import UserError
 from training.checkpoints import complete_checkpoints
 
 logger = logging.getLogger(__name__)
+
+SWEEP_LOG = "sweep.log"
+FAILED = "failed.json"
 
 # Fields of TrainingArguments that change the weights; every other one may change when a run is continued.
 WEIGHT_FIELDS = (
@@ -70,11 +73,7 @@ def open_run(settings: Settings, facts: dict[str, Any], length: dict[str, Any]) 
         )
     if has_work:
         _refuse_differences(settings, folder, facts, recorded)
-    elif (
-        not recorded
-        and folder.exists()
-        and any(p for p in folder.iterdir() if p.name != "evaluation" and not p.name.startswith("."))
-    ):
+    elif not recorded and folder.exists() and any(p for p in folder.iterdir() if not _may_precede(p.name)):
         raise UserError(
             f"output_dir: {folder} is not empty and holds no run of this program; give another folder, or "
             "overwrite=true to move it aside."
@@ -89,15 +88,25 @@ def open_run(settings: Settings, facts: dict[str, Any], length: dict[str, Any]) 
     return recorded
 
 
-def _refuse_differences(settings: Settings, folder: Path, facts: dict[str, Any], recorded: dict[str, Any]) -> None:
+def _may_precede(name: str) -> bool:
+    """Whether a file may lie in the folder before its run begins: a sweep's notes, an evaluation, hidden files."""
+    return name in ("evaluation", SWEEP_LOG, FAILED) or name.startswith(".")
+
+
+def differences(settings: Settings, folder: Path) -> dict[str, str]:
+    """The keys that change weights and differ from the recorded run's, each with both values."""
     before = read_yaml(folder / "config.yaml")
-    now = {key: settings.value(key) for key in WEIGHT_KEYS}
-    found = []
+    found = {}
     for key in WEIGHT_KEYS:
-        old, new = before.get(key, settings.default(key)), now[key]
+        old, new = before.get(key, settings.default(key)), settings.value(key)
         longer = key in ("max_steps", "num_train_epochs") and new > old > 0
         if old != new and not longer:
-            found.append(f"{key}: {old!r} before, {new!r} now")
+            found[key] = f"{old!r} before, {new!r} now"
+    return found
+
+
+def _refuse_differences(settings: Settings, folder: Path, facts: dict[str, Any], recorded: dict[str, Any]) -> None:
+    found = [f"{key}: {both}" for key, both in differences(settings, folder).items()]
     found += [
         f"{key}: {recorded.get(key)} before, {value} now" for key, value in facts.items() if recorded.get(key) != value
     ]
@@ -109,25 +118,67 @@ def _refuse_differences(settings: Settings, folder: Path, facts: dict[str, Any],
         )
 
 
+class FolderInUse(UserError):
+    """Another process writes to the folder; `owner` says which."""
+
+    def __init__(self, folder: Path, owner: str) -> None:
+        self.owner = owner
+        super().__init__(f"output_dir: {owner} is writing to {folder}; wait, or give another.")
+
+
+def lock_path(folder: Path) -> Path:
+    """The folder's lock: it lies beside the folder, which may be moved aside."""
+    return folder.with_name(f".{folder.name}.lock")
+
+
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, patience: float = 0.0) -> Iterator[None]:
     """Keep other processes from writing to the folder meanwhile; to be entered by the main process.
 
-    The lock lies beside the folder, which may be moved aside.
+    The system gives the lock back when its owner ends, however it ends, so there are no stale ones.
+
+    Args:
+        patience: seconds to wait for the owner.
 
     Raises:
-        UserError: if another process holds it (two runs would mix their files), or nothing can be written there.
+        FolderInUse: if another process holds it (two runs would mix their files).
+        UserError: if nothing can be written there.
     """
-    path = folder.with_name(f".{folder.name}.lock")
     make_writable(folder.parent)
-    with open(path, "a", encoding="utf-8") as file:
+    with open(lock_path(folder), "a+", encoding="utf-8") as file:
+        deadline = time.monotonic() + patience
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"output_dir: another process is writing to {folder}; wait, or give another.") from None
+            while not _take(file):
+                if time.monotonic() >= deadline:
+                    raise FolderInUse(folder, _owner(file))
+                time.sleep(0.1)
+            file.truncate(0)
+            print(f"process {os.getpid()} on {platform.node()}", file=file, flush=True)
         except OSError as error:
             logger.warning("%s: this disk has no locks (%s); do not start two runs there", folder, error.strerror)
         yield
+
+
+def holder(folder: Path) -> str | None:
+    """Which process has locked the folder; None if none has. Nothing is written."""
+    try:
+        with open(lock_path(folder), encoding="utf-8") as file:
+            return None if _take(file, fcntl.LOCK_SH) else _owner(file)
+    except OSError:
+        return None
+
+
+def _take(file: IO[str], kind: int = fcntl.LOCK_EX) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _owner(file: IO[str]) -> str:
+    file.seek(0)
+    return file.read().strip() or "another process"
 
 
 def make_writable(folder: Path) -> None:
@@ -167,7 +218,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def command_line() -> str:
     """The command as typed, but for the values of secrets."""
-    return re.sub(r"((?:token|password)[=\s])\S+", r"\1***", without_credentials(shlex.join(["python", *sys.argv])))
+    return shown(["python", *sys.argv])
+
+
+def shown(words: Sequence[str]) -> str:
+    """A command's words as one line, but for the values of secrets."""
+    return re.sub(r"((?:token|password)[=\s])\S+", r"\1***", without_credentials(shlex.join(words)))
 
 
 def versions() -> dict[str, str]:

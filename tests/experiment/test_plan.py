@@ -1,20 +1,22 @@
-"""run_reproduce.sh: which commands it plans, what it passes on, how it carries on after a failure."""
+"""Which runs and commands a sweep consists of, how each stands, and how long the rest takes."""
 
+import json
 import os
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
-from experiment import plan
-
-ROOT = Path(__file__).resolve().parent.parent.parent
+from experiment import plan, progress, run_folder, sweep
+from experiment.estimate import SPEED, Estimate
+from sparse_model.errors import UserError
 
 
 @pytest.fixture
 def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a training and a baseline; the working folder is a fresh one."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NPROC", "1")
     folder = tmp_path / "config" / "sweep"
@@ -25,75 +27,164 @@ def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def planned(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
-    assert plan.main(arguments) == 0
-    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
-    return [[step, folder, shlex.join(words).replace(sys.executable, "python")] for step, folder, *words in lines]
+def runs_of(*names: str, overrides: tuple[str, ...] = (), name: str | None = None) -> list[plan.Run]:
+    return plan.read_runs(plan.find_configs(names), overrides, name)
 
 
-def test_a_folder_stands_for_its_configs(configs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert planned(["config/sweep"], capsys) == [
-        ["train", "output/sweep/a", "python train_ir.py config/sweep/a.yaml"],
-        ["evaluate", "output/sweep/a", "python evaluate_beir.py config/sweep/a.yaml"],
-        ["evaluate", "output/sweep/b", "python evaluate_beir.py config/sweep/b.yaml"],
-        ["report", "output/report/sweep", "python -m experiment.report --output output/report/sweep"],
-    ]
+def words(run: plan.Run, step: str, processes: int = 1) -> str:
+    command = run.command(step, processes)
+    assert command[0] == sys.executable
+    return shlex.join(Path(word).name if word.endswith("_ir.py") or "beir.py" in word else word for word in command[1:])
 
 
-def test_overrides_of_the_model_are_for_training_only(configs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--name", "trial", "config/sweep", "--", "model_name_or_path=x y", "max_steps=3"]
-    commands = [command for _, _, command in planned(words, capsys)]
-    assert commands[0].endswith("a.yaml 'model_name_or_path=x y' max_steps=3 output_dir=output/trial/a")
-    assert commands[1].endswith("a.yaml max_steps=3 output_dir=output/trial/a")
-    assert commands[2].endswith("b.yaml max_steps=3 output_dir=output/trial/b")
-    assert commands[3].endswith("--output output/report/trial")
+def finish(run: plan.Run, steps: int = 10, seconds: float = 20.0) -> None:
+    """The files that a finished training leaves, as far as a sweep looks at them."""
+    run.folder.mkdir(parents=True)
+    (run.folder / "config.yaml").write_text(yaml.safe_dump(run.settings.resolved()))
+    length = {key: run.settings.value(key) for key in ("max_steps", "num_train_epochs")}
+    run_folder.write_json(run.folder / "run.json", {"finished": length, "processes": 2})
+    (run.folder / "metrics.jsonl").write_text(json.dumps({"step": steps, "train_seconds": seconds}) + "\n")
+    (run.folder / "model.safetensors").touch()
 
 
-def test_several_processes_use_torchrun(
-    configs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("NPROC", "2")
-    command = planned(["config/sweep/a.yaml"], capsys)[0][2]
-    assert command.startswith("python -m torch.distributed.run --standalone --nproc_per_node=2 train_ir.py")
+def score(run: plan.Run, seconds: float = 3.0) -> None:
+    folder = run.folder / "evaluation"
+    run_folder.write_json(folder / "tiny.json", {"dataset": "tiny", "seconds": seconds})
+    run_folder.write_json(folder / "summary.json", {"datasets": ["tiny"], "figures": {}})
 
 
-def test_dry_run_shows_states(configs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert plan.main(["--dry-run", "config/sweep"]) == 0
-    first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith("config/sweep/a.yaml: new, model m is not on this disk, training data t.jsonl is missing")
-    assert second == "config/sweep/b.yaml: not evaluated, data sets not in data/beir: tiny"
+def test_a_folder_stands_for_its_configs_by_their_numbers(configs: Path) -> None:
+    for name in ("100_0.1", "50_0.1", "50_0.04"):
+        (configs / f"{name}.yaml").write_text("baseline: bm25\n")
+    names = [path.stem for path in plan.find_configs(["config/sweep"])]
+    assert names == ["50_0.04", "50_0.1", "100_0.1", "a", "b"]
+
+
+def test_commands(configs: Path) -> None:
+    a, b = runs_of("config/sweep")
+    assert (a.name, a.folder, a.trains, b.trains) == ("sweep/a", Path("output/sweep/a"), True, False)
+    assert words(a, "train") == "train_ir.py config/sweep/a.yaml"
+    assert words(b, "evaluate") == "evaluate_beir.py config/sweep/b.yaml"
+    several = words(a, "train", processes=2)
+    assert several == "-m torch.distributed.run --standalone --nproc_per_node=2 train_ir.py config/sweep/a.yaml"
+
+
+def test_overrides_of_the_model_are_for_training_only(configs: Path) -> None:
+    a, b = runs_of("config/sweep", overrides=("model_name_or_path=x y", "max_steps=3"), name="trial")
+    assert words(a, "train").endswith("a.yaml 'model_name_or_path=x y' max_steps=3 output_dir=output/trial/a")
+    assert words(a, "evaluate").endswith("a.yaml max_steps=3 output_dir=output/trial/a")
+    assert words(b, "evaluate").endswith("b.yaml max_steps=3 output_dir=output/trial/b")
+
+
+def test_a_name_keeps_families_apart(configs: Path) -> None:
+    other = configs.parent / "other"
+    other.mkdir()
+    (other / "a.yaml").write_text("baseline: bm25\n")
+    folders = [run.folder for run in runs_of("config/sweep/a.yaml", "config/other", name="trial")]
+    assert folders == [Path("output/trial/sweep/a"), Path("output/trial/other/a")]
+
+
+def test_only_takes_patterns_of_family_and_name(configs: Path) -> None:
+    runs = runs_of("config/sweep")
+    assert [run.name for run in plan.select(runs, ["*/b", "sweep/[b-z]"])] == ["sweep/b"]
+    assert plan.select(runs, []) == runs
+    with pytest.raises(UserError, match="--only b: fits no run; they are called sweep/a, sweep/b"):
+        plan.select(runs, ["b"])
 
 
 def test_all_mistakes_are_named_at_once(configs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (configs / "a.yaml").write_text("max_step: 3\n")
-    (configs / "b.yaml").write_text("split: [1]\n")
-    assert plan.main(["config/sweep"]) == 2
+    (configs / "a.yaml").write_text("base: base.yaml\nmax_step: 3\n")
+    (configs / "b.yaml").write_text("base: base.yaml\nsplit: [1]\n")
+    assert sweep.main(["--dry-run", "config/sweep", "--", "overwrite=true"]) == 2
     message = capsys.readouterr().err
-    assert "max_steps" in message and "split" in message
-    assert plan.main(["config/sweeep", "nowhere.yaml"]) == 2
+    assert "max_steps" in message and "split" in message and "overwrite: not for a list" in message
+    (configs / "base.yaml").write_text("beir_datasets: []\n")
+    assert sweep.main(["config/sweep", "--", "learning_rte=1"]) == 2
+    message = capsys.readouterr().err
+    assert message.count("learning_rte") == 1 and message.count("name at least one") == 1
+    assert sweep.main(["config/sweeep", "nowhere.yaml"]) == 2
     message = capsys.readouterr().err
     assert "config/sweeep" in message and "nowhere.yaml" in message
 
 
-def test_a_failed_run_does_not_stop_the_others(tmp_path: Path) -> None:
-    """The script with a stand-in for Python: it plans two runs, of which the first one's training fails."""
-    (tmp_path / "run_reproduce.sh").write_text((ROOT / "run_reproduce.sh").read_text())
-    fake = tmp_path / "python"
-    fake.write_text(
-        "#!/bin/sh\n"
-        "printf 'train\\tout/a\\tfalse\\nevaluate\\tout/a\\techo\\tevaluated\\ta\\n'\n"
-        "printf 'train\\tout/b\\ttrue\\nevaluate\\tout/b\\techo\\tevaluated\\tb\\n'\n"
-        "printf 'report\\tout/report\\techo\\treport\\tover\\n'\n"
-    )
-    fake.chmod(0o755)
-    done = subprocess.run(
-        ["bash", "run_reproduce.sh"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHON": str(fake)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert done.stdout.splitlines() == ["evaluated b", "report over out/b"]
-    assert "failed: out/a:train" in done.stderr
+def test_the_table_shows_how_runs_stand_and_what_they_miss(configs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sweep.main(["--dry-run", "config/sweep"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["sweep/a", "?", "new"] and lines[2].endswith("  not evaluated")
+    assert lines[3].startswith("together") and "(assumed); 1 process" in lines[3]
+    assert lines[4:] == [
+        "missing for 1 of 2: model m is not on this disk",
+        "missing for 1 of 2: training data t.jsonl is missing",
+        "missing for 2 of 2: data sets not in data/beir: tiny",
+    ]
+    assert not (configs.parent.parent / "output").exists(), "looking changes nothing"
+
+
+def test_missing_training_data_are_prepared_by_the_config_that_writes_them(configs: Path) -> None:
+    (run,) = runs_of("config/sweep/a.yaml")
+    (configs.parent / "data_preparation.yaml").write_text("output_dir: ./t.jsonl\n")
+    assert plan.preparation(run) == Path("config/data_preparation.yaml")
+    Path("t.jsonl").mkdir()  # begun: state.json comes last
+    assert plan.preparation(run) is not None
+    Path("t.jsonl", "state.json").touch()
+    assert plan.preparation(run) is None
+    (other,) = runs_of("config/sweep/a.yaml", overrides=("train_file=other.jsonl",))
+    assert plan.preparation(other) is None
+
+
+def test_states_follow_the_files(configs: Path) -> None:
+    (run,) = runs_of("config/sweep/a.yaml", overrides=("max_steps=10",))
+    (run.folder / "checkpoint-4").mkdir(parents=True)
+    (run.folder / "checkpoint-4" / "complete.json").touch()
+    run_folder.write_json(run.folder / "run.json", {"processes": 2})
+    assert progress.state(run) == "goes on from checkpoint-4" and plan.training_processes(run, 8) == 2
+    run_folder.write_json(run.folder / "failed.json", {"step": "train", "reason": "no room"})
+    assert progress.state(run) == "goes on from checkpoint-4, failed to train: no room"
+    with run_folder.locked(progress.sweep_lock(run)):
+        assert "at it" in progress.state(run) and f"process {os.getpid()}" in progress.state(run)
+    (run.folder / "failed.json").unlink()
+    for path in (run.folder / "checkpoint-4" / "complete.json", run.folder / "run.json"):
+        path.unlink()
+    (run.folder / "checkpoint-4").rmdir()
+    run.folder.rmdir()
+    finish(run)
+    assert progress.state(run) == "trained"
+    score(run)
+    assert progress.state(run) == "evaluated"
+    (longer,) = runs_of("config/sweep/a.yaml", overrides=("max_steps=20",))
+    assert progress.state(longer) == "new"
+    (other,) = runs_of("config/sweep/a.yaml", overrides=("max_steps=10", "flops_d_lambda=1"))
+    assert progress.state(other) == "holds a run with another flops_d_lambda"
+    (more,) = runs_of("config/sweep/a.yaml", overrides=("max_steps=10", "beir_datasets=tiny,more"))
+    assert progress.state(more) == "trained"
+
+
+def test_newer_inputs_are_looked_at_again(configs: Path) -> None:
+    (run,) = runs_of("config/sweep/a.yaml")
+    finish(run)
+    score(run)
+    later = (run.folder / "evaluation" / "summary.json").stat().st_mtime + 5
+    os.utime(run.folder / "model.safetensors", (later, later))
+    assert progress.state(run) == "trained"
+    Path("t.jsonl").touch()
+    os.utime("t.jsonl", (later, later))
+    assert progress.state(run) == "new"
+
+
+def test_hours_are_measured_ones_where_there_are_any(configs: Path) -> None:
+    """Measured: 2 s a step and 3 s for the data set. Assumed: 6 × parameters × 8 × 2 × 512 tokens at 1e11 a second."""
+    (configs / "c.yaml").write_text((configs / "a.yaml").read_text() + "flops_d_lambda: 1\n")
+    a, c = runs_of("config/sweep/a.yaml", "config/sweep/c.yaml", overrides=("max_steps=10",))
+    assumed = Estimate([a, c], 2)
+    device, share = ("CPU", 2) if "CPU" in assumed.basis else ("GPU", 1)
+    training = 10 * 6 * 67e6 * 8 * 2 * 512 * share / SPEED[device]
+    assert assumed.remaining(c) > training and "took" not in assumed.basis
+    finish(a)
+    score(a)
+    measured = Estimate([a, c], 2)
+    assert measured.remaining(a) == 0 and measured.remaining(c) == pytest.approx(10 * 2 + 3)
+    assert "what 1 trainings took" in measured.basis
+    (c.folder / "checkpoint-4").mkdir(parents=True)
+    (c.folder / "checkpoint-4" / "complete.json").touch()
+    run_folder.write_json(c.folder / "run.json", {"processes": 2})
+    assert Estimate([a, c], 2).remaining(c) == pytest.approx(6 * 2 + 3)

@@ -324,7 +324,7 @@ def test_a_users_own_folders_stay(tiny_model: Path, kd_file: Path, tmp_path: Pat
 
 
 def test_two_runs_do_not_share_a_folder(tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
-    with run_folder.locked(tmp_path / "run"), pytest.raises(UserError, match="another process is writing"):
+    with run_folder.locked(tmp_path / "run"), pytest.raises(UserError, match=f"process {os.getpid()} on .* is writing"):
         train(load_settings(_argv(tiny_model, kd_file, tmp_path / "run")))
 
 

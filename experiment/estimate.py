@@ -1,0 +1,131 @@
+"""About how long the rest of a sweep takes, and what that is based on."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import torch
+
+from experiment import run_folder
+from experiment.evaluation import evaluation_folder
+from experiment.plan import Run, training_processes
+from experiment.progress import cached, data_set, is_evaluated, is_trained
+from experiment.settings import Settings
+from training.checkpoints import complete_checkpoints, step_of
+
+# Assumed until runs have been measured, floating-point operations a second: a 16 GB GPU in fp16, 2 CPU cores.
+SPEED = {"GPU": 2.5e13, "CPU": 1e11}
+PARAMETERS = 67e6  # distilbert's, where a model is not on this disk
+CORPUS_BYTES = 8e8  # the mean over the 13 BEIR sets, where a data set is not on this disk
+BYTES_A_TOKEN = 4
+
+
+class Estimate:
+    """Seconds that runs will take: as measured runs of the same kind did, else by assumed speeds.
+
+    Args:
+        runs: where measured times are looked for.
+        processes: those of a run that is not begun yet.
+    """
+
+    def __init__(self, runs: Sequence[Run], processes: int) -> None:
+        self._processes = processes
+        self._pace: dict[Any, list[float]] = defaultdict(list)
+        self._scoring: dict[Any, list[float]] = defaultdict(list)
+        for run in runs:
+            if pace := _measured_pace(run):
+                self._pace[self._kind(run)].append(pace)
+            for name, seconds in _measured_scoring(run):
+                self._scoring[_scoring_kind(run, name)].append(seconds)
+
+    def remaining(self, run: Run) -> float:
+        """Seconds until the run is evaluated; NaN if its number of steps cannot be told."""
+        if is_evaluated(run):
+            return 0.0
+        seconds = 0.0
+        if run.trains and not is_trained(run):
+            checkpoints = complete_checkpoints(run.folder) if run.folder.is_dir() else []
+            planned = run.settings.value("max_steps")
+            steps = planned - (step_of(checkpoints[-1]) if checkpoints else 0) if planned > 0 else float("nan")
+            measured = self._pace.get(self._kind(run))
+            seconds += steps * (mean(measured) if measured else self._assumed_pace(run.settings))
+        for name in run.scored.evaluation.beir_datasets:
+            measured = self._scoring.get(_scoring_kind(run, Path(name).name))
+            seconds += mean(measured) if measured else self._assumed_scoring(run.scored, name)
+        return seconds
+
+    @property
+    def kind(self) -> str:
+        """Whether any training has been measured: "measured" or "assumed"."""
+        return "measured" if self._pace else "assumed"
+
+    @property
+    def basis(self) -> str:
+        """What the figures are made of."""
+        device, n = _device(), self._processes
+        assumed = f"{SPEED[device]:.0e} operations a second on each {device} (assumed)"
+        measured = len([pace for paces in self._pace.values() for pace in paces])
+        before = f"what {measured} trainings took where they are of the same kind, else " if measured else ""
+        return f"by {before}{assumed}; {n} process{'es' if n > 1 else ''}"
+
+    def _kind(self, run: Run) -> tuple[Any, ...]:
+        """Runs of one kind take the same time for a step."""
+        keys = "model_name_or_path max_seq_length data_type sample_num_one_query per_device_train_batch_size"
+        keys += " gradient_accumulation_steps"
+        return (*(run.settings.value(key) for key in keys.split()), training_processes(run, self._processes))
+
+    def _assumed_pace(self, settings: Settings) -> float:
+        """Six operations a parameter and token, forward and backward."""
+        documents = settings.data.sample_num_one_query if settings.data.data_type == "kd" else 1
+        examples = settings.value("per_device_train_batch_size") * settings.value("gradient_accumulation_steps")
+        # Processes on a CPU share its cores.
+        share = 1 if _device() == "GPU" else self._processes
+        return (
+            6 * _parameters(settings) * examples * documents * settings.data.max_seq_length * share / SPEED[_device()]
+        )
+
+    def _assumed_scoring(self, settings: Settings, name: str) -> float:
+        """Two operations a parameter and token of the corpus."""
+        place = data_set(settings, name)
+        size = sum(file.stat().st_size for file in place.glob("corpus.jsonl*")) if place else CORPUS_BYTES
+        devices = self._processes if _device() == "GPU" else 1
+        return 2 * _parameters(settings) * size / BYTES_A_TOKEN / devices / SPEED[_device()]
+
+
+def _device() -> str:
+    return "GPU" if torch.cuda.is_available() else "CPU"
+
+
+def _parameters(settings: Settings) -> float:
+    if settings.evaluation.baseline:
+        return PARAMETERS / 100  # counting words takes next to nothing
+    model = str(settings.model.model_name_or_path)
+    weights = Path(model, "model.safetensors") if Path(model).is_dir() else cached(model, "model.safetensors")
+    return weights.stat().st_size / 4 if weights and weights.is_file() else PARAMETERS
+
+
+def _measured_pace(run: Run) -> float | None:
+    """Seconds a step so far."""
+    path = run.folder / "metrics.jsonl"
+    for line in reversed(path.read_text(encoding="utf-8").splitlines() if run.trains and path.is_file() else []):
+        try:
+            entry = json.loads(line)
+        except ValueError:  # half written
+            continue
+        return entry["train_seconds"] / entry["step"] if entry.get("step") and "train_seconds" in entry else None
+    return None
+
+
+def _measured_scoring(run: Run) -> Iterator[tuple[str, float]]:
+    for name in run.scored.evaluation.beir_datasets:
+        result = run_folder.read_json(evaluation_folder(run.scored) / f"{Path(name).name}.json")
+        if isinstance(result.get("seconds"), (int, float)):
+            yield Path(name).name, result["seconds"]
+
+
+def _scoring_kind(run: Run, name: str) -> tuple[Any, ...]:
+    keys = run.scored.evaluation
+    return name, keys.engine, keys.baseline, run.settings.model.model_name_or_path

@@ -1,0 +1,236 @@
+"""What run_reproduce.sh does: train, evaluate and report a list of configs, from wherever an earlier start got to.
+
+    python -m experiment.sweep [--dry-run] [--only PATTERN] [--name NAME] [CONFIG or FOLDER]… [-- key=value…]
+
+Each step is a command of its own, with its output on the screen and in sweep.log of the run's folder. A run that
+fails leaves failed.json there, and the rest goes on. Several sweeps may be at work on the same runs: each run is
+locked by the one that works on it.
+"""
+
+import argparse
+import math
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from experiment import run_folder
+from experiment.estimate import Estimate
+from experiment.evaluation import evaluation_folder
+from experiment.plan import (
+    PAPER_FOLDERS,
+    Run,
+    count_processes,
+    find_configs,
+    launch,
+    preparation,
+    read_runs,
+    report_folder,
+    select,
+    training_processes,
+)
+from experiment.progress import Lacking, is_evaluated, is_trained, state, sweep_lock
+from experiment.run_folder import FolderInUse, locked
+from experiment.teed import MESSAGE, run_teed
+from sparse_model.errors import RunError, UserError
+
+# What a killed sweep started ends soon after it; so long it is waited for.
+ORPHAN_S = 60
+
+
+class StepFailed(Exception):
+    """A command that did not end well; `record` is what failed.json holds."""
+
+    def __init__(self, step: str, code: int, command: Sequence[str], lines: Sequence[str]) -> None:
+        lines = list(lines) or [f"ended with code {code} and without a word"]
+        # A message of several lines begins with the bare word.
+        reason = " ".join(lines[:2]) if lines[0] == "error:" else lines[0] if MESSAGE.match(lines[0]) else lines[-1]
+        self.record = {
+            "step": step,
+            "exit code": code,
+            "reason": reason,
+            "command": run_folder.shown(command),
+            "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "last lines": lines,
+        }
+        super().__init__(f"{step}: {reason}")
+
+
+@dataclass
+class Sweep:
+    """Works through `runs`; the report is over every evaluated one of `reported`."""
+
+    runs: Sequence[Run]
+    reported: Sequence[Run]
+    report: str
+    processes: int
+    failures: list[str] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+    _unprepared: dict[Path, StepFailed] = field(default_factory=dict)
+
+    def go(self) -> int:
+        """The exit code: 0 if nothing failed, else 1."""
+        for i, run in enumerate(self.runs, 1):
+            try:
+                with locked(sweep_lock(run), patience=1):
+                    self._run(run, f"[{i}/{len(self.runs)}] {run.name}")
+            except FolderInUse as busy:
+                print(f"=== {run.name}: left to {busy.owner}, which is at it", flush=True)
+            except (StepFailed, UserError) as error:
+                self.failures.append(f"{run.name}: {error}")
+        self._write_report()
+        evaluated = sum(is_evaluated(run) for run in self.runs)
+        print(f"=== {evaluated} of {len(self.runs)} runs are evaluated, after {_duration(self._elapsed)}", flush=True)
+        if self.failures:
+            print("\n".join(["failed:", *self.failures]), file=sys.stderr)
+        return 1 if self.failures else 0
+
+    @property
+    def _elapsed(self) -> float:
+        return time.monotonic() - self.started
+
+    def _run(self, run: Run, title: str) -> None:
+        """Everything that is missing of one run."""
+        run_folder.make_writable(run.folder)
+        failed = run.folder / run_folder.FAILED
+        failed.unlink(missing_ok=True)
+        try:
+            if run.trains and not is_trained(run):
+                self._prepare(run)
+                n = training_processes(run, self.processes)
+                self._step(run, "train", n, run.folder, title)
+                # It has compared its data with the recorded ones: newer files need not be looked at again.
+                (run.folder / "run.json").touch()
+            if not is_evaluated(run):
+                self._step(run, "evaluate", self.processes, evaluation_folder(run.scored), title)
+        except StepFailed as error:
+            run_folder.write_json(failed, error.record)
+            raise
+
+    def _step(self, run: Run, step: str, processes: int, writes_to: Path, title: str) -> None:
+        estimate = Estimate(self.reported, self.processes)
+        left = sum(estimate.remaining(other) for other in self.runs)
+        print(
+            f"=== {title}: {step}, {processes} process{'es' if processes > 1 else ''} "
+            f"({_duration(self._elapsed)} so far, about {_duration(left)} left by {estimate.kind} times)",
+            flush=True,
+        )
+        with locked(writes_to, patience=ORPHAN_S):
+            pass
+        self._execute(step, run.command(step, processes), run.folder / run_folder.SWEEP_LOG)
+
+    def _prepare(self, run: Run) -> None:
+        """The training data, once; a second sweep waits for the first one's."""
+        config = preparation(run)
+        if config is None:
+            return
+        if config not in self._unprepared:
+            data = Path(str(run.settings.data.train_file))
+            print(f"=== {data} is missing and prepared first, by {config}", flush=True)
+            try:
+                with locked(data.with_name(f"{data.name}.sweep"), patience=math.inf):
+                    if preparation(run):
+                        command = launch("data_preparation.py", config, [], self.processes)
+                        self._execute("prepare data", command, data.with_name(f"{data.name}.log"))
+                return
+            except StepFailed as error:
+                self._unprepared[config] = error
+        raise self._unprepared[config]
+
+    def _execute(self, step: str, command: list[str], log: Path | None) -> None:
+        code, lines = run_teed(command, log, run_folder.shown(command))
+        if code:
+            raise StepFailed(step, code, command, lines)
+
+    def _write_report(self) -> None:
+        """Over the runs that have figures and those that failed after they had begun."""
+        if not any(_has_figures(run) for run in self.reported):
+            return
+        folders = [str(run.folder) for run in self.reported if _has_figures(run) or _has_failed_midway(run)]
+        command = [sys.executable, "-m", "experiment.report", "--output", self.report, *folders]
+        try:
+            with locked(Path(self.report), patience=math.inf):
+                self._execute("report", command, None)
+        except (StepFailed, UserError) as error:
+            self.failures.append(str(error))
+
+
+def _has_figures(run: Run) -> bool:
+    return (evaluation_folder(run.scored) / "summary.json").is_file()
+
+
+def _has_failed_midway(run: Run) -> bool:
+    return all((run.folder / name).is_file() for name in ("config.yaml", run_folder.FAILED))
+
+
+def table(runs: Sequence[Run], processes: int) -> str:
+    """One line a run: its name, about how long it still takes, how it stands; then what they miss on this machine."""
+    estimate, lacking = Estimate(runs, processes), Lacking()
+    left = [estimate.remaining(run) for run in runs]
+    width = max(len(run.name) for run in runs)
+    lines = [f"{'run':<{width}}  {'left':>8}  state"]
+    lines += [f"{run.name:<{width}}  {_duration(s):>8}  {state(run)}" for run, s in zip(runs, left, strict=True)]
+    lines += [f"{'together':<{width}}  {_duration(sum(left)):>8}  {estimate.basis}"]
+    missed = Counter(item for run in runs if not is_evaluated(run) for item in lacking(run))
+    return "\n".join([*lines, *(f"missing for {count} of {len(runs)}: {item}" for item, count in missed.items())])
+
+
+def _duration(seconds: float) -> str:
+    """In the unit that fits: 75 s, 12 min, 9.1 h; a question mark for NaN."""
+    if math.isnan(seconds):
+        return "?"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.{1 if seconds < 36000 else 0}f} h"
+
+
+def read_arguments(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """(the options, the overrides after --)."""
+    split = words.index("--") if "--" in words else len(words)
+    parser = argparse.ArgumentParser(
+        prog="run_reproduce.sh",
+        description="Train, evaluate, report. After --, key=value overrides a key in every config. NPROC sets the "
+        "processes of a run (else one for each GPU), PYTHON the interpreter.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("configs", nargs="*", metavar="CONFIG or FOLDER", help="default: the paper's seven sweeps")
+    parser.add_argument("--dry-run", action="store_true", help="check the configs and show how each run stands")
+    parser.add_argument("--only", action="append", default=[], metavar="PATTERN", help="runs whose family/name fits")
+    parser.add_argument("--name", help="results go to output/NAME and output/report/NAME")
+    return parser.parse_args(words[:split]), list(words[split + 1 :])
+
+
+def end_on_signals() -> None:
+    """Being told to end ends what was started, too."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
+            signal.signal(number, lambda received, _: sys.exit(128 + received))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    arguments, overrides = read_arguments(sys.argv[1:] if argv is None else argv)
+    try:
+        if arguments.name and Path(arguments.name).name != arguments.name:
+            raise UserError(f"--name {arguments.name}: a plain folder name is needed.")
+        names = arguments.configs or [f"config/{folder}" for folder in PAPER_FOLDERS]
+        every = read_runs(find_configs(names), overrides, arguments.name)
+        runs, processes = select(every, arguments.only), count_processes()
+        if arguments.dry_run:
+            print(table(runs, processes))
+            return 0
+        end_on_signals()
+        return Sweep(runs, every, report_folder(arguments.configs, arguments.name), processes).go()
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        return 130
+    except (UserError, RunError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UserError) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
