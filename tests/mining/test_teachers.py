@@ -88,9 +88,8 @@ def test_the_pooling_that_is_asked_for_counts(folders: dict[str, Path]) -> None:
 def test_a_cross_encoder_scores_like_sentence_transformers(folders: dict[str, Path]) -> None:
     from sentence_transformers import CrossEncoder
 
-    theirs = CrossEncoder(str(folders["cross_encoder"]), device="cpu", activation_fn=torch.nn.Identity())
-    theirs.tokenizer.model_max_length = 24
-    expected = theirs.predict(PAIRS)
+    theirs = CrossEncoder(str(folders["cross_encoder"]), device="cpu", max_length=24)
+    expected = theirs.predict(PAIRS, activation_fn=torch.nn.Identity())
     assert np.ptp(expected) > 0.1
     scores = load_teacher(_spec("cross_encoder", folders["cross_encoder"]), "cpu").score(PAIRS)
     np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
@@ -232,6 +231,14 @@ def test_what_cannot_teach_says_why(
         check_teacher(spec, "teachers[1]")
     assert message in str(caught.value)
     assert all(line.startswith("teachers[1]: ") for line in str(caught.value).splitlines())
+
+
+def test_another_models_tokenizer_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(folders["dense"])
+    tokenizer.add_tokens(["more", "than", "fit"])
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="another model's tokenizer"):
+        check_teacher(_spec("dense", folders["dense"], tokenizer_name=str(tmp_path)), "teachers[0]")
 
 
 def test_several_logits_are_refused(tmp_path: Path) -> None:
