@@ -274,6 +274,14 @@ def test_a_dense_model_of_other_modules_is_refused(tmp_path: Path) -> None:
         check_teacher(_spec("dense", tmp_path), "teachers[0]")
 
 
+def test_a_lost_pooling_is_not_guessed(tmp_path: Path) -> None:
+    make_dense(tmp_path, pooling="mean")
+    (tmp_path / "1_Pooling" / "config.json").unlink()
+    with pytest.raises(UserError, match="1_Pooling/config.json is missing.* give pooling"):
+        check_teacher(_spec("dense", tmp_path), "teachers[0]")
+    check_teacher(_spec("dense", tmp_path, pooling="mean"), "teachers[0]")
+
+
 @pytest.mark.parametrize(
     ("stored", "found"),
     [
