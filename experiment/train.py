@@ -39,7 +39,7 @@ def train(settings: Settings) -> None:
         load_beir(name, settings.evaluation.beir_dir, settings.evaluation.split)
     transformers.set_seed(args.seed)
     encoder = load_for_training(settings)
-    on_main(lambda: online_teachers.check(settings.loss.kd_ensemble_teacher_kwargs, encoder.max_seq_length))
+    on_main(lambda: online_teachers.check(_asked_teachers(settings), encoder.max_seq_length))
     parts = load_examples(settings)
     on_main(lambda: require_disk(settings.output_dir, _checkpoint_bytes(encoder), "one checkpoint"))
     if settings.run.dry_run:
@@ -83,7 +83,7 @@ def _build_trainer(
         table = on_main(lambda: _training_idf(encoder, parts)) if from_texts else encoder.idf_V
         encoder.use_idf(table, requires_grad=settings.model.idf_requires_grad)  # type: ignore[arg-type]
     training_length = encoder.max_seq_length
-    teachers, scale = online_teachers.load(settings.loss.kd_ensemble_teacher_kwargs, training_length, args.device)
+    teachers, scale = online_teachers.load(_asked_teachers(settings), training_length, args.device)
     # What the checkpoint will say, and what evaluations while training use.
     encoder.max_seq_length = settings.data.eval_max_seq_length or training_length
     return Trainer(
@@ -97,6 +97,12 @@ def _build_trainer(
         teachers=teachers,
         teacher_scale=scale,
     )
+
+
+def _asked_teachers(settings: Settings) -> dict[str, Any] | None:
+    """kd_ensemble_teacher_kwargs; a trust_remote_code for all teachers counts for these too."""
+    asked = settings.loss.kd_ensemble_teacher_kwargs
+    return asked | {"trust_remote_code": True} if asked and settings.value("trust_remote_code") else asked
 
 
 def trainer_fields(settings: Settings) -> dict[str, Any]:
@@ -176,6 +182,9 @@ def plan(settings: Settings, encoder: SparseEncoder, parts: list[Examples], args
         f"loss        {' + '.join(settings.loss.loss_types)}, λ_d {settings.loss.flops_d_lambda}, "
         + ("no ℓ0 mask" if threshold is None else f"ℓ0 mask at {threshold:g} tokens")
     )
+    teachers = settings.loss.kd_ensemble_teacher_kwargs
+    if teachers:
+        lines.append(f"teachers    {', '.join(teachers['model_ids'])}")
     return "\n".join([*lines, f"output_dir  {settings.output_dir}"])
 
 

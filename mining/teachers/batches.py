@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from transformers import AutoConfig
 
 from mining.teachers.spec import Progress, TeacherSpec
 from sparse_model import UserError
@@ -38,11 +39,13 @@ class Runner:
     ) -> None:
         self.device = device
         self.tokenizer = load_tokenizer(spec.tokenizer_name or str(folder), f"{spec.name}: tokenizer_name")
-        # Batches are padded here, on the right.
+        # On a CPU more tokens at once would only leave the cache.
         self.max_tokens = spec.max_tokens if device.type != "cpu" else min(spec.max_tokens, CPU_TOKENS)
         try:
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
             self.model, info = auto_class.from_pretrained(
                 folder,
+                config=config,
                 torch_dtype=spec.dtype_on(device),
                 trust_remote_code=spec.trust_remote_code,
                 output_loading_info=True,

@@ -131,6 +131,11 @@ def dense_layout(folder: Path, pooling: str | None) -> DenseLayout:
 
 
 def _stored_pooling(folder: Path) -> str:
+    if not (folder / "config.json").is_file():
+        raise UserError(
+            f"{folder / 'config.json'} is missing, which modules.json names; fetch the model again, or give pooling: "
+            f"one of {', '.join(POOLINGS)}."
+        )
     says = read_json(folder / "config.json")
     # Newer versions write {"pooling_mode": "mean"}, older ones {"pooling_mode_mean_tokens": true, …}.
     flags = [key for key, value in says.items() if key.startswith("pooling_mode_") and value is True]

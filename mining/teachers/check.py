@@ -30,7 +30,7 @@ def check_teacher(spec: TeacherSpec, key: str) -> None:
         tokenizer = load_tokenizer(spec.tokenizer_name or str(folder), "tokenizer_name")
     except UserError as error:
         raise UserError(f"{key}: {error}") from None
-    found = [*_wrong_kind(spec, config, described), *_wrong_length(spec, config, tokenizer)]
+    found = [*_wrong_kind(spec, config, described), *_wrong_sizes(spec, config, tokenizer)]
     if spec.type == "monot5":
         found += _unfit_for_monot5(spec, tokenizer)
     if found:
@@ -91,7 +91,7 @@ def _wrong_kind(spec: TeacherSpec, config: Any, described: bool) -> Iterator[str
 _OTHER_HEADS = ("ForMaskedLM", "ForSequenceClassification", "ForCausalLM", "ForTokenClassification")
 
 
-def _wrong_length(spec: TeacherSpec, config: Any, tokenizer: Any) -> Iterator[str]:
+def _wrong_sizes(spec: TeacherSpec, config: Any, tokenizer: Any) -> Iterator[str]:
     positions = longest_input(config)
     if positions and spec.max_length > positions:
         yield (
@@ -101,6 +101,12 @@ def _wrong_length(spec: TeacherSpec, config: Any, tokenizer: Any) -> Iterator[st
     framed = tokenizer.num_special_tokens_to_add(pair=spec.type == "cross_encoder")
     if spec.max_length <= framed:
         yield f"max_length: {spec.max_length} leaves no room beside {framed} special tokens."
+    vocabulary = getattr(config, "vocab_size", None)
+    if vocabulary and len(tokenizer) > vocabulary:
+        yield (
+            f"tokenizer_name: its {len(tokenizer)} tokens exceed the {vocabulary} of {spec.model_name_or_path}: it is "
+            "another model's tokenizer."
+        )
 
 
 def _unfit_for_monot5(spec: TeacherSpec, tokenizer: Any) -> Iterator[str]:

@@ -88,9 +88,8 @@ def test_the_pooling_that_is_asked_for_counts(folders: dict[str, Path]) -> None:
 def test_a_cross_encoder_scores_like_sentence_transformers(folders: dict[str, Path]) -> None:
     from sentence_transformers import CrossEncoder
 
-    theirs = CrossEncoder(str(folders["cross_encoder"]), device="cpu", activation_fn=torch.nn.Identity())
-    theirs.tokenizer.model_max_length = 24
-    expected = theirs.predict(PAIRS)
+    theirs = CrossEncoder(str(folders["cross_encoder"]), device="cpu", max_length=24)
+    expected = theirs.predict(PAIRS, activation_fn=torch.nn.Identity())
     assert np.ptp(expected) > 0.1
     scores = load_teacher(_spec("cross_encoder", folders["cross_encoder"]), "cpu").score(PAIRS)
     np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
@@ -234,6 +233,14 @@ def test_what_cannot_teach_says_why(
     assert all(line.startswith("teachers[1]: ") for line in str(caught.value).splitlines())
 
 
+def test_another_models_tokenizer_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(folders["dense"])
+    tokenizer.add_tokens(["more", "than", "fit"])
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="another model's tokenizer"):
+        check_teacher(_spec("dense", folders["dense"], tokenizer_name=str(tmp_path)), "teachers[0]")
+
+
 def test_several_logits_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has 3 logits"):
         check_teacher(_spec("cross_encoder", make_cross_encoder(tmp_path, num_labels=3)), "teachers[0]")
@@ -265,6 +272,14 @@ def test_a_dense_model_of_other_modules_is_refused(tmp_path: Path) -> None:
     (tmp_path / "modules.json").write_text(json.dumps(modules))
     with pytest.raises(UserError, match="Transformer, Pooling, Normalize, Dense"):
         check_teacher(_spec("dense", tmp_path), "teachers[0]")
+
+
+def test_a_lost_pooling_is_not_guessed(tmp_path: Path) -> None:
+    make_dense(tmp_path, pooling="mean")
+    (tmp_path / "1_Pooling" / "config.json").unlink()
+    with pytest.raises(UserError, match="1_Pooling/config.json is missing.* give pooling"):
+        check_teacher(_spec("dense", tmp_path), "teachers[0]")
+    check_teacher(_spec("dense", tmp_path, pooling="mean"), "teachers[0]")
 
 
 @pytest.mark.parametrize(
