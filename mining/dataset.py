@@ -44,7 +44,7 @@ def write_rows(
     other files of output_dir stay.
 
     Args:
-        work_dir: where parts lie until they are joined, on a disk that all processes see.
+        work_dir: in a folder `rows` of it lie the parts until they are joined; on a disk that all processes see.
         key: a hash of everything that read and texts depend on.
 
     Raises:
@@ -54,8 +54,8 @@ def write_rows(
     if distributed.on_main(lambda: is_whole(output_dir, key)):
         logger.info("%s holds these rows already; nothing to do", output_dir)
         return distributed.on_main(lambda: read_json(output_dir / "summary.json"))
-    distributed.on_main(lambda: _prepare(texts, about, output_dir, work_dir))
-    parts = _Parts(work_dir, key, len(texts.queries), recipe.batch_size)
+    parts = _Parts(work_dir / "rows", key, len(texts.queries), recipe.batch_size)
+    distributed.on_main(lambda: _prepare(parts, texts, about, output_dir))
     numbers = range(distributed.rank(), parts.count, distributed.world_size())
     for number in tqdm(numbers, "writing rows", unit="part", disable=not distributed.is_main()):
         if not parts.is_whole(number):
@@ -110,16 +110,12 @@ class _Parts:
         records = (read_json(self.record(number)) for number in range(self.count))
         return reduce(add, map(Statistics.from_json, records))
 
-    def remove(self) -> None:
-        for path in self.folder.glob("*part-*"):
-            path.unlink()
 
-
-def _prepare(texts: Texts, about: About, output_dir: Path, work_dir: Path) -> None:
-    work_dir.mkdir(parents=True, exist_ok=True)
+def _prepare(parts: _Parts, texts: Texts, about: About, output_dir: Path) -> None:
+    parts.folder.mkdir(parents=True, exist_ok=True)
     sample = texts.texts[:: max(1, len(texts.texts) // 10_000)]
     bytes_a_pair = 60 + sum(len(text.encode()) for text in sample) / max(1, len(sample))
-    there = sum(path.stat().st_size for path in work_dir.glob("part-*.arrow"))
+    there = sum(path.stat().st_size for path in parts.folder.glob("part-*.arrow"))
     # Twice: the parts, and what they are joined to.
     needed = 2 * bytes_a_pair * about.num_candidates * len(texts.queries) - there
     require_disk(output_dir, int(needed), "writing the rows")
@@ -139,7 +135,7 @@ def _join(parts: _Parts, read: ReadPairs, texts: Texts, recipe: Recipe, about: A
         used[pairs.documents] = True
     summary = write_card(new, output_dir, parts.key, parts.statistics(), recipe, about, int(used.sum()))
     _install(new, output_dir, parts.key)
-    parts.remove()
+    shutil.rmtree(parts.folder)
     logger.info("%s: %d rows", output_dir, len(rows))
     return summary
 
