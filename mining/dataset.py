@@ -44,7 +44,7 @@ def write_rows(
     other files of output_dir stay.
 
     Args:
-        work_dir: where parts lie until they are joined, on a disk that all processes see.
+        work_dir: in a folder `rows` of it lie the parts until they are joined; on a disk that all processes see.
         key: a hash of everything that read and texts depend on.
 
     Raises:
@@ -54,8 +54,8 @@ def write_rows(
     if distributed.on_main(lambda: is_whole(output_dir, key)):
         logger.info("%s holds these rows already; nothing to do", output_dir)
         return distributed.on_main(lambda: read_json(output_dir / "summary.json"))
-    distributed.on_main(lambda: _prepare(texts, about, output_dir, work_dir))
-    parts = _Parts(work_dir, key, len(texts.queries), recipe.batch_size)
+    parts = _Parts(work_dir / "rows", key, len(texts.queries), recipe.batch_size)
+    distributed.on_main(lambda: _prepare(parts, texts, about, output_dir))
     numbers = range(distributed.rank(), parts.count, distributed.world_size())
     for number in tqdm(numbers, "writing rows", unit="part", disable=not distributed.is_main()):
         if not parts.is_whole(number):
@@ -64,7 +64,7 @@ def write_rows(
             ordered, statistics = sort_pairs(pairs, texts, recipe, about.num_candidates)
             parts.write(number, row_schema(recipe), row_batches(ordered, texts, recipe), statistics)
     distributed.barrier()
-    return distributed.on_main(lambda: _join(parts, read, texts, recipe, about, output_dir))
+    return distributed.on_main(lambda: _join(parts, read, texts, recipe, about, output_dir, key))
 
 
 def is_whole(output_dir: Path, key: str) -> bool:
@@ -78,8 +78,9 @@ class _Parts:
     """Parts in a working folder: part-00000.arrow and, written after it, part-00000.json."""
 
     def __init__(self, folder: Path, key: str, n_queries: int, batch_size: int) -> None:
-        self.folder, self.key, self.n_queries = folder, key, n_queries
+        self.folder, self.n_queries = folder, n_queries
         self.size = batch_size * max(1, round(QUERIES_PER_PART / batch_size))
+        self.key = f"{key} in parts of {self.size}"
         self.count = math.ceil(n_queries / self.size)
 
     def queries(self, number: int) -> range:
@@ -110,36 +111,34 @@ class _Parts:
         records = (read_json(self.record(number)) for number in range(self.count))
         return reduce(add, map(Statistics.from_json, records))
 
-    def remove(self) -> None:
-        for path in self.folder.glob("*part-*"):
-            path.unlink()
 
-
-def _prepare(texts: Texts, about: About, output_dir: Path, work_dir: Path) -> None:
-    work_dir.mkdir(parents=True, exist_ok=True)
+def _prepare(parts: _Parts, texts: Texts, about: About, output_dir: Path) -> None:
+    parts.folder.mkdir(parents=True, exist_ok=True)
     sample = texts.texts[:: max(1, len(texts.texts) // 10_000)]
     bytes_a_pair = 60 + sum(len(text.encode()) for text in sample) / max(1, len(sample))
-    there = sum(path.stat().st_size for path in work_dir.glob("part-*.arrow"))
+    there = sum(path.stat().st_size for path in parts.folder.glob("part-*.arrow"))
     # Twice: the parts, and what they are joined to.
     needed = 2 * bytes_a_pair * about.num_candidates * len(texts.queries) - there
     require_disk(output_dir, int(needed), "writing the rows")
 
 
-def _join(parts: _Parts, read: ReadPairs, texts: Texts, recipe: Recipe, about: About, output_dir: Path) -> dict:
+def _join(
+    parts: _Parts, read: ReadPairs, texts: Texts, recipe: Recipe, about: About, output_dir: Path, key: str
+) -> dict[str, Any]:
     """Join the parts in a new folder, add the card, and put all of it into output_dir."""
     new = parts.folder / "joined"
     shutil.rmtree(new, ignore_errors=True)
     rows = datasets.concatenate_datasets(
         [datasets.Dataset.from_file(str(parts.rows(number))) for number in range(parts.count)]
     )
-    rows._fingerprint = parts.key  # else it would hold the parts' times, and the same rows would not give the same file
+    rows._fingerprint = key  # else it would hold the parts' times, and the same rows would not give the same file
     rows.save_to_disk(str(new), max_shard_size=SHARD_BYTES)
     used = np.zeros(len(texts.doc_ids), dtype=bool)
     for pairs in read(0, parts.n_queries):
         used[pairs.documents] = True
-    summary = write_card(new, output_dir, parts.key, parts.statistics(), recipe, about, int(used.sum()))
-    _install(new, output_dir, parts.key)
-    parts.remove()
+    summary = write_card(new, output_dir, key, parts.statistics(), recipe, about, int(used.sum()))
+    _install(new, output_dir, key)
+    shutil.rmtree(parts.folder)
     logger.info("%s: %d rows", output_dir, len(rows))
     return summary
 

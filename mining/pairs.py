@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import Protocol
 
 import numpy as np
@@ -51,16 +50,7 @@ class Teacher:
     """A row of QueryPairs.scores."""
 
     name: str
-    """The key of the raw scores in a row; no two teachers have the same, see `distinct`."""
+    """The key of the raw scores in a row; no two teachers have the same."""
     weight: float = 1.0
     model: str = ""
     """What the data card says of it: type and model."""
-
-
-def distinct(names: Sequence[str]) -> list[str]:
-    """The names, with -2, -3, … after one that came before."""
-    found: list[str] = []
-    for name in names:
-        others = (name if number == 1 else f"{name}-{number}" for number in count(1))
-        found.append(next(other for other in others if other not in found))
-    return found

@@ -31,7 +31,7 @@ def scores_picture(names: Sequence[str], scorers: Sequence[Scorer]) -> bytes:
             axes.stairs(positives / max(1, totals[1]), edges, color="black", linewidth=1.3, label="judged positives")
             axes.yaxis.set_major_formatter(PERCENT)
             axes.set_xlabel("combined score" if axes is panels[-1] else "raw score")
-        _finish(figure, panels, "share of the candidates, of the positives")
+        _finish(figure, panels, "share of each")
         return png(figure)
 
 

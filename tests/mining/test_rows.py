@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mining.pairs import QueryPairs, Teacher, distinct
+from mining.pairs import QueryPairs, Teacher
 from mining.rows import ROWS_PER_BATCH, Recipe, row_batches, row_schema, sort_pairs
 from sparse_model import UserError
 from tests.mining.synthetic import make_texts
@@ -90,7 +90,3 @@ def test_a_score_that_is_not_finite_is_named() -> None:
     pairs = [PAIRS[1], QueryPairs(2, np.array([5, 4]), np.array([False, False]), scores)]
     with pytest.raises(UserError, match="teacher b: its score of query 'q2' and document 'd5' is inf"):
         sort_pairs(pairs, TEXTS, Recipe((Teacher("a"), Teacher("b"))), 2)
-
-
-def test_teachers_of_one_name_are_told_apart() -> None:
-    assert distinct(["t5", "gte", "t5", "t5-2", "t5"]) == ["t5", "gte", "t5-2", "t5-2-2", "t5-3"]
