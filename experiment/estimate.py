@@ -1,6 +1,7 @@
 """About how long the rest of a sweep takes, and what that is based on."""
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,17 +11,31 @@ from typing import Any
 import torch
 
 from experiment import run_folder
-from experiment.evaluation import evaluation_folder
 from experiment.plan import Run, training_processes
-from experiment.progress import cached, data_set, is_evaluated, is_trained
+from experiment.progress import cached, data_set, is_evaluated, is_trained, results_folder
 from experiment.settings import Settings
 from training.checkpoints import complete_checkpoints, step_of
 
 # Assumed until runs have been measured, floating-point operations a second: a 16 GB GPU in fp16, 2 CPU cores.
 SPEED = {"GPU": 2.5e13, "CPU": 1e11}
-PARAMETERS = 67e6  # distilbert's, where a model is not on this disk
-CORPUS_BYTES = 8e8  # the mean over the 13 BEIR sets, where a data set is not on this disk
-BYTES_A_TOKEN = 4
+PARAMETERS = 67e6  # distilbert's, for a model of the hub that is not on this disk
+BYTES_A_TOKEN, TOKENS_A_DOCUMENT = 4, 120
+# The corpora of BEIR-13, for those that are not on this disk.
+DOCUMENTS = {
+    "trec-covid": 171e3,
+    "nfcorpus": 4e3,
+    "nq": 2.7e6,
+    "hotpotqa": 5.2e6,
+    "fiqa": 58e3,
+    "arguana": 9e3,
+    "webis-touche2020": 383e3,
+    "dbpedia-entity": 4.6e6,
+    "scidocs": 26e3,
+    "fever": 5.4e6,
+    "climate-fever": 5.4e6,
+    "scifact": 5e3,
+    "quora": 523e3,
+}
 
 
 class Estimate:
@@ -42,14 +57,14 @@ class Estimate:
                 self._scoring[_scoring_kind(run, name)].append(seconds)
 
     def remaining(self, run: Run) -> float:
-        """Seconds until the run is evaluated; NaN if its number of steps cannot be told."""
+        """Seconds until the run is evaluated; NaN if the model, the data or the number of steps are not known."""
         if is_evaluated(run):
             return 0.0
         seconds = 0.0
         if run.trains and not is_trained(run):
             checkpoints = complete_checkpoints(run.folder) if run.folder.is_dir() else []
             planned = run.settings.value("max_steps")
-            steps = planned - (step_of(checkpoints[-1]) if checkpoints else 0) if planned > 0 else float("nan")
+            steps = planned - (step_of(checkpoints[-1]) if checkpoints else 0) if planned > 0 else math.nan
             measured = self._pace.get(self._kind(run))
             seconds += steps * (mean(measured) if measured else self._assumed_pace(run.settings))
         for name in run.scored.evaluation.beir_datasets:
@@ -68,7 +83,7 @@ class Estimate:
         device, n = _device(), self._processes
         assumed = f"{SPEED[device]:.0e} operations a second on each {device} (assumed)"
         measured = len([pace for paces in self._pace.values() for pace in paces])
-        before = f"what {measured} trainings took where they are of the same kind, else " if measured else ""
+        before = f"measured times of the same kind (trainings: {measured}), else " if measured else ""
         return f"by {before}{assumed}; {n} process{'es' if n > 1 else ''}"
 
     def _kind(self, run: Run) -> tuple[Any, ...]:
@@ -90,9 +105,12 @@ class Estimate:
     def _assumed_scoring(self, settings: Settings, name: str) -> float:
         """Two operations a parameter and token of the corpus."""
         place = data_set(settings, name)
-        size = sum(file.stat().st_size for file in place.glob("corpus.jsonl*")) if place else CORPUS_BYTES
+        if place:
+            tokens = sum(file.stat().st_size for file in place.glob("corpus.jsonl*")) / BYTES_A_TOKEN
+        else:
+            tokens = DOCUMENTS.get(name, math.nan) * TOKENS_A_DOCUMENT
         devices = self._processes if _device() == "GPU" else 1
-        return 2 * _parameters(settings) * size / BYTES_A_TOKEN / devices / SPEED[_device()]
+        return 2 * _parameters(settings) * tokens / devices / SPEED[_device()]
 
 
 def _device() -> str:
@@ -104,24 +122,27 @@ def _parameters(settings: Settings) -> float:
         return PARAMETERS / 100  # counting words takes next to nothing
     model = str(settings.model.model_name_or_path)
     weights = Path(model, "model.safetensors") if Path(model).is_dir() else cached(model, "model.safetensors")
-    return weights.stat().st_size / 4 if weights and weights.is_file() else PARAMETERS
+    if weights and weights.is_file():
+        return weights.stat().st_size / 4
+    return PARAMETERS if model.count("/") <= 1 else math.nan  # more is a path of this disk
 
 
 def _measured_pace(run: Run) -> float | None:
-    """Seconds a step so far."""
+    """Seconds a step so far, by the last line of metrics.jsonl that is whole."""
     path = run.folder / "metrics.jsonl"
-    for line in reversed(path.read_text(encoding="utf-8").splitlines() if run.trains and path.is_file() else []):
+    text = path.read_text(encoding="utf-8", errors="replace") if run.trains and path.is_file() else ""
+    for line in reversed(text.splitlines()):
         try:
             entry = json.loads(line)
-        except ValueError:  # half written
+            return entry["train_seconds"] / entry["step"]
+        except (ValueError, TypeError, KeyError, ZeroDivisionError):
             continue
-        return entry["train_seconds"] / entry["step"] if entry.get("step") and "train_seconds" in entry else None
     return None
 
 
 def _measured_scoring(run: Run) -> Iterator[tuple[str, float]]:
     for name in run.scored.evaluation.beir_datasets:
-        result = run_folder.read_json(evaluation_folder(run.scored) / f"{Path(name).name}.json")
+        result = run_folder.read_json(results_folder(run) / f"{Path(name).name}.json")
         if isinstance(result.get("seconds"), (int, float)):
             yield Path(name).name, result["seconds"]
 

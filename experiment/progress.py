@@ -33,13 +33,24 @@ def differing(run: Run) -> dict[str, str]:
     """The keys in which the run's folder holds another run, with both values."""
     if not (run.folder / "config.yaml").is_file():
         return {}
-    found = run_folder.differences(run.settings, run.folder)
+    try:
+        found = run_folder.differences(run.settings, run.folder)
+    except UserError as error:  # damaged: the command that is to go on there says so
+        return {"config.yaml": str(error)}
     return {k: v for k, v in found.items() if k in run.settings.given or k not in SAID_BY_THE_MODEL}
+
+
+def results_folder(run: Run) -> Path:
+    """Where the evaluation's results are."""
+    try:
+        return evaluation_folder(run.scored)
+    except UserError:
+        return run.folder / "evaluation"
 
 
 def is_evaluated(run: Run) -> bool:
     """Whether there are results for every data set, none older than the model or the data."""
-    settings, folder = run.scored, evaluation_folder(run.scored)
+    settings, folder = run.scored, results_folder(run)
     summary = folder / "summary.json"
     wanted = [Path(name).name for name in settings.evaluation.beir_datasets]
     if run_folder.read_json(summary).get("datasets") != wanted or (run.trains and not is_trained(run)):

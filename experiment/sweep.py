@@ -19,7 +19,6 @@ from pathlib import Path
 
 from experiment import run_folder
 from experiment.estimate import Estimate
-from experiment.evaluation import evaluation_folder
 from experiment.plan import (
     PAPER_FOLDERS,
     Run,
@@ -32,7 +31,7 @@ from experiment.plan import (
     select,
     training_processes,
 )
-from experiment.progress import Lacking, is_evaluated, is_trained, state, sweep_lock
+from experiment.progress import Lacking, is_evaluated, is_trained, results_folder, state, sweep_lock
 from experiment.run_folder import FolderInUse, locked
 from experiment.teed import MESSAGE, run_teed
 from sparse_model.errors import RunError, UserError
@@ -105,7 +104,7 @@ class Sweep:
                 # It has compared its data with the recorded ones: newer files need not be looked at again.
                 (run.folder / "run.json").touch()
             if not is_evaluated(run):
-                self._step(run, "evaluate", self.processes, evaluation_folder(run.scored), title)
+                self._step(run, "evaluate", self.processes, results_folder(run), title)
         except StepFailed as error:
             run_folder.write_json(failed, error.record)
             raise
@@ -159,7 +158,7 @@ class Sweep:
 
 
 def _has_figures(run: Run) -> bool:
-    return (evaluation_folder(run.scored) / "summary.json").is_file()
+    return (results_folder(run) / "summary.json").is_file()
 
 
 def _has_failed_midway(run: Run) -> bool:
