@@ -5,6 +5,7 @@ from collections.abc import Container
 
 from experiment.keys import EvaluationKeys, OpenSearchKeys
 from retrieval.opensearch.client import split_address
+from retrieval.opensearch.preflight import BASE_HEAP, MIB
 from sparse_model import UserError
 
 
@@ -23,6 +24,10 @@ def engine_mistakes(evaluation: EvaluationKeys, opensearch: OpenSearchKeys, give
         found.append("do_search: false loads an index that is then removed; give keep_index: true.")
     if opensearch.opensearch_home and "opensearch_url" in given:
         found.append("opensearch_home: starts a node of its own, opensearch_url names one; give one of them.")
+    if opensearch.opensearch_home and _mebibytes(opensearch.opensearch_heap) < BASE_HEAP // MIB:
+        found.append(
+            f"opensearch_heap: {opensearch.opensearch_heap} is too little for a node; {BASE_HEAP // MIB}m or more."
+        )
     if opensearch.opensearch_ca:
         found += _authority_mistakes(opensearch.opensearch_ca)
     return found + _address_mistakes(opensearch.opensearch_url)
@@ -32,6 +37,11 @@ def _exact_mistakes(evaluation: EvaluationKeys) -> list[str]:
     asked = {"skip_ingest": evaluation.skip_ingest, "use_two_phase": evaluation.use_two_phase}
     found = [f"{key}: true needs engine: opensearch." for key, value in asked.items() if value]
     return found + ([] if evaluation.do_search else ["do_search: false needs engine: opensearch."])
+
+
+def _mebibytes(heap: str) -> int:
+    """Of what the pattern of opensearch_heap lets through: 512m, 2g."""
+    return int(heap[:-1]) * (1024 if heap[-1] in "gG" else 1)
 
 
 def _authority_mistakes(file: str) -> list[str]:

@@ -60,18 +60,21 @@ def usable_folder(wanted: Path) -> Path:
         wanted.chmod(0o755)
         if closed_parent(wanted) is None:
             return wanted
-    name = f"opensearch-{os.geteuid()}-{sha256(os.fsencode(wanted)).hexdigest()[:12]}"
-    folder = Path(tempfile.gettempdir(), name)
-    folder.mkdir(mode=0o755, exist_ok=True)
-    status = folder.lstat()
-    if folder.is_symlink() or status.st_uid != os.geteuid():
-        folder = Path(tempfile.mkdtemp(prefix="opensearch-"))
-    folder.chmod(0o755)
-    if closed := closed_parent(folder):
+    return _temporary_folder(wanted)
+
+
+def _temporary_folder(wanted: Path) -> Path:
+    temporary = Path(tempfile.gettempdir())
+    if closed := closed_parent(temporary):
         raise UserError(
             f"output_dir: the node's user, {user_name()}, can reach neither {wanted} nor the temporary directory: "
             f"{closed} is closed; open it (chmod o+x {closed}), or name another: TMPDIR=/path."
         )
+    folder = temporary / f"opensearch-{os.geteuid()}-{sha256(os.fsencode(wanted)).hexdigest()[:12]}"
+    folder.mkdir(mode=0o755, exist_ok=True)
+    if folder.is_symlink() or folder.lstat().st_uid != os.geteuid():
+        folder = Path(tempfile.mkdtemp(prefix="opensearch-"))
+    folder.chmod(0o755)
     return folder
 
 

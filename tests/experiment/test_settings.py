@@ -126,6 +126,7 @@ def test_good_teachers_pass(tmp_path: Path, more: str) -> None:
         ("engine: opensearch\nskip_ingest: true\ndo_search: false\n", "nothing is left to do"),
         ("engine: opensearch\nopensearch_ca: nowhere.pem\n", "there is no file nowhere.pem"),
         ("opensearch_heap: lots\n", "opensearch_heap"),
+        ("engine: opensearch\nopensearch_home: h\nopensearch_heap: 64m\n", "too little for a node; 256m or more"),
         ("use_l0: true\nactivation_type: relu\n", "use_l0"),
         ("overwrite: true\n", "command line"),
         ("seed: 1\nseed: 2\n", "stands twice"),
