@@ -237,7 +237,7 @@ def help_text(command: str) -> str:
     for group in GROUPS.values():
         lines.append(f"{group.__doc__}")
         for key, field in group.model_fields.items():
-            default = json.dumps(field.get_default(call_default_factory=True), ensure_ascii=False)
+            default = json.dumps(field.get_default(call_default_factory=True), ensure_ascii=False, default=_shown)
             meaning = " ".join(str(field.description).split())
             lines.append(f"  {key} ({_type_name(field.annotation)}, {default})  {meaning}")
         lines.append("")
@@ -247,6 +247,11 @@ def help_text(command: str) -> str:
             meaning = " ".join(str(option.metadata.get("help", "")).split())
             lines.append(f"  {option.name} ({_trainer_defaults().get(option.name)})  {meaning}")
     return "\n".join(lines)
+
+
+def _shown(value: Keys) -> dict[str, Any]:
+    """What is given of a mapping with keys of its own."""
+    return value.model_dump(exclude_unset=True)
 
 
 def _type_name(annotation: Any) -> str:
