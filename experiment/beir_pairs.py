@@ -1,23 +1,26 @@
-"""Training pairs from a BEIR folder's judgements.
+"""Training pairs from a BEIR folder's judgements, or with negatives from a prepared data set.
 
     python -m experiment.beir_pairs scifact --beir_dir data/beir --split train --output data/scifact/train.jsonl
+    python -m experiment.beir_pairs data/scifact_ft --negatives 8 --output data/scifact/mined.jsonl
 
-One row {query, pos} for each judged document with a grade above 0: `data_type: posnegs`, to be trained
-with in-batch negatives.
+One row for each judged document with a grade above 0, `data_type: posnegs`: {query, pos}, to be trained with in-batch
+negatives, or {query, pos, negs} where the data set is one that data_preparation.py wrote.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from experiment.run_folder import write_atomically
 from retrieval.beir_data import BeirData, load_beir
+from retrieval.rows import read_rows
 from sparse_model.errors import UserError
 
 
-def pairs(data: BeirData) -> Iterator[dict[str, str]]:
+def pairs(data: BeirData) -> Iterator[dict[str, Any]]:
     """Rows {query, pos}, queries in the data set's order; absent and empty documents are left out."""
     texts = dict(zip(data.doc_ids, data.texts, strict=True))
     for query_id, query in zip(data.query_ids, data.queries, strict=True):
@@ -26,18 +29,28 @@ def pairs(data: BeirData) -> Iterator[dict[str, str]]:
                 yield {"query": query, "pos": texts[doc_id]}
 
 
+def mined_pairs(rows: Iterable[dict[str, Any]], negatives: int) -> Iterator[dict[str, Any]]:
+    """Rows {query, pos, negs} of prepared rows: negs are that many unjudged documents, evenly spread over the ranks."""
+    for row in rows:
+        unjudged = [doc for doc, judged in zip(row["docs"], row["labels"], strict=True) if not judged]
+        negs = unjudged[:: max(1, len(unjudged) // negatives)][:negatives]
+        for doc, judged in zip(row["docs"], row["labels"], strict=True):
+            if judged and doc and negs:
+                yield {"query": row["query"], "pos": doc, "negs": negs}
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("dataset", help="a name (downloaded if absent) or the path of a BEIR folder")
+    parser.add_argument("dataset", help="a name (downloaded if absent), a BEIR folder, or a prepared data set's folder")
     parser.add_argument("--beir_dir", default="data/beir", help="folder of BEIR data sets")
     parser.add_argument("--split", default="train", help="the judgements to take")
+    parser.add_argument("--negatives", type=int, default=8, help="of a prepared data set: negatives a row")
     parser.add_argument("--output", required=True, help="the .jsonl file to write")
     arguments = parser.parse_args(argv)
     output = Path(arguments.output)
     try:
-        data = load_beir(arguments.dataset, arguments.beir_dir, arguments.split)
-        text = "".join(json.dumps(row) + "\n" for row in pairs(data))
+        text = "".join(json.dumps(row) + "\n" for row in _rows(arguments))
         if not text:
             raise UserError(f"{arguments.dataset}: split {arguments.split} has no positive judgement of a document.")
         if output.exists() and output.read_text(encoding="utf-8") != text:
@@ -48,6 +61,17 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     print(f"{output}: {text.count(chr(10))} pairs")
     return 0
+
+
+def _rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    if not Path(arguments.dataset, "state.json").is_file():
+        return pairs(load_beir(arguments.dataset, arguments.beir_dir, arguments.split))
+    if arguments.negatives < 1:
+        raise UserError("--negatives: 1 or more.")
+    rows = read_rows(Path(arguments.dataset))
+    if "labels" not in rows.column_names:
+        raise UserError(f"{arguments.dataset}: has no column labels; data_preparation.py writes one.")
+    return mined_pairs(rows.select_columns(["query", "docs", "labels"]), arguments.negatives)
 
 
 if __name__ == "__main__":

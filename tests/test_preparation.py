@@ -1,5 +1,6 @@
 """data_preparation.py in processes of its own: rows, kills, several processes, changed inputs, mistakes."""
 
+import json
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import sparse_model
+from experiment.beir_pairs import main as beir_pairs
 from tests.conftest import WORDS, make_model
 from tests.retrieval.bag_of_words import write_beir
 from tests.test_commands import ENVIRONMENT, ROOT, TORCHRUN, run
@@ -138,6 +140,17 @@ def test_training_reads_the_rows(prepared: Path, tiny_model: Path, tmp_path: Pat
     more = [f"idf_path={prepared / 'idf.json'}", "max_seq_length=16", f"output_dir={tmp_path / 'run'}"]
     done = run("train_ir.py", *words, *more, "per_device_train_batch_size=4")
     assert done.returncode == 0, done.stderr
+
+
+def test_mined_pairs_of_the_rows(prepared: Path, tmp_path: Path) -> None:
+    """Two judged documents a query, each with 4 of the 8 others: those of ranks 0, 2, 4, 6 among them."""
+    output = tmp_path / "mined.jsonl"
+    assert beir_pairs([str(prepared), "--negatives", "4", "--output", str(output)]) == 0
+    pairs = [json.loads(line) for line in output.read_text().splitlines()]
+    assert len(pairs) == 50
+    for row, pair in zip(_rows(prepared), pairs[::2], strict=True):
+        others = [doc for doc, judged in zip(row["docs"], row["labels"], strict=True) if not judged]
+        assert pair == {"query": row["query"], "pos": row["docs"][row["first_rank"]], "negs": others[0:8:2]}
 
 
 def test_dry_run_estimates_and_writes_nothing(config: Path, tmp_path: Path) -> None:
