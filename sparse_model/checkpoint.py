@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -24,6 +25,8 @@ from sparse_model.query_weights import read_idf, without_special_tokens, write_i
 
 HEAD_DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
 DEFAULT_LENGTH = 512
+# Of from_pretrained; transformers 4.56 renamed it.
+DTYPE_ARGUMENT = "dtype" if tuple(map(int, transformers.__version__.split(".")[:2])) >= (4, 56) else "torch_dtype"
 
 # What sentence-transformers calls our activations; the others keep their own names.
 _THEIR_NAMES = {"relu": "relu", "l1_relu": "log1p_relu"}
@@ -282,7 +285,7 @@ def _load_mlm(folder: Path, overrides: dict[str, Any], allow_new_head: bool, tru
         mlm, info = AutoModelForMaskedLM.from_pretrained(
             folder,
             config=config,
-            torch_dtype=torch.float32,
+            **{DTYPE_ARGUMENT: torch.float32},
             output_loading_info=True,
             trust_remote_code=trust_remote_code,
         )

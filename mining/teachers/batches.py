@@ -9,7 +9,7 @@ from transformers import AutoConfig
 
 from mining.teachers.spec import Progress, TeacherSpec
 from sparse_model import UserError
-from sparse_model.checkpoint import load_tokenizer
+from sparse_model.checkpoint import DTYPE_ARGUMENT, load_tokenizer
 from sparse_model.encoder import CPU_TOKENS
 from sparse_model.tokens import length_sorted_batches, one_ahead, pad
 
@@ -46,7 +46,7 @@ class Runner:
             self.model, info = auto_class.from_pretrained(
                 folder,
                 config=config,
-                torch_dtype=spec.dtype_on(device),
+                **{DTYPE_ARGUMENT: spec.dtype_on(device)},
                 trust_remote_code=spec.trust_remote_code,
                 output_loading_info=True,
             )
