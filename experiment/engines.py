@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from experiment import run_folder
+from experiment.engine_keys import keeps_index
 from experiment.settings import Settings
 from retrieval import distributed
 from retrieval.beir_data import BeirData
@@ -100,7 +101,7 @@ def _private_node(settings: Settings, folder: Path) -> Iterator[tuple[str, Calla
             raise
         for node in running:
             node.stop()
-            if keys.keeps_index:
+            if keeps_index(settings.evaluation, keys):
                 logger.info("the private node's data stay in %s", node.folder)
             else:
                 node.remove()

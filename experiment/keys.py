@@ -158,12 +158,7 @@ class OpenSearchKeys(Keys):
     index_replicas: Annotated[int, Field(ge=0)] = 0
     """further copies of each shard, made once everything is loaded"""
     keep_index: bool | None = None
-    """keep the index after the run; null: yes on opensearch_url, no on a private node (with its folder)"""
-
-    @property
-    def keeps_index(self) -> bool:
-        """Whether indexes stay after the run."""
-        return self.opensearch_home is None if self.keep_index is None else self.keep_index
+    """keep the index after the run; null: yes, but on a private node only with skip_ingest (else with its folder)"""
 
 
 class RunKeys(Keys):
