@@ -153,7 +153,7 @@ class OpenSearchKeys(Keys):
     """false: any TLS certificate is accepted"""
     opensearch_threads: Positive = 4
     """requests at once, of each process"""
-    index_shards: Positive = 1
+    index_shards: Annotated[int, Field(ge=1, le=1024)] = 1
     """shards of a new index"""
     index_replicas: Annotated[int, Field(ge=0)] = 0
     """further copies of each shard, made once everything is loaded"""
