@@ -9,6 +9,13 @@ from retrieval.opensearch.preflight import BASE_HEAP, MIB
 from sparse_model import UserError
 
 
+def keeps_index(evaluation: EvaluationKeys, opensearch: OpenSearchKeys) -> bool:
+    """Whether indexes stay after the run: unless told otherwise those on a server, and those that were there before."""
+    if opensearch.keep_index is not None:
+        return opensearch.keep_index
+    return opensearch.opensearch_home is None or evaluation.skip_ingest
+
+
 def engine_mistakes(evaluation: EvaluationKeys, opensearch: OpenSearchKeys, given: Container[str]) -> list[str]:
     """A line for each mistake, with its key and remedy; `given`: the keys that the user wrote."""
     if evaluation.engine == "exact":
@@ -20,7 +27,7 @@ def engine_mistakes(evaluation: EvaluationKeys, opensearch: OpenSearchKeys, give
         found.append("round_weights: is for engine: exact; OpenSearch always rounds.")
     if evaluation.skip_ingest and not evaluation.do_search:
         found.append("skip_ingest: nothing is left to do with do_search: false.")
-    if not evaluation.do_search and not opensearch.keeps_index:
+    if not evaluation.do_search and not keeps_index(evaluation, opensearch):
         found.append("do_search: false loads an index that is then removed; give keep_index: true.")
     if opensearch.opensearch_home and "opensearch_url" in given:
         found.append("opensearch_home: starts a node of its own, opensearch_url names one; give one of them.")

@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from experiment import run_folder
+from experiment.engine_keys import keeps_index
 from experiment.models import vector_facts
 from experiment.settings import Settings
 from retrieval import distributed
@@ -103,7 +104,7 @@ def _private_node(settings: Settings, folders: Sequence[Path]) -> Iterator[tuple
             raise
         for node in running:
             node.stop()
-            if keys.keeps_index:
+            if keeps_index(settings.evaluation, keys):
                 logger.info("the private node's data stay in %s", node.folder)
             else:
                 node.remove()

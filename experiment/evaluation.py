@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from experiment import run_folder
+from experiment.engine_keys import keeps_index
 from experiment.engines import MakeEngine, check_engine, open_engines
 from experiment.models import (
     EVALUATED_MODEL_KEYS,
@@ -127,7 +128,7 @@ def _score(
         encoder.use_idf(corpus_idf(encoder.tokenizer, data.texts, encoder.vocabulary_size, is_main()))
     engine = engines()(data)
     result = evaluate(encoder, data, keys.top_k, keys.query_prune, batch_size, engine, keys.do_search)
-    if isinstance(engine, OpenSearchEngine) and not settings.opensearch.keeps_index and keys.do_search:
+    if isinstance(engine, OpenSearchEngine) and keys.do_search and not keeps_index(keys, settings.opensearch):
         engine.delete()
     return result
 

@@ -155,17 +155,12 @@ class OpenSearchKeys(Keys):
     """false: any TLS certificate is accepted"""
     opensearch_threads: Positive = 4
     """requests at once, of each process"""
-    index_shards: Positive = 1
+    index_shards: Annotated[int, Field(ge=1, le=1024)] = 1
     """shards of a new index"""
     index_replicas: Annotated[int, Field(ge=0)] = 0
     """further copies of each shard, made once everything is loaded"""
     keep_index: bool | None = None
-    """keep the index after the run; null: yes on opensearch_url, no on a private node (with its folder)"""
-
-    @property
-    def keeps_index(self) -> bool:
-        """Whether indexes stay after the run."""
-        return self.opensearch_home is None if self.keep_index is None else self.keep_index
+    """keep the index after the run; null: yes, but on a private node only with skip_ingest (else with its folder)"""
 
 
 class TeacherKeys(Keys):

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from experiment.engine_keys import keeps_index
 from experiment.engines import corpus_hash, open_engines
 from experiment.models import brings_idf, device, model_files, vector_facts, vector_files
 from experiment.settings import Settings
@@ -107,5 +108,5 @@ def _engine(
 
         yield open_engine
         for engine in opened:
-            if isinstance(engine, OpenSearchEngine) and not settings.opensearch.keeps_index:
+            if isinstance(engine, OpenSearchEngine) and not keeps_index(settings.evaluation, settings.opensearch):
                 engine.delete()

@@ -31,9 +31,16 @@ PARAMS = {
 def check_ids(doc_ids: Sequence[str]) -> None:
     """Raise a UserError for an id that no index can hold."""
     for doc_id in doc_ids:
-        if len(doc_id) > LONGEST_ID // 4 and len(doc_id.encode()) > LONGEST_ID:
+        try:
+            size = len(doc_id.encode())
+        except UnicodeEncodeError:  # the server would silently put another character there
             raise UserError(
-                f"document id {doc_id[:60]!r}… has {len(doc_id.encode())} bytes; OpenSearch takes {LONGEST_ID}. "
+                f"document id {doc_id!r} holds half of a surrogate pair, which is no character; correct it in "
+                "corpus.jsonl and the qrels."
+            ) from None
+        if size > LONGEST_ID:
+            raise UserError(
+                f"document id {doc_id[:60]!r}… has {size} bytes; OpenSearch takes {LONGEST_ID}. "
                 "Shorten it in corpus.jsonl and the qrels, or use engine=exact."
             )
 

@@ -193,7 +193,9 @@ class Node:
         end = time.monotonic() + START_S
         while time.monotonic() < end:
             if self._process is None or self._process.poll() is not None:
-                raise RunError(f"the OpenSearch node ended while it started. {self.last_words()}")
+                raise RunError(
+                    f"the OpenSearch node ended while it started, with {self.heap} of heap. {self.last_words()}"
+                )
             if self._read_ports() and self._healthy():
                 return
             time.sleep(0.1)
@@ -224,7 +226,7 @@ class Node:
         telling = [
             line.strip()
             for line in lines
-            if re.search(r"\[ERROR|exception|fatal|^error", line, re.I) and "JVM arg" not in line
+            if re.search(r"\[ERROR|exception|fatal|insufficient|^error.*\w\W+\w", line, re.I) and "JVM arg" not in line
         ]
         return "\n  ".join([f"Its log: {self.log}", *(line[:300] for line in (telling or lines)[-3:])])
 

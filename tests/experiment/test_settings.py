@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from experiment.engine_keys import keeps_index
 from experiment.keys import GROUP_OF
 from experiment.settings import help_text, load_settings, training_mistakes
 from sparse_model import UserError
@@ -177,3 +178,14 @@ def test_help_lists_every_key_with_its_meaning() -> None:
     for key in [*GROUP_OF, "learning_rate", "gradient_accumulation_steps"]:
         assert f"\n  {key} (" in text
     assert "None)  None" not in text and 'activation_type (Literal["' not in text
+
+
+def test_an_index_stays_on_a_server_and_where_it_was_there_before() -> None:
+    def kept(*words: str) -> bool:
+        settings = load_settings(["engine=opensearch", *words])
+        return keeps_index(settings.evaluation, settings.opensearch)
+
+    assert kept() and not kept("keep_index=false")
+    assert not kept("opensearch_home=h") and kept("opensearch_home=h", "keep_index=true")
+    assert kept("opensearch_home=h", "skip_ingest=true")
+    assert not kept("opensearch_home=h", "skip_ingest=true", "keep_index=false")

@@ -81,10 +81,12 @@ def test_a_weight_that_is_no_number_names_its_document() -> None:
         Formatter(["a", "b"]).lines((np.arange(2), weights), ["first", "second"])
 
 
-def test_an_id_that_is_too_long_is_refused() -> None:
+def test_an_id_that_no_index_can_hold_is_refused() -> None:
     check_ids(["é" * 256])
     with pytest.raises(UserError, match="514 bytes"):
         check_ids(["a", "é" * 257])
+    with pytest.raises(UserError, match=r"'x\\ud800' holds half of a surrogate pair"):
+        check_ids(["x\ud800"])
 
 
 def test_watermarks() -> None:

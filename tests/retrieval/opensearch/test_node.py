@@ -27,7 +27,7 @@ def distribution(folder: Path) -> Path:
     for part in ("bin", "lib", "modules", "config", "jdk/bin"):
         (folder / part).mkdir(parents=True)
     (folder / "lib" / "opensearch-2.18.0.jar").touch()
-    script(folder / "bin" / "opensearch", "echo 'fatal: it cannot be'; exit 3")
+    script(folder / "bin" / "opensearch", "echo 'fatal: it cannot be'; echo error:; echo; exit 3")
     script(folder / "jdk" / "bin" / "java", """echo 'openjdk version "17.0.15" 2025-04-15' >&2""")
     (folder / "config" / "jvm.options").write_text("-Xlog:gc:file=logs/gc.log\n-XX:HeapDumpPath=data\n")
     return folder
@@ -101,7 +101,9 @@ def test_java_that_is_missing_or_old(open_folder: Path, monkeypatch: pytest.Monk
 
 def test_a_node_that_does_not_start_names_its_log(open_folder: Path) -> None:
     node = Node(distribution(open_folder / "dist"), open_folder)
-    with pytest.raises(RunError, match=f"ended while it started. Its log: {node.log}\n  fatal: it cannot be"):
+    with pytest.raises(
+        RunError, match=f"ended while it started, with 1g of heap. Its log: {node.log}\n  fatal: it cannot be$"
+    ):
         node.start()
     assert f"file={open_folder}/logs/gc.log" in (open_folder / "config" / "jvm.options").read_text()
     assert f"HeapDumpPath={open_folder}/data" in (open_folder / "config" / "jvm.options").read_text()
