@@ -83,17 +83,15 @@ def area_section(systems: Sequence[System], baseline: System | None, datasets: t
     scores, _ = query_scores([s for members in curves.values() for s in members], datasets)
     tables = [_areas(curves, baseline.family, key, datasets, scores) for key in COSTS]
     explanation = (
-        f"The area between a family's curve and that of {baseline.family}, divided by the width: the mean difference in "
-        "NDCG@10 over the common range, each step of the cost's logarithm counting the same. A curve is the best "
+        f"The area between a family's curve and that of {baseline.family}, divided by the width: the mean difference "
+        "in NDCG@10 over the common range, each step of the cost's logarithm counting the same. A curve is the best "
         f"NDCG@10 at most that cost, interpolated monotonically. Interval: 95 % of {ROUNDS} draws of the queries; "
         "training another seed would vary it further."
     )
     return Section(title, [explanation, *text], tables)
 
 
-def _areas(
-    curves: dict[str, list[System]], base: str, key: str, datasets: tuple[str, ...], scores: Scores
-) -> Table:
+def _areas(curves: dict[str, list[System]], base: str, key: str, datasets: tuple[str, ...], scores: Scores) -> Table:
     lines = []
     for family, members in curves.items():
         if family == base:
@@ -113,9 +111,7 @@ def _areas(
     return Table(title, ["family", "mean difference", "95 % interval", f"range of {COSTS[key][0]}", "runs"], lines)
 
 
-def _area(
-    ours: list[System], base: list[System], key: str, datasets: tuple[str, ...], scores: Scores
-) -> Area | None:
+def _area(ours: list[System], base: list[System], key: str, datasets: tuple[str, ...], scores: Scores) -> Area | None:
     costs, quality = (
         np.array([system.figure(k, datasets) for system in [*ours, *base]], dtype=float) for k in (key, "ndcg@10")
     )

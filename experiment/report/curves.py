@@ -50,6 +50,7 @@ class Series:
     ys: list[list[float]]  # [panels][values]
     errors: list[list[float]]
     notes: list[str]
+    number: int = 0  # stands for colour and marker
 
 
 def sweep_picture(name: str, series: Sequence[Series], x_label: str, panels: Sequence[str]) -> Drawing:
@@ -59,17 +60,17 @@ def sweep_picture(name: str, series: Sequence[Series], x_label: str, panels: Seq
         figure = new_figure(4.4 * len(panels), 4.6 + 0.2 * len(series))
         row = figure.subplots(1, len(panels), squeeze=False)[0]
         for panel, (axes, title) in enumerate(zip(row, panels, strict=True)):
-            for index, one in enumerate(series):
-                style = look(index)
+            for one in series:
+                style = look(one.number)
                 axes.errorbar(one.xs, one.ys[panel], _or_none(one.errors[panel]), capsize=3, label=one.name, **style)
                 for x, y, note in zip(one.xs, one.ys[panel], one.notes, strict=True):
                     axes.plot(x, y, **style, gid=notes.add(note))
             axes.set_ylabel(title)
-            axes.set_xlabel(x_label)
             if wants_log([x for one in series for x in one.xs]):
                 make_log(axes, "x")
             if panel and wants_log([y for one in series for y in one.ys[panel]]):
                 make_log(axes, "y")
+        figure.supxlabel(x_label, fontsize=11)
         figure.legend(*row[0].get_legend_handles_labels(), loc="outside upper left", ncols=2, fontsize=10)
         return draw(figure, name, f"{', '.join(panels)} against {x_label}. {_ranges(series)}", notes)
 
@@ -81,8 +82,8 @@ def rows_picture(name: str, rows: Sequence[str], series: Sequence[Series], panel
         figure = new_figure(4.4 * len(panels), 1.8 + 0.34 * len(rows))
         axes_row = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
         for panel, (axes, title) in enumerate(zip(axes_row, panels, strict=True)):
-            for index, one in enumerate(series):
-                style = look(index) | {"linestyle": "none"}
+            for one in series:
+                style = look(one.number) | {"linestyle": "none"}
                 axes.errorbar([], [], label=one.name, **style, markeredgecolor="black")
                 for x, row, error, note in zip(one.ys[panel], one.xs, one.errors[panel], one.notes, strict=True):
                     axes.errorbar(x, row, xerr=error or None, capsize=3, **style, markeredgecolor="black")
@@ -97,7 +98,11 @@ def rows_picture(name: str, rows: Sequence[str], series: Sequence[Series], panel
 
 
 def heat_map(name: str, rows: Sequence[str], columns: Sequence[str], values: np.ndarray) -> Drawing:
-    """Numbers on shades, each column from its lowest (light) to its highest (dark). values: [rows, columns], NaN: none."""
+    """Numbers on shades, each column from its lowest (light) to its highest (dark).
+
+    Args:
+        values: [rows, columns]; NaN where there is none.
+    """
     notes = Notes()
     low, high = (reduce(values, axis=0, initial=limit, where=np.isfinite(values)) for reduce, limit in
                  ((np.min, np.inf), (np.max, -np.inf)))  # fmt: skip
@@ -115,7 +120,9 @@ def heat_map(name: str, rows: Sequence[str], columns: Sequence[str], values: np.
         axes.xaxis.tick_top()
         axes.set_xticks(range(len(columns)), columns, rotation=40, ha="left", fontsize=9)
         axes.tick_params(length=0)
-        return draw(figure, name, f"NDCG@10 of {len(rows)} systems on {', '.join(columns)}; the table has the values.", notes)
+        return draw(
+            figure, name, f"NDCG@10 of {len(rows)} systems on {', '.join(columns)}; the table has the values.", notes
+        )
 
 
 def training_picture(families: dict[str, dict[str, list[dict[str, Any]]]]) -> Drawing | None:
@@ -136,8 +143,9 @@ def training_picture(families: dict[str, dict[str, list[dict[str, Any]]]]) -> Dr
             shown = [labels[i] for i in np.unique(np.linspace(0, len(labels) - 1, LINES_A_ROW).round().astype(int))]
             for axes, key in zip(row, keys, strict=True):
                 _draw_runs(axes, {label: members[label] for label in shown}, key)
-            row[0].set_ylabel(shorten(family, 28), fontsize=10, fontweight="bold")
-            row[-1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=8, handlelength=3)
+            legend = row[-1].legend(title=shorten(family, 36), loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
+            legend.set_alignment("left")
+            legend.get_title().set_fontweight("bold")
         for column, key in enumerate(keys):
             grid[0, column].set_title(TRAINING[key], fontsize=11, loc="left")
             grid[-1, column].set_xlabel("step")

@@ -11,7 +11,6 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from experiment.report.comparisons import area_section, significance_section
 from experiment.report.pictures import (
-    Picture,
     activation_picture,
     dataset_picture,
     quality_pictures,
@@ -23,7 +22,7 @@ from experiment.report.published import published_section
 from experiment.report.rows import as_csv, make_rows, setting
 from experiment.report.runs import Run, load_runs
 from experiment.report.systems import System, find_baseline, main_datasets, make_systems
-from experiment.report.tables import Cell, Section, Table, heading, result_sections
+from experiment.report.tables import Cell, Section, Table, result_sections, short_heading
 from sparse_model.errors import UserError
 
 
@@ -79,13 +78,13 @@ def make_sections(
     sections += results
     if main:
         sections += [
-            Section(heading(main), pictures=quality_pictures(systems, main)),
+            Section(f"Quality against cost, {short_heading(main)}", pictures=quality_pictures(systems, main)),
             area_section(systems, baseline, main),
             significance_section(systems, baseline, main, options.groups),
             published_section(systems),
         ]
     for name, datasets in options.groups.items():
-        sections.append(Section(heading(datasets, name), pictures=quality_pictures(systems, datasets, name)))
+        sections.append(Section(f"Quality against cost, {name}", pictures=quality_pictures(systems, datasets, name)))
     settings = sweep_pictures(systems, main) + activation_picture(systems, main) + dataset_picture(systems, main)
     sections.append(Section("What the settings do", pictures=settings))
     if len(main) > 1:

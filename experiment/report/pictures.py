@@ -10,7 +10,7 @@ import numpy as np
 from experiment.report.curves import LINES_A_ROW, Series, heat_map, rows_picture, sweep_picture, training_picture
 from experiment.report.quality import Point, quality_picture
 from experiment.report.style import Drawing
-from experiment.report.systems import BM25, SWEPT, System, is_sweep, plain
+from experiment.report.systems import BM25, SWEPT, System, family_numbers, is_sweep, plain
 from experiment.report.tables import short_heading
 
 COSTS = {
@@ -23,14 +23,13 @@ SYMBOLS = {"flops_threshold": "t, tokens up to which a document is not regularis
 
 @dataclass(frozen=True)
 class Picture:
-    """A file's name, a title, the drawing, what it leaves out, and whether a page shows it as SVG."""
+    """A file's name, a title, the drawing, what it leaves out, and how to read it."""
 
     file: str
     title: str
     drawing: Drawing
     notes: list[str] = field(default_factory=list)
     explanation: str = ""
-    as_svg: bool = True
 
     @property
     def data_uri(self) -> str:
@@ -45,7 +44,10 @@ def quality_pictures(systems: Sequence[System], datasets: tuple[str, ...], name:
         shown = [s for s in systems if s.is_main and all(s.values(k, datasets) for k in ("ndcg@10", key))]
         if not shown:
             continue
-        points = [_point(system, key, datasets) for system in shown]
+        numbers = family_numbers(systems)
+        members = {system.family: [s for s in shown if s.family == system.family] for system in shown}
+        curved = {family for family, found in members.items() if is_sweep(found)}
+        points = [_point(s, key, datasets, numbers[s.family], s.family in curved) for s in shown]
         bm25 = {s.name: s.figure("ndcg@10", datasets) for s in systems if s.kind == BM25}
         file = f"quality_{key.removeprefix('d_')}{'_' + slug(name) if name else ''}"
         over = short_heading(datasets)
@@ -57,13 +59,19 @@ def quality_pictures(systems: Sequence[System], datasets: tuple[str, ...], name:
             f"NDCG@10, {name + ', ' if name and name != over else ''}{over}",
         )
         left_out = _left_out(systems, shown, key, datasets)
-        pictures.append(Picture(f"{file}.png", f"NDCG@10 against {short}", drawing, left_out))
+        parts = []
+        if any(point.on_curve for point in points):
+            parts.append(f"Lines: the best NDCG@10 at most that {short}; hollow markers lie below their family's line.")
+        if any(point.y_error for point in points):
+            parts.append("Bars: standard deviation over seeds.")
+        pictures.append(Picture(f"{file}.png", f"NDCG@10 against {short}{', ' + name if name else ''}", drawing,
+                                left_out, " ".join(parts)))  # fmt: skip
     return pictures
 
 
 def sweep_pictures(systems: Sequence[System], datasets: tuple[str, ...]) -> list[Picture]:
     """What t and λ do, where a family varies one of them while all else is the same."""
-    pictures = []
+    pictures, numbers = [], family_numbers(systems)
     for key, symbol in SWEPT.items():
         other = next(k for k in SWEPT if k != key)
         lines: dict[str, list[System]] = {}
@@ -73,7 +81,7 @@ def sweep_pictures(systems: Sequence[System], datasets: tuple[str, ...]) -> list
                 lines.setdefault(f"{system.family} ({fixed})", []).append(system)
         swept = {name: members for name, members in lines.items() if is_sweep(members)}
         series = [
-            _series(name, sorted(members, key=lambda s: s.setting(key)), datasets, [s.setting(key) for s in members])
+            _series(name, members, datasets, [s.setting(key) for s in members], numbers[members[0].family])
             for name, members in swept.items()
             if len({system.setting(key) for system in members}) > 1
         ]
@@ -99,10 +107,10 @@ def activation_picture(systems: Sequence[System], datasets: tuple[str, ...]) -> 
     rows = [f"t = {plain(None if t < 0 else t)}, λ = {weight:g}" for t, weight in compared]
     names = sorted({name for found in compared.values() for name in found})
     series = []
-    for name in names:
+    for number, name in enumerate(names):
         places = [index for index, found in enumerate(compared.values()) if name in found]
         members = [found[name] for found in compared.values() if name in found]
-        series.append(_series(name, members, datasets, places))
+        series.append(_series(name, members, datasets, places, number))
     drawing = rows_picture("activations", rows, series, list(PANELS.values()))
     return [Picture("activations.png", f"Activations at equal t and λ, {short_heading(datasets)}", drawing)]
 
@@ -133,7 +141,7 @@ def training_pictures(systems: Sequence[System]) -> list[Picture]:
     notes = [f"{family}: all but {LINES_A_ROW} of {len(families[family])} runs, spread evenly" for family in crowded]
     several = any(len(system.members) > 1 for system in systems)
     explanation = "Of several seeds the first is drawn." if several else ""
-    return [Picture("training_curves.png", "Training, step by step", drawing, notes, explanation, as_svg=False)]
+    return [Picture("training_curves.png", "Training, step by step", drawing, notes, explanation)]
 
 
 def slug(name: str) -> str:
@@ -145,17 +153,21 @@ def describe(system: System, datasets: Iterable[str]) -> str:
     """What a reader sees who points at a system: name, family, settings and figures."""
     datasets = tuple(datasets)
     figures = [
-        f"{PANELS[key].split(' ')[0]} {value:.4g}" for key in PANELS if (value := system.figure(key, datasets)) is not None
+        f"{PANELS[key].split(' ')[0]} {value:.4g}"
+        for key in PANELS
+        if (value := system.figure(key, datasets)) is not None
     ]
     keys = ("activation_type", "flops_threshold", "flops_d_lambda")
-    settings = [f"{SWEPT.get(key, 'activation')} = {plain(system.setting(key))}" for key in keys if system.run.is_trained]
+    settings = [
+        f"{SWEPT.get(key, 'activation')} = {plain(system.setting(key))}" for key in keys if system.run.is_trained
+    ]
     seeds = [f"{len(system.members)} seeds"] if len(system.members) > 1 else []
     return "\n".join([system.name, f"{system.family}, {system.kind}", *settings, *figures, *seeds])
 
 
-def _point(system: System, key: str, datasets: tuple[str, ...]) -> Point:
-    label = system.label.partition(" = ")[2] if system.label.count(" = ") == 1 else system.label
-    symbol = system.label.partition(" = ")[0] if system.label.count(" = ") == 1 else ""
+def _point(system: System, key: str, datasets: tuple[str, ...], number: int, on_curve: bool) -> Point:
+    swept = system.label.count(" = ")
+    symbol, _, label = system.label.partition(" = ") if swept == 1 else ("", "", system.label)
     return Point(
         label,
         f"{system.family} (varies {symbol})" if symbol else system.family,
@@ -163,7 +175,8 @@ def _point(system: System, key: str, datasets: tuple[str, ...]) -> Point:
         system.figure("ndcg@10", datasets) or 0.0,
         system.spread(key, datasets) or 0.0,
         system.spread("ndcg@10", datasets) or 0.0,
-        bool(symbol) or system.label.count(" = ") > 1,
+        on_curve,
+        number,
         describe(system, datasets),
     )
 
@@ -172,14 +185,16 @@ def _complete(systems: Sequence[System], datasets: tuple[str, ...]) -> list[Syst
     return [s for s in systems if s.is_main and datasets and all(s.values(key, datasets) for key in PANELS)]
 
 
-def _series(name: str, members: list[System], datasets: tuple[str, ...], xs: Sequence[float]) -> Series:
+def _series(name: str, members: list[System], datasets: tuple[str, ...], xs: Sequence[float], number: int) -> Series:
     ys = [[system.figure(key, datasets) or 0.0 for system in members] for key in PANELS]
     errors = [[system.spread(key, datasets) or 0.0 for system in members] for key in PANELS]
-    return Series(name, list(xs), ys, errors, [describe(system, datasets) for system in members])
+    return Series(name, list(xs), ys, errors, [describe(system, datasets) for system in members], number)
 
 
 def _activation(system: System) -> str:
-    return f"{system.setting('activation_type') or 'relu'}{', decoupled' if system.setting('decouple_activation') else ''}"
+    return (
+        f"{system.setting('activation_type') or 'relu'}{', decoupled' if system.setting('decouple_activation') else ''}"
+    )
 
 
 def _left_out(systems: Sequence[System], shown: list[System], key: str, datasets: tuple[str, ...]) -> list[str]:

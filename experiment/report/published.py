@@ -31,7 +31,7 @@ PREFIX = "opensearch-neural-sparse-encoding-"
 
 
 def published_section(systems: Sequence[System]) -> Section:
-    """The reported figures, and each system on exactly the 13 data sets beside the figure that it can be compared to."""
+    """The reported figures, and each system on exactly the 13 data sets beside the figure for its kind of run."""
     reported = [[Cell(f"{name} (paper)"), number(ndcg, ".2f"), Cell("–")] for name, ndcg in PAPER.values()]
     siamese = {name: "" if name.startswith("doc") else ", siamese" for name in RELEASED}
     reported += [

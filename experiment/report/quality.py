@@ -13,7 +13,19 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from experiment.report.area import front, quality_at
-from experiment.report.style import DPI, STYLE, Drawing, Notes, draw, look, make_log, new_figure, shorten, wants_log
+from experiment.report.style import (
+    DPI,
+    STYLE,
+    Drawing,
+    Notes,
+    dark,
+    draw,
+    look,
+    make_log,
+    new_figure,
+    shorten,
+    wants_log,
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +39,7 @@ class Point:
     x_error: float = 0.0
     y_error: float = 0.0
     on_curve: bool = False
+    number: int = 0  # of its family, which stands for colour and marker
     note: str = ""
 
 
@@ -35,7 +48,7 @@ def quality_picture(
 ) -> Drawing:
     """`baselines` (name -> y) have no cost and are horizontal lines; hollow markers lie below their family's curve."""
     notes = Notes()
-    families = sorted({point.family for point in points})
+    families = {point.family: point.number for point in sorted(points, key=lambda point: point.number)}
     with matplotlib.rc_context(STYLE):
         crowd = max(0, len(points) - 10)
         figure = new_figure(min(9 + 0.1 * crowd, 12), min(5.4 + 0.08 * crowd, 8.5))
@@ -43,15 +56,15 @@ def quality_picture(
         if wants_log([point.x for point in points]):
             make_log(axes, "x")
             x_label += " (logarithmic)"
-        for index, family in enumerate(families):
-            _draw_family(axes, [p for p in points if p.family == family], look(index), notes)
+        for family, number in families.items():
+            _draw_family(axes, [p for p in points if p.family == family], look(number), notes)
         for y in baselines.values():
             axes.axhline(y, color="#555555", linestyle=(0, (6, 4)), linewidth=1.3)
         axes.margins(0.1)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3, fontsize=10)
-        _place_labels(figure, axes, points, baselines, families)
+        _place_labels(figure, axes, points, baselines)
         return draw(figure, name, _in_words(points, baselines, x_label, y_label), notes)
 
 
@@ -97,15 +110,16 @@ def _in_words(points: Sequence[Point], baselines: dict[str, float], x_label: str
     return f"{y_label} against {x_label}. {'; '.join(values)}."
 
 
-def _place_labels(
-    figure: Figure, axes: Axes, points: Sequence[Point], baselines: dict[str, float], families: list[str]
-) -> None:
+def _place_labels(figure: Figure, axes: Axes, points: Sequence[Point], baselines: dict[str, float]) -> None:
     """Writes every label next to its marker, where it covers least of what is already there."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # labels must not move the axes they were placed in
     frame = np.array(axes.get_window_extent().extents)
     anchors = [axes.transData.transform((point.x, point.y)) for point in points]
     taken = [np.array([x - 8, y - 8, x + 8, y + 8]) for x, y in anchors]
+    for point, (x, _) in zip(points, anchors, strict=True):
+        bottom, top = (axes.transData.transform((point.x, point.y + s * point.y_error))[1] for s in (-1, 1))
+        taken.append(np.array([x - 3, bottom, x + 3, top]))
     for name, y in baselines.items():
         style: Any = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points", "ha": "right"}
         text = axes.annotate(f"{name} {y:.3f}", (1, y), xytext=(-4, 4), color="#333333", **style)
@@ -120,7 +134,7 @@ def _place_labels(
             fontsize=9,
             va="center",
             ha="center",
-            color=look(families.index(point.family))["color"],
+            color=dark(look(point.number)["color"]),
             arrowprops={"arrowstyle": "-", "color": "#888888", "linewidth": 0.7, "shrinkA": 1, "shrinkB": 5},
         )
         left, bottom, right, top = _extent(text)

@@ -33,7 +33,7 @@ class Evaluation:
 
     def average(self, key: str, datasets: Iterable[str]) -> float | None:
         """The mean of a figure over data sets; None unless it is known for all of them."""
-        found = [self.results.get(name, {}).get(key) for name in datasets]
+        found: list[Any] = [self.results.get(name, {}).get(key) for name in datasets]
         return sum(found) / len(found) if found and all(map(finite, found)) else None
 
     @property
@@ -126,7 +126,7 @@ def _load_run(name: str, folder: Path) -> Run:
     run = Run(name, folder, config, metrics, evaluations, notes, record, _read_failure(folder / "failed.json"))
     if run.failure:
         notes.append(f"failed: {run.failure[-1]}")
-    if not config:
+    if not config and not run.failure:
         notes.insert(0, "no config.yaml: its settings are not known")
     if run.is_trained and not metrics:
         notes.append("no metrics.jsonl with training's figures")

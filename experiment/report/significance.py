@@ -43,7 +43,9 @@ def compare(differences: Sequence[np.ndarray]) -> Comparison | None:
     parts = variances / counts
     error = math.sqrt(parts.sum()) / len(counts)
     if error < 1e-12:  # no query differs from another
-        return Comparison(mean, mean, mean, math.copysign(math.inf, mean) if mean else 0.0, float(not mean), int(counts.sum()))
+        return Comparison(
+            mean, mean, mean, math.copysign(math.inf, mean) if mean else 0.0, float(not mean), int(counts.sum())
+        )
     freedom = parts.sum() ** 2 / (parts**2 / (counts - 1)).sum()
     half = float(stats.t.ppf(0.975, freedom)) * error
     p = 2 * float(stats.t.sf(abs(mean) / error, freedom))

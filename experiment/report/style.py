@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
@@ -39,7 +40,7 @@ HOVER = "hover-"
 
 @dataclass(frozen=True)
 class Drawing:
-    """A picture as PNG, and as SVG to be put into a page; `alt` says in words what it shows."""
+    """A picture as PNG and, if it has notes, as SVG to be put into a page; `alt` says in words what it shows."""
 
     png: bytes
     svg: str
@@ -65,6 +66,11 @@ def look(index: int) -> dict[str, Any]:
         "color": COLOURS[index % len(COLOURS)],
         "linestyle": LINES[index % len(LINES)],
     }
+
+
+def dark(colour: str) -> str:
+    """A colour as that of letters: the light ones could not be read."""
+    return to_hex(tuple(0.65 * part for part in to_rgb(colour)))  # type: ignore[arg-type]
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -99,10 +105,13 @@ def draw(figure: Figure, name: str, alt: str, notes: Notes | None = None) -> Dra
     # Without the metadata that would differ from one installation to the next.
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
+    if notes is None:
+        return Drawing(png.getvalue(), "", alt)
+    figure.set_layout_engine("none")  # it is laid out
     svg = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return Drawing(png.getvalue(), _for_page(svg.getvalue(), name, alt, notes or Notes()), alt)
+    return Drawing(png.getvalue(), _for_page(svg.getvalue(), name, alt, notes), alt)
 
 
 def _for_page(svg: bytes, name: str, alt: str, notes: Notes) -> str:

@@ -5,6 +5,7 @@ lie in; a folder alone, or one that sweeps several kinds of runs, is split by ki
 """
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -43,8 +44,8 @@ class System:
 
     @property
     def datasets(self) -> tuple[str, ...]:
-        """The data sets that all members were scored on."""
-        return tuple(name for name in self.members[0][1].datasets if all(name in e.datasets for _, e in self.members))
+        """The data sets that its averages are over, the same for all members."""
+        return self.members[0][1].datasets
 
     def setting(self, key: str) -> Any:
         """A key of the config; None where nothing was trained."""
@@ -79,27 +80,47 @@ def run_seconds(run: Run, evaluation: Evaluation) -> float | None:
 
 
 def make_systems(runs: Sequence[Run]) -> list[System]:
-    """The systems in the order of their first runs, BM25 last."""
+    """The systems that the runs' evaluations stand for, in the order in which they are shown."""
     usual = Counter(e.name for run in runs for e in run.evaluations if not e.is_bm25)
     main = max(usual, key=lambda name: (usual[name], name == DEFAULT), default=DEFAULT)
     nothing = Evaluation(main, (), {}, {}, False, [])  # so that a run that was not evaluated is a system too
     groups: dict[str, list[tuple[Run, Evaluation]]] = {}
     for run in runs:
         for evaluation in run.evaluations or [nothing]:
-            groups.setdefault(_same(run, evaluation), []).append((run, evaluation))
+            members = groups.setdefault(_same(run, evaluation), [])
+            seeds = [other.config.get(SEEDS[0]) for other, _ in members]
+            if run.config.get(SEEDS[0]) in seeds and not evaluation.is_bm25:
+                members = groups.setdefault(run.name + evaluation.name, [])  # the same run again, and no other seed
+            members.append((run, evaluation))
     systems = [_system(members, main) for members in groups.values()]
-    return sorted(_with_labels(_with_families(_told_apart(systems))), key=lambda system: system.kind == BM25)
+    return _in_order(_with_labels(_with_families(_told_apart(systems))))
+
+
+def _in_order(systems: list[System]) -> list[System]:
+    """Families as they come, by rising t and λ in each, BM25 last."""
+    families = family_numbers(systems)
+
+    def place(system: System) -> tuple[float, ...]:
+        settings = [system.setting(key) for key in SWEPT]
+        return system.kind == BM25, families[system.family], *(v if finite(v) else math.inf for v in settings)
+
+    return sorted(systems, key=place)
+
+
+def family_numbers(systems: Iterable[System]) -> dict[str, int]:
+    """Each family's number, which stands for its colour and marker in every picture."""
+    return {family: number for number, family in enumerate(dict.fromkeys(system.family for system in systems))}
 
 
 def _same(run: Run, evaluation: Evaluation) -> str:
-    """Equal for what may be averaged: all that changes weights but the seed; BM25's figures, which have no seed."""
+    """Equal for what may be averaged: data sets, all that changes weights but the seed; BM25's figures."""
     if evaluation.is_bm25:
         return repr((BM25, evaluation.name, evaluation.datasets, evaluation.average("ndcg@10", evaluation.datasets)))
     if not run.is_trained or not evaluation.datasets:
         return repr((run.name, evaluation.name))
     keys = {key: run.config.get(key) for key in (*WEIGHT_KEYS, "use_l0") if key not in SEEDS}
     facts = [run.record.get(fact) for fact in ("data hash", "processes")]
-    return repr((evaluation.name, keys, facts))
+    return repr((evaluation.name, evaluation.datasets, keys, facts))
 
 
 def _system(members: list[tuple[Run, Evaluation]], main: str) -> System:
@@ -129,7 +150,7 @@ def _told_apart(systems: list[System]) -> list[System]:
 def _with_families(systems: list[System]) -> list[System]:
     kinds: dict[str, Counter[str]] = {}
     for system in systems:
-        if system.is_main:
+        if system.is_main and system.datasets:
             kinds.setdefault(system.family, Counter())[system.kind] += 1
     alone = len(kinds) == 1
     split = {family for family, found in kinds.items() if alone or (len(found) > 1 and max(found.values()) > 1)}
@@ -146,15 +167,13 @@ def _with_labels(systems: list[System]) -> list[System]:
     families: dict[str, list[System]] = {}
     for system in systems:
         families.setdefault(system.family, []).append(system)
-    labels = {}
+    labels: dict[str, str] = {}
     for members in families.values():
         main = [system for system in members if system.is_main]
         varied = [key for key in SWEPT if len({str(system.setting(key)) for system in main}) > 1]
         found = [", ".join(f"{SWEPT[key]} = {plain(system.setting(key))}" for key in varied) for system in main]
-        scored = [label for label, system in zip(found, main, strict=True) if system.datasets]
-        if not varied or len(set(scored)) < len(scored):
-            found = [Path(system.name).name for system in main]
-        labels |= {system.name: label for system, label in zip(main, found, strict=True)}
+        for system, label in zip(main, found, strict=True):
+            labels[system.name] = label if varied and found.count(label) == 1 else Path(system.name).name
     return [replace(system, label=labels.get(system.name, system.name)) for system in systems]
 
 

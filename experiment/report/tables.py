@@ -83,7 +83,9 @@ FURTHER = {
 }
 
 
-def result_sections(systems: Sequence[System], main: tuple[str, ...], groups: dict[str, tuple[str, ...]]) -> list[Section]:
+def result_sections(
+    systems: Sequence[System], main: tuple[str, ...], groups: dict[str, tuple[str, ...]]
+) -> list[Section]:
     """One section for each list of data sets that systems were averaged over, `main` first, then the groups."""
     lists = sorted({system.datasets for system in systems if system.datasets} - {main}, key=lambda d: (-len(d), d))
     found = [(None, datasets) for datasets in ([main] if main else []) + lists] + list(groups.items())
@@ -92,7 +94,7 @@ def result_sections(systems: Sequence[System], main: tuple[str, ...], groups: di
         group = [s for s in systems if (s.figure("ndcg@10", datasets) is not None if name else s.datasets == datasets)]
         if not group:
             continue
-        tables = [_results(group, datasets), *_further(group, datasets)]
+        tables = [_results(group, datasets, "" if datasets == main else "Results"), *_further(group, datasets)]
         if name is None and len(datasets) > 1:
             tables.append(_per_dataset(group, datasets))
         sections.append(Section(heading(datasets, name), tables=tables))
@@ -101,7 +103,9 @@ def result_sections(systems: Sequence[System], main: tuple[str, ...], groups: di
 
 def heading(datasets: Sequence[str], name: str | None = None) -> str:
     """Which data sets the figures belong to."""
-    what = ", ".join(datasets) if len(datasets) == 1 else f"Average over {len(datasets)} data sets: {', '.join(datasets)}"
+    what = (
+        ", ".join(datasets) if len(datasets) == 1 else f"Average over {len(datasets)} data sets: {', '.join(datasets)}"
+    )
     return f"{name}. {what}" if name else what
 
 
@@ -112,10 +116,12 @@ def short_heading(datasets: Sequence[str]) -> str:
 
 def number(value: float | None, form: str = ".4f", detail: str = "") -> Cell:
     """A cell with a rounded number."""
-    return Cell("–", "not known") if value is None or not finite(value) else Cell(format(value, form), str(value), detail)
+    return (
+        Cell("–", "not known") if value is None or not finite(value) else Cell(format(value, form), str(value), detail)
+    )
 
 
-def _results(systems: list[System], datasets: tuple[str, ...]) -> Table:
+def _results(systems: list[System], datasets: tuple[str, ...], title: str) -> Table:
     cells = _transpose([_column(column, systems, datasets) for column in COLUMNS])
     settings = [[Cell(setting(system.setting(key))) for key in SETTINGS] for system in systems]
     lines = [[Cell(_named(s)), *words, *line] for s, words, line in zip(systems, settings, cells, strict=True)]
@@ -125,7 +131,7 @@ def _results(systems: list[System], datasets: tuple[str, ...]) -> Table:
     if any(len(system.members) > 1 for system in systems):
         note += ". Several seeds: mean ± standard deviation over them"
     heads = ["run", "loss", *SETTINGS[1:], *(column.heading for column in COLUMNS)]
-    return Table("", heads, lines, words=3, note=f"{note}. Seconds: total (training + evaluation).")
+    return Table(title, heads, lines, words=3, note=f"{note}. Seconds: total (training + evaluation).")
 
 
 def _named(system: System) -> str:

@@ -1,6 +1,6 @@
 """Run folders as training and evaluation leave them, with made-up figures whose trends are those of the paper's sweeps.
 
-    python -m tests.experiment.report.made_runs FOLDER      # 7 families, 3 seeds, 4 data sets, 300 queries
+python -m tests.experiment.report.made_runs FOLDER      # 7 families, 3 seeds, 4 data sets, 300 queries
 """
 
 import json
