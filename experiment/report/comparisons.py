@@ -34,7 +34,7 @@ def significance_section(
         f"Baseline: {baseline.name}. Paired t-tests on the NDCG@10 of each query, seeds averaged before; over several "
         "data sets the mean of their means is tested. Holm: p corrected for all comparisons of its table. "
         f"Effect: the mean in standard deviations of a query's difference. Bold: Holm's p below {LEVEL}. The systems "
-        "are compared as they are, at unequal costs; the areas below compare at equal cost."
+        "are compared as they are, at unequal costs; the areas compare at equal cost."
     ]
     return Section(title, text + missing, tables)
 

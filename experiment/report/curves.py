@@ -149,6 +149,8 @@ def training_picture(families: dict[str, dict[str, list[dict[str, Any]]]]) -> Dr
         for column, key in enumerate(keys):
             grid[0, column].set_title(TRAINING[key], fontsize=11, loc="left")
             grid[-1, column].set_xlabel("step")
+            if key == "empty_documents":
+                grid[0, column].set_ylim(bottom=0)
             positive = [value for lines in runs for value in _by_step(lines, key).values() if value > 0]
             if key not in ("empty_documents", "eval_ndcg@10", "lambda_d") and positive:
                 if max(positive) > LOG_SPAN * min(positive):

@@ -3,7 +3,7 @@
 import base64
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -48,6 +48,8 @@ def quality_pictures(systems: Sequence[System], datasets: tuple[str, ...], name:
         members = {system.family: [s for s in shown if s.family == system.family] for system in shown}
         curved = {family for family, found in members.items() if is_sweep(found)}
         points = [_point(s, key, datasets, numbers[s.family], s.family in curved) for s in shown]
+        symbols = {s.family: f"{s.family} (varies {_swept(s)[0]})" for s in shown if _swept(s)[0]}
+        points = [replace(point, family=symbols.get(point.family, point.family)) for point in points]
         bm25 = {s.name: s.figure("ndcg@10", datasets) for s in systems if s.kind == BM25}
         file = f"quality_{key.removeprefix('d_')}{'_' + slug(name) if name else ''}"
         over = short_heading(datasets)
@@ -166,11 +168,9 @@ def describe(system: System, datasets: Iterable[str]) -> str:
 
 
 def _point(system: System, key: str, datasets: tuple[str, ...], number: int, on_curve: bool) -> Point:
-    swept = system.label.count(" = ")
-    symbol, _, label = system.label.partition(" = ") if swept == 1 else ("", "", system.label)
     return Point(
-        label,
-        f"{system.family} (varies {symbol})" if symbol else system.family,
+        _swept(system)[1],
+        system.family,
         system.figure(key, datasets) or 0.0,
         system.figure("ndcg@10", datasets) or 0.0,
         system.spread(key, datasets) or 0.0,
@@ -179,6 +179,12 @@ def _point(system: System, key: str, datasets: tuple[str, ...], number: int, on_
         number,
         describe(system, datasets),
     )
+
+
+def _swept(system: System) -> tuple[str, str]:
+    """(t or λ, its value) if a family varies one of them, else ("", label)."""
+    symbol, _, value = system.label.partition(" = ")
+    return (symbol, value) if value and " = " not in value else ("", system.label)
 
 
 def _complete(systems: Sequence[System], datasets: tuple[str, ...]) -> list[System]:

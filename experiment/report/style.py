@@ -134,7 +134,8 @@ def _for_page(svg: bytes, name: str, alt: str, notes: Notes) -> str:
     for parent in root.iter():
         for child in [child for child in parent if child.tag == "metadata"]:
             parent.remove(child)
-    for key in ("width", "height", "version"):
+    width = float(root.attrib.pop("width").removesuffix("pt"))
+    for key in ("height", "version"):
         root.attrib.pop(key, None)
-    root.attrib |= {"role": "img", "aria-label": alt}
+    root.attrib |= {"role": "img", "aria-label": alt, "style": f"max-width: {width / 72:g}in"}
     return ElementTree.tostring(root, encoding="unicode", short_empty_elements=False)

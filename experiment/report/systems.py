@@ -170,7 +170,8 @@ def _with_labels(systems: list[System]) -> list[System]:
     labels: dict[str, str] = {}
     for members in families.values():
         main = [system for system in members if system.is_main]
-        varied = [key for key in SWEPT if len({str(system.setting(key)) for system in main}) > 1]
+        one_kind = len({system.kind for system in main if system.datasets}) == 1
+        varied = [key for key in SWEPT if one_kind and len({str(system.setting(key)) for system in main}) > 1]
         found = [", ".join(f"{SWEPT[key]} = {plain(system.setting(key))}" for key in varied) for system in main]
         for system, label in zip(main, found, strict=True):
             labels[system.name] = label if varied and found.count(label) == 1 else Path(system.name).name

@@ -53,6 +53,7 @@ class Column:
     with_bm25: bool = True  # whether BM25 competes: its FLOPS, length and time measure something else
 
 
+LONG = 20  # lines of a table that a page folds unless it is the main one
 NDCG = Column("ndcg@10", "NDCG@10", ".4f", max)
 COLUMNS = (
     NDCG,
@@ -131,7 +132,14 @@ def _results(systems: list[System], datasets: tuple[str, ...], title: str) -> Ta
     if any(len(system.members) > 1 for system in systems):
         note += ". Several seeds: mean ± standard deviation over them"
     heads = ["run", "loss", *SETTINGS[1:], *(column.heading for column in COLUMNS)]
-    return Table(title, heads, lines, words=3, note=f"{note}. Seconds: total (training + evaluation).")
+    return Table(
+        title,
+        heads,
+        lines,
+        words=3,
+        note=f"{note}. Seconds: total (training + evaluation).",
+        folded=bool(title) and len(lines) > LONG,
+    )
 
 
 def _named(system: System) -> str:
@@ -152,7 +160,7 @@ def _further(systems: list[System], datasets: tuple[str, ...]) -> list[Table]:
 def _per_dataset(systems: list[System], datasets: tuple[str, ...]) -> Table:
     cells = _transpose([_column(NDCG, systems, (dataset,)) for dataset in datasets])
     lines = [[Cell(system.name), *line] for system, line in zip(systems, cells, strict=True)]
-    return Table("NDCG@10 for each data set", ["run", *datasets], lines)
+    return Table("NDCG@10 for each data set", ["run", *datasets], lines, folded=len(lines) > LONG)
 
 
 def _transpose(columns: list[list[Cell]]) -> list[list[Cell]]:

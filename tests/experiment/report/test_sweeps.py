@@ -50,7 +50,7 @@ def test_the_page_says_what_failed_and_what_is_missing(sweep):
     assert "19 runs, 11 systems" in text and "RunError: loss is NaN &lt;at step 7&gt;" in text
     assert "baseline/0.0001_seed43: not evaluated" in text and "baseline/0.4: failed: RunError" in text
     assert all(page.values("img", "alt")) and all(page.values("svg", "aria-label"))
-    assert len(page.values("svg", "role")) == 2 * (1 + len(SETS) + 1) + 3  # quality; threshold, activations, data sets
+    assert len(page.values("svg", "role")) == 2 * (1 + len(SETS) + 1) + 4  # quality; t, λ, activations, data sets
     hidden = re.findall(r"Not shown: ([^<]*)\.</figcaption>", text)
     assert hidden and all("baseline/0.0001_seed43: not evaluated" in note for note in hidden[:2])
 
