@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks import encode, head, measure, training_step
-from experiment.plots import COLOURS, MARKERS, STYLE
+from experiment.report.style import COLOURS, MARKERS, STYLE
 
 KEPT = "<!-- what follows is kept when this page is written anew -->"
 # Two medians of one run that are as close as this are the same.

@@ -5,6 +5,7 @@ A rerun computes only what is missing or what an input changed; an old result is
 
 import csv
 import io
+import json
 import logging
 import re
 from collections.abc import Callable, Iterator
@@ -32,8 +33,9 @@ from retrieval.distributed import is_main, on_main
 from retrieval.download import NAMES
 from retrieval.evaluate import Result, evaluate
 from retrieval.fingerprint import fingerprint
+from retrieval.metrics import Run, per_query
 from retrieval.opensearch.engine import OpenSearchEngine
-from retrieval.run_file import write_run
+from retrieval.run_file import read_run, write_run
 from sparse_model import SparseEncoder, UserError, corpus_idf
 
 logger = logging.getLogger(__name__)
@@ -154,11 +156,14 @@ def _stored(folder: Path, data: BeirData, inputs: dict[str, Any], settings: Sett
     same = stored.get("config hash") == inputs["config hash"] and stored.get("data hash") == data.fingerprint
     run = folder / "runs" / f"{data.name}.trec.gz"
     if same and not settings.run.overwrite and run.is_file():
+        if not _per_query_file(folder, data).is_file():
+            _write_per_query(folder, data, read_run(run))
         return stored
     if path.exists():
         aside = run_folder.move_aside(path)
-        if run.exists():
-            run_folder.move_aside(run)
+        for old in (run, _per_query_file(folder, data)):
+            if old.exists():
+                run_folder.move_aside(old)
         logger.info("%s is computed anew; the old one is now %s", path, aside)
     return None
 
@@ -168,6 +173,7 @@ def _write(settings: Settings, folder: Path, data: BeirData, result: Result, inp
     record |= {"versions": run_folder.versions(), "git commit": run_folder.git_commit()}
     record["command"] = run_folder.command_line()
     write_run(folder / "runs" / f"{data.name}.trec.gz", result.run)
+    _write_per_query(folder, data, result.run)
     # Last, so that its existence means that the data set is done.
     run_folder.write_json(folder / f"{data.name}.json", record)
     figures = result.figures
@@ -176,6 +182,17 @@ def _write(settings: Settings, folder: Path, data: BeirData, result: Result, inp
         *(data.name, figures["ndcg@10"], figures["recall@100"], figures["flops"], figures["d_length"]),
     )
     return record
+
+
+def _per_query_file(folder: Path, data: BeirData) -> Path:
+    return folder / "runs" / f"{data.name}.per_query.json"
+
+
+def _write_per_query(folder: Path, data: BeirData, run: Run) -> None:
+    """NDCG@10 of every judged query, which paired tests need: {"ndcg@10": {query id: value}}."""
+    first = {qid: hits[:10] for qid, hits in run.items()}
+    values = {qid: round(figures["ndcg@10"], 6) for qid, figures in per_query(data.qrels, first).items()}
+    run_folder.write_atomically(_per_query_file(folder, data), json.dumps({"ndcg@10": values}) + "\n")
 
 
 def _summarise(folder: Path, results: list[dict[str, Any]], inputs: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from tests.conftest import write_jsonl
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 NO_DROPOUT = "{hidden_dropout_prob: 0.0, attention_probs_dropout_prob: 0.0}"
+PER_QUERY = "runs/tiny.per_query.json"
 TORCHRUN = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone"]
 
 
@@ -66,7 +67,7 @@ def _same_weights(one: Path, two: Path) -> None:
 def test_train_evaluate_and_report(one_process: Path, config: Path, tmp_path: Path) -> None:
     for name in ("model.safetensors", "idf.json", "config.yaml", "train.log", "metrics.jsonl", "checkpoint-4"):
         assert (one_process / name).exists(), name
-    for name in ("tiny.json", "summary.json", "summary.csv", "runs/tiny.trec.gz"):
+    for name in ("tiny.json", "summary.json", "summary.csv", "runs/tiny.trec.gz", PER_QUERY):
         assert (one_process / "evaluation" / name).is_file(), name
     figures = _figures(one_process)
     assert figures["documents"] == 6 and 0 <= figures["ndcg@10"] <= 1 and figures["d_length"] > 0
@@ -78,11 +79,17 @@ def test_train_evaluate_and_report(one_process: Path, config: Path, tmp_path: Pa
     assert (tmp_path / "report" / "index.html").stat().st_size > 10_000
 
 
-def test_a_second_evaluation_computes_nothing(one_process: Path, config: Path) -> None:
-    path = one_process / "evaluation" / "tiny.json"
-    before = path.stat().st_mtime_ns
+def test_a_second_evaluation_computes_nothing_but_the_figures_of_queries_that_are_missing(
+    one_process: Path, config: Path
+) -> None:
+    path, per_query = one_process / "evaluation" / "tiny.json", one_process / "evaluation" / PER_QUERY
+    before, scores = path.stat().st_mtime_ns, per_query.read_text()
+    per_query.unlink()
     done = run("evaluate_beir.py", str(config), f"output_dir={one_process}")
     assert done.returncode == 0 and "up to date" in done.stderr and path.stat().st_mtime_ns == before
+    assert per_query.read_text() == scores
+    values = json.loads(scores)["ndcg@10"].values()
+    assert sum(values) / len(values) == pytest.approx(json.loads(path.read_text())["ndcg@10"], abs=1e-6)
 
 
 def test_two_processes_train_and_score_like_one(one_process: Path, config: Path, tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """Reads run folders for the report: settings, logged lines, evaluations, and notes on what is missing."""
 
 import json
+import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,22 @@ DEFAULT = "default"  # the name of the evaluation with default settings, which l
 class Evaluation:
     """What evaluate_beir.py left for one setting of a run.
 
-    `figures` are macro averages over `datasets`; `results` holds the figures of each data set, whether or not
-    it is part of the average.
+    `datasets` are those that its averages are over; `results` holds the figures of each data set, whether or not
+    it is among them, and `per_query` the files with the NDCG@10 of each query.
     """
 
     name: str
     datasets: tuple[str, ...]
-    figures: dict[str, Any]
     results: dict[str, dict[str, Any]]
+    per_query: dict[str, Path]
     is_bm25: bool
     files: list[Path]
     notes: list[str] = field(default_factory=list)
+
+    def average(self, key: str, datasets: Iterable[str]) -> float | None:
+        """The mean of a figure over data sets; None unless it is known for all of them."""
+        found: list[Any] = [self.results.get(name, {}).get(key) for name in datasets]
+        return sum(found) / len(found) if found and all(map(finite, found)) else None
 
     @property
     def seconds(self) -> float | None:
@@ -41,7 +47,7 @@ class Evaluation:
 class Run:
     """One run folder: `metrics` are the lines of metrics.jsonl, `notes` say what is missing or odd.
 
-    `command` is the command that made it, as far as run.json knows.
+    `record` is run.json; `failure` are the last lines of a run that failed, none of one that did not.
     """
 
     name: str
@@ -50,7 +56,14 @@ class Run:
     metrics: list[dict[str, Any]]
     evaluations: list[Evaluation]
     notes: list[str]
-    command: str = ""
+    record: dict[str, Any] = field(default_factory=dict)
+    failure: list[str] = field(default_factory=list)
+
+    @property
+    def command(self) -> str:
+        """The command that made it, as far as it is known."""
+        results = (result for evaluation in self.evaluations for result in evaluation.results.values())
+        return str(self.record.get("command") or next((r["command"] for r in results if r.get("command")), ""))
 
     @property
     def is_trained(self) -> bool:
@@ -64,7 +77,7 @@ class Run:
         return last.get("train_seconds") if "train_runtime" in last else None
 
     @property
-    def family(self) -> str:
+    def kind(self) -> str:
         """What a run has beyond the plain FLOPS penalty: ℓ0 mask, ℓ0 activation, both, …"""
         if not self.is_trained:
             return "not trained here" if self.config else "settings not known"
@@ -90,14 +103,15 @@ def load_runs(folders: Iterable[str | Path]) -> list[Run]:
     if wrong := [str(path) for path in paths.values() if not _is_run_folder(path)]:
         raise UserError(
             f"no run folder: {', '.join(wrong)}. A run folder is the output_dir of train_ir.py or "
-            "evaluate_beir.py; it holds config.yaml, metrics.jsonl or evaluation/."
+            "evaluate_beir.py; it holds config.yaml, metrics.jsonl, evaluation/ or failed.json."
         )
     above = Path(os.path.commonpath([path.parent for path in paths]))
     return _tell_data_apart([_load_run(full.relative_to(above).as_posix(), path) for full, path in paths.items()])
 
 
 def _is_run_folder(path: Path) -> bool:
-    return any((path / name).is_file() for name in ("config.yaml", "metrics.jsonl")) or (path / "evaluation").is_dir()
+    files = ("config.yaml", "metrics.jsonl", "failed.json")
+    return any((path / name).is_file() for name in files) or (path / "evaluation").is_dir()
 
 
 def _load_run(name: str, folder: Path) -> Run:
@@ -109,8 +123,10 @@ def _load_run(name: str, folder: Path) -> Run:
     named = [(DEFAULT, folder / "evaluation"), *((path.name, path) for path in subfolders)]
     evaluations = [found for name, path in named if (found := _load_evaluation(name, path))]
     record = _read_object(folder / "run.json") if (folder / "run.json").is_file() else {}
-    run = Run(name, folder, config, metrics, evaluations, notes, str(record.get("command") or ""))
-    if not config:
+    run = Run(name, folder, config, metrics, evaluations, notes, record, _read_failure(folder / "failed.json"))
+    if run.failure:
+        notes.append(f"failed: {run.failure[-1]}")
+    if not config and not run.failure:
         notes.insert(0, "no config.yaml: its settings are not known")
     if run.is_trained and not metrics:
         notes.append("no metrics.jsonl with training's figures")
@@ -120,6 +136,15 @@ def _load_run(name: str, folder: Path) -> Run:
         notes.append("not evaluated")
     notes += [f"evaluation {found.name}: {note}" for found in evaluations for note in found.notes]
     return run
+
+
+def _read_failure(path: Path) -> list[str]:
+    """What a sweep recorded of a failed run: the step, then the last lines of its log."""
+    if not path.is_file():
+        return []
+    record = _read_object(path)
+    lines = record.get("last lines")
+    return [f"step: {record.get('step', 'not recorded')}", *(map(str, lines) if isinstance(lines, list) else ())]
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -152,31 +177,28 @@ def _read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def _load_evaluation(name: str, folder: Path) -> Evaluation | None:
-    """The evaluation in `folder`; without summary.json, the average over the data sets that are there."""
+    """The evaluation in `folder`; without summary.json, its averages are over the data sets that are there."""
     results = {path.stem: _read_object(path) for path in sorted(folder.glob("*.json")) if path.name != "summary.json"}
-    summary, notes = {}, []
+    datasets, notes = tuple(results), []
     if (folder / "summary.json").is_file():
-        summary = _read_object(folder / "summary.json")
-        if not isinstance(summary.get("figures"), dict) or not isinstance(summary.get("datasets"), list):
-            raise UserError(f"{folder / 'summary.json'}: has no 'datasets' and 'figures'; evaluate this run again")
-        datasets = tuple(map(str, summary["datasets"]))
+        named = _read_object(folder / "summary.json").get("datasets")
+        if not isinstance(named, list):
+            raise UserError(f"{folder / 'summary.json'}: has no 'datasets'; evaluate this run again")
+        datasets = tuple(str(dataset) for dataset in named if dataset in results)
+        if missing := [str(dataset) for dataset in named if dataset not in results]:
+            notes.append(f"data sets whose files are missing, so that they are in no average: {', '.join(missing)}")
     elif results:
-        datasets = tuple(results)
-        summary = {"figures": _macro_average(list(results.values()))}
         notes.append(f"no summary.json, so the average is over what is there: {', '.join(datasets)}")
-    else:
+    if not results and not notes:
         return None
-    missing = [dataset for dataset in datasets if dataset not in results]
-    if missing:
-        notes.append(f"the average includes data sets whose files are missing: {', '.join(missing)}")
     files = [path for path in [folder / "summary.json", *(folder / f"{key}.json" for key in results)] if path.is_file()]
-    order = [*(key for key in datasets if key in results), *(key for key in results if key not in datasets)]
+    order = [*datasets, *(key for key in results if key not in datasets)]
     return Evaluation(
         name=name,
         datasets=tuple(sorted(datasets)),
-        figures=summary["figures"],
         results={key: results[key] for key in order},
-        is_bm25="baseline-bm25" in name or any("bm25" in _kinds(record) for record in [summary, *results.values()]),
+        per_query={key: folder / "runs" / f"{key}.per_query.json" for key in results},
+        is_bm25="baseline-bm25" in name or any("bm25" in _kinds(record) for record in results.values()),
         files=files,
         notes=notes,
     )
@@ -194,16 +216,6 @@ def _read_object(path: Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise UserError(f"{path}: holds no figures; remove it, or run its command again")
     return record
-
-
-def _macro_average(results: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """The mean of every figure that all data sets have; counts and times are no figures."""
-    keys = ("ndcg@10", "recall@100", "recall@1000", "mrr@10", "map", "flops", "q_length", "d_length")
-    return {
-        key: sum(result[key] for result in results) / len(results)
-        for key in keys
-        if all(isinstance(result.get(key), (int, float)) for result in results)
-    }
 
 
 def _tell_data_apart(runs: list[Run]) -> list[Run]:
@@ -224,9 +236,15 @@ def _tell_data_apart(runs: list[Run]) -> list[Run]:
             evaluation,
             datasets=tuple(label(name, evaluation) for name in evaluation.datasets),
             results={label(name, evaluation): result for name, result in evaluation.results.items()},
+            per_query={label(name, evaluation): path for name, path in evaluation.per_query.items()},
         )
 
     return [replace(run, evaluations=[labelled(evaluation) for evaluation in run.evaluations]) for run in runs]
+
+
+def finite(value: Any) -> bool:
+    """Whether a value read from a file can be drawn or averaged."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _version(result: dict[str, Any]) -> str:

@@ -1,0 +1,1 @@
+"""The report over run folders: what they hold, seeds put together, tables, tests, areas, pictures, one page."""

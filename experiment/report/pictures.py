@@ -1,0 +1,223 @@
+"""Which pictures a report has, and what each of them leaves out."""
+
+import base64
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from experiment.report.curves import LINES_A_ROW, Series, heat_map, rows_picture, sweep_picture, training_picture
+from experiment.report.quality import Point, quality_picture
+from experiment.report.style import Drawing
+from experiment.report.systems import BM25, SWEPT, System, family_numbers, is_sweep, plain
+from experiment.report.tables import short_heading
+
+COSTS = {
+    "flops": ("FLOPS", "FLOPS (expected products per query and document)"),
+    "d_length": ("d_length", "d_length (mean tokens per document)"),
+}
+PANELS = {"ndcg@10": "NDCG@10", "flops": "FLOPS", "d_length": "d_length (tokens per document)"}
+SYMBOLS = {"flops_threshold": "t, tokens up to which a document is not regularised", "flops_d_lambda": "λ"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A file's name, a title, the drawing, what it leaves out, and how to read it."""
+
+    file: str
+    title: str
+    drawing: Drawing
+    notes: list[str] = field(default_factory=list)
+    explanation: str = ""
+
+    @property
+    def data_uri(self) -> str:
+        """The PNG as part of a page that needs no other file."""
+        return "data:image/png;base64," + base64.b64encode(self.drawing.png).decode()
+
+
+def quality_pictures(systems: Sequence[System], datasets: tuple[str, ...], name: str = "") -> list[Picture]:
+    """NDCG@10 over `datasets` against each cost; `name` is part of the file names ("": the main ones)."""
+    pictures = []
+    for key, (short, x_label) in COSTS.items():
+        shown = [s for s in systems if s.is_main and all(s.values(k, datasets) for k in ("ndcg@10", key))]
+        if not shown:
+            continue
+        numbers = family_numbers(systems)
+        members = {system.family: [s for s in shown if s.family == system.family] for system in shown}
+        curved = {family for family, found in members.items() if is_sweep(found)}
+        points = [_point(s, key, datasets, numbers[s.family], s.family in curved) for s in shown]
+        symbols = {s.family: f"{s.family} (varies {_swept(s)[0]})" for s in shown if _swept(s)[0]}
+        points = [replace(point, family=symbols.get(point.family, point.family)) for point in points]
+        bm25 = {s.name: s.figure("ndcg@10", datasets) for s in systems if s.kind == BM25}
+        file = f"quality_{key.removeprefix('d_')}{'_' + slug(name) if name else ''}"
+        over = short_heading(datasets)
+        drawing = quality_picture(
+            file,
+            points,
+            {baseline: y for baseline, y in bm25.items() if y is not None},
+            x_label,
+            f"NDCG@10, {name + ', ' if name and name != over else ''}{over}",
+        )
+        left_out = _left_out(systems, shown, key, datasets)
+        parts = []
+        if any(point.on_curve for point in points):
+            parts.append(f"Lines: the best NDCG@10 at most that {short}; hollow markers lie below their family's line.")
+        if any(point.y_error for point in points):
+            parts.append("Bars: standard deviation over seeds.")
+        pictures.append(Picture(f"{file}.png", f"NDCG@10 against {short}{', ' + name if name else ''}", drawing,
+                                left_out, " ".join(parts)))  # fmt: skip
+    return pictures
+
+
+def sweep_pictures(systems: Sequence[System], datasets: tuple[str, ...]) -> list[Picture]:
+    """What t and λ do, where a family varies one of them while all else is the same."""
+    pictures, numbers = [], family_numbers(systems)
+    for key, symbol in SWEPT.items():
+        other = next(k for k in SWEPT if k != key)
+        lines: dict[str, list[System]] = {}
+        for system in _complete(systems, datasets):
+            if isinstance(system.setting(key), (int, float)):
+                fixed = f"{SWEPT[other]} = {plain(system.setting(other))}"
+                lines.setdefault(f"{system.family} ({fixed})", []).append(system)
+        swept = {name: members for name, members in lines.items() if is_sweep(members)}
+        series = [
+            _series(name, members, datasets, [s.setting(key) for s in members], numbers[members[0].family])
+            for name, members in swept.items()
+            if len({system.setting(key) for system in members}) > 1
+        ]
+        if series:
+            what = "threshold" if key == "flops_threshold" else "lambda"
+            drawing = sweep_picture(f"{what}_curve", series, SYMBOLS[key], list(PANELS.values()))
+            title = f"What {symbol} does, {short_heading(datasets)}"
+            pictures.append(Picture(f"{what}_curve.png", title, drawing))
+    return pictures
+
+
+def activation_picture(systems: Sequence[System], datasets: tuple[str, ...]) -> list[Picture]:
+    """Activations side by side, for each t and λ that at least two of them were trained with."""
+    cells: dict[tuple[float, float], dict[str, System]] = {}
+    for system in _complete(systems, datasets):
+        if system.run.is_trained:
+            threshold, weight = system.setting("flops_threshold"), system.setting("flops_d_lambda")
+            place = (-1.0 if threshold is None else float(threshold), float(weight or 0))
+            cells.setdefault(place, {}).setdefault(_activation(system), system)
+    compared = {place: found for place, found in sorted(cells.items()) if len(found) > 1}
+    if not compared:
+        return []
+    rows = [f"t = {plain(None if t < 0 else t)}, λ = {weight:g}" for t, weight in compared]
+    names = sorted({name for found in compared.values() for name in found})
+    series = []
+    for number, name in enumerate(names):
+        places = [index for index, found in enumerate(compared.values()) if name in found]
+        members = [found[name] for found in compared.values() if name in found]
+        series.append(_series(name, members, datasets, places, number))
+    drawing = rows_picture("activations", rows, series, list(PANELS.values()))
+    return [Picture("activations.png", f"Activations at equal t and λ, {short_heading(datasets)}", drawing)]
+
+
+def dataset_picture(systems: Sequence[System], datasets: tuple[str, ...]) -> list[Picture]:
+    """The heat map of systems × data sets, the average last."""
+    shown = [s for s in systems if s.datasets and any(s.values("ndcg@10", [name]) for name in datasets)]
+    if len(datasets) < 2 or not shown:
+        return []
+    columns = [(name,) for name in datasets] + [datasets]
+    values = np.array([[s.figure("ndcg@10", c) for c in columns] for s in shown], dtype=float)
+    drawing = heat_map("datasets", [s.name for s in shown], [*datasets, "average"], values)
+    explanation = "Shades: from the lowest (light) to the highest (dark) of each column."
+    return [Picture("datasets.png", "NDCG@10 by data set", drawing, explanation=explanation)]
+
+
+def training_pictures(systems: Sequence[System]) -> list[Picture]:
+    """Training curves by family; of several seeds the first."""
+    families: dict[str, dict[str, list]] = {}
+    for system in systems:
+        if system.is_main and system.run.metrics:
+            members = families.setdefault(system.family, {})
+            members[system.label if system.label not in members else system.name] = system.run.metrics
+    drawing = training_picture(families)
+    if drawing is None:
+        return []
+    crowded = [family for family, members in families.items() if len(members) > LINES_A_ROW]
+    notes = [f"{family}: all but {LINES_A_ROW} of {len(families[family])} runs, spread evenly" for family in crowded]
+    several = any(len(system.members) > 1 for system in systems)
+    explanation = "Of several seeds the first is drawn." if several else ""
+    return [Picture("training_curves.png", "Training, step by step", drawing, notes, explanation)]
+
+
+def slug(name: str) -> str:
+    """A name as part of a file name."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-")
+
+
+def describe(system: System, datasets: Iterable[str]) -> str:
+    """What a reader sees who points at a system: name, family, settings and figures."""
+    datasets = tuple(datasets)
+    figures = [
+        f"{PANELS[key].split(' ')[0]} {value:.4g}"
+        for key in PANELS
+        if (value := system.figure(key, datasets)) is not None
+    ]
+    keys = ("activation_type", "flops_threshold", "flops_d_lambda")
+    settings = [
+        f"{SWEPT.get(key, 'activation')} = {plain(system.setting(key))}" for key in keys if system.run.is_trained
+    ]
+    seeds = [f"{len(system.members)} seeds"] if len(system.members) > 1 else []
+    return "\n".join([system.name, f"{system.family}, {system.kind}", *settings, *figures, *seeds])
+
+
+def _point(system: System, key: str, datasets: tuple[str, ...], number: int, on_curve: bool) -> Point:
+    return Point(
+        _swept(system)[1],
+        system.family,
+        system.figure(key, datasets) or 0.0,
+        system.figure("ndcg@10", datasets) or 0.0,
+        system.spread(key, datasets) or 0.0,
+        system.spread("ndcg@10", datasets) or 0.0,
+        on_curve,
+        number,
+        describe(system, datasets),
+    )
+
+
+def _swept(system: System) -> tuple[str, str]:
+    """(t or λ, its value) if a family varies one of them, else ("", label)."""
+    symbol, _, value = system.label.partition(" = ")
+    return (symbol, value) if value and " = " not in value else ("", system.label)
+
+
+def _complete(systems: Sequence[System], datasets: tuple[str, ...]) -> list[System]:
+    return [s for s in systems if s.is_main and datasets and all(s.values(key, datasets) for key in PANELS)]
+
+
+def _series(name: str, members: list[System], datasets: tuple[str, ...], xs: Sequence[float], number: int) -> Series:
+    ys = [[system.figure(key, datasets) or 0.0 for system in members] for key in PANELS]
+    errors = [[system.spread(key, datasets) or 0.0 for system in members] for key in PANELS]
+    return Series(name, list(xs), ys, errors, [describe(system, datasets) for system in members], number)
+
+
+def _activation(system: System) -> str:
+    return (
+        f"{system.setting('activation_type') or 'relu'}{', decoupled' if system.setting('decouple_activation') else ''}"
+    )
+
+
+def _left_out(systems: Sequence[System], shown: list[System], key: str, datasets: tuple[str, ...]) -> list[str]:
+    """A sentence for each model that a picture does not show, with the reason."""
+    notes = []
+    drawn = {run.name for system in shown for run, _ in system.members}
+    for system in systems:
+        if system.kind == BM25 or system.run.name in drawn:
+            continue
+        if not system.datasets:
+            reason = "not evaluated"
+        elif not system.is_main:
+            reason = "evaluated with other settings only"
+        elif missing := [name for name in datasets if not system.values("ndcg@10", [name])]:
+            reason = f"not scored on {', '.join(missing)}, but on {', '.join(system.datasets)}"
+        else:
+            reason = f"has no {key}"
+        drawn.add(system.run.name)
+        notes.append(f"{system.name}: {reason}")
+    return notes
