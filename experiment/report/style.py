@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from retrieval.drawing import STYLE as DRAWING_STYLE
+from retrieval.drawing import png
 
 STYLE: Any = DRAWING_STYLE | {"svg.fonttype": "none"}  # letters stay text, which keeps a page small
 MARKERS = "osD^vP*XhpH<>"
