@@ -145,10 +145,10 @@ class Sweep:
             raise StepFailed(step, code, command, lines)
 
     def _write_report(self) -> None:
-        """Over the runs that have figures and those that failed after they had begun."""
+        """Over the runs that have figures and those that failed."""
         if not any(_has_figures(run) for run in self.reported):
             return
-        folders = [str(run.folder) for run in self.reported if _has_figures(run) or _has_failed_midway(run)]
+        folders = [str(run.folder) for run in self.reported if _has_figures(run) or _has_failed(run)]
         command = [sys.executable, "-m", "experiment.report", "--output", self.report, *folders]
         try:
             with locked(Path(self.report), patience=math.inf):
@@ -161,8 +161,8 @@ def _has_figures(run: Run) -> bool:
     return (results_folder(run) / "summary.json").is_file()
 
 
-def _has_failed_midway(run: Run) -> bool:
-    return all((run.folder / name).is_file() for name in ("config.yaml", run_folder.FAILED))
+def _has_failed(run: Run) -> bool:
+    return (run.folder / run_folder.FAILED).is_file()
 
 
 def table(runs: Sequence[Run], processes: int) -> str:

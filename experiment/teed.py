@@ -7,14 +7,16 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import IO
 
 from retrieval.opensearch.host import ends_with_parent
 
 KEPT_LINES = 20
-# How the commands and Python say why they ended; torchrun adds a page of its own to it.
+# How the commands and Python say why they ended, and how torchrun begins the page that it adds.
 MESSAGE = re.compile(r"(\[rank\d+\]: ?)?(error:|(?!.*ChildFailedError)[\w.]*(Error|Exception)\b)")
+LAUNCHER = re.compile(r"[WE]\d{4} .*(torch/distributed|torch\.distributed)")
 # torchrun gives its workers 30 s to end.
 STOP_S = 45
 
@@ -50,9 +52,11 @@ def run_teed(command: Sequence[str], log: Path | None, title: str) -> tuple[int,
 
 
 def telling(lines: list[str]) -> list[str]:
-    """Those of the last lines that say why: from the last error message on, or just the last ones."""
+    """Those of the last lines that say why: the last error message, or just the last ones."""
     messages = [i for i, line in enumerate(lines) if MESSAGE.match(line)]
-    return lines[messages[-1] :][:KEPT_LINES] if messages else lines[-KEPT_LINES:]
+    if not messages:
+        return lines[-KEPT_LINES:]
+    return list(takewhile(lambda line: not LAUNCHER.match(line), lines[messages[-1] :]))[:KEPT_LINES]
 
 
 def _shown_lines(stream: IO[bytes]) -> Iterator[str]:
