@@ -165,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.encode", description=(__doc__ or "").split("\n")[0])
     models.add_arguments(parser)
-    parser.add_argument("--documents", type=int, default=512)
+    parser.add_argument("--documents", type=int, default=256)
     parser.add_argument("--all", action="store_true", help="the whole corpus")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ndcg", action="store_true", help="score --beir, too")

@@ -1,6 +1,6 @@
 """How time and memory grow: the head with tokens, documents and vocabulary; encoding and search with the corpus.
 
-    python -m benchmarks.growth [--rounds 3] [--quick] [--tiny FOLDER] [--json FILE]
+    python -m benchmarks.growth [--rounds 2] [--quick] [--tiny FOLDER] [--json FILE]
 
 One thing grows at a time. The head runs forward and backward on random hidden states of 128 dimensions with 250 active
 outputs a document (16 documents × 256 tokens, V = 30,522, but for what grows); encoding runs the tiny model over up to
@@ -38,7 +38,7 @@ def run(
     curves: dict[str, list[int]] = CURVES,
     corpus: Sequence[int] = CORPUS,
     search_sizes: Sequence[int] = SEARCH,
-    rounds: int = 3,
+    rounds: int = 2,
     checkpoint: str | None = None,
     vocabulary: int = models.VOCABULARY,
 ) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=(__doc__ or "").split("\n")[0])
     models.add_arguments(parser)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="two small points a curve, to see that it works")
     parser.add_argument("--json", help="file to write the figures to")
     asked = parser.parse_args(arguments)
