@@ -37,7 +37,7 @@ def run_command(name: str, argv: list[str], work: Callable[[Settings], None], fo
         if rank:
             # Rank 0 usually raises the same, and its launcher then ends this process. Where it does not, the
             # message must not be lost.
-            time.sleep(5)
+            time.sleep(15)
             error = type(error)(f"process {rank}: {error}")
             rank = 0
         return _fail(str(error), 2 if isinstance(error, UserError) else 1, rank, show_traceback)
