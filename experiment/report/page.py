@@ -22,7 +22,7 @@ from experiment.report.published import published_section
 from experiment.report.rows import as_csv, make_rows, setting
 from experiment.report.runs import Run, load_runs
 from experiment.report.systems import System, find_baseline, main_datasets, make_systems
-from experiment.report.tables import Cell, Section, Table, result_sections, short_heading
+from experiment.report.tables import LONG, Cell, Section, Table, result_sections, short_heading
 from sparse_model.errors import UserError
 
 
@@ -178,4 +178,5 @@ def _runs_table(runs: list[Run], systems: list[System], output: Path) -> Table:
         ]
         for run in runs
     ]
-    return Table("", heads, lines, words=8)
+    many = len(lines) > LONG
+    return Table(f"All {len(lines)} runs" if many else "", heads, lines, words=8, folded=many)
