@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from textwrap import shorten
 
 import torch
 from huggingface_hub import try_to_load_from_cache
@@ -81,7 +82,7 @@ def state(run: Run) -> str:
     if owner := run_folder.holder(sweep_lock(run)) or run_folder.holder(run.folder):
         return f"{_reached(run)}, {owner} is at it"
     if failure:
-        return f"{_reached(run)}, failed to {failure.get('step')}: {failure.get('reason')}"
+        return f"{_reached(run)}, failed to {failure.get('step')}: {shorten(str(failure.get('reason')), 120)}"
     return _reached(run)
 
 

@@ -65,12 +65,13 @@ def make_sections(
 ) -> list[Section]:
     """The page from top to bottom."""
     baseline = find_baseline(systems, main, options.baseline)
-    families = {system.family for system in systems if system.is_main}
+    families = {system.family for system in systems if system.is_main and system.datasets}
     failed = [run for run in runs if run.failure]
     odd = [f"{run.name}: {'; '.join(run.notes)}" for run in runs if run.notes]
     summary = [
-        f"{len(runs)} runs, {len(systems)} systems (runs that differ only in their seed are one), {len(families)} "
-        f"families. Pictures and comparisons are over: {', '.join(main) or 'nothing, for no run was evaluated'}."
+        f"{len(runs)} runs, {len(systems)} systems (runs that differ only in their seed are one), families with "
+        f"figures: {len(families)}. Pictures and comparisons are over: "
+        f"{', '.join(main) or 'nothing, for no run was evaluated'}."
     ]
     sections = [Section("", summary)]
     if odd:

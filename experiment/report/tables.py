@@ -175,12 +175,13 @@ def _transpose(columns: list[list[Cell]]) -> list[list[Cell]]:
 
 
 def _column(column: Column, systems: list[System], datasets: tuple[str, ...]) -> list[Cell]:
-    """One column; the best of two or more values is marked, and so is every value that reads the same."""
+    """One column; where values differ, the best is marked, and so is every value that reads the same."""
     values = [system.figure(column.key, datasets) for system in systems]
     competes = [column.with_bm25 or system.kind != BM25 for system in systems]
     # Zero products, tokens or seconds are no achievement: such a run has collapsed or was not measured.
     racing = [value for value, allowed in zip(values, competes, strict=True) if value and allowed]
-    best = format(column.best(racing), column.format) if len(racing) > 1 else ""
+    differ = len({format(value, column.format) for value in racing}) > 1
+    best = format(column.best(racing), column.format) if differ else ""
     cells = []
     for system, value, allowed in zip(systems, values, competes, strict=True):
         cell = number(value, column.format, _detail(column, system, datasets))
