@@ -22,6 +22,7 @@ PAPER_FOLDERS = (
     "just_activation vary_activation baseline"
 ).split()
 PREPARATION = Path("config/data_preparation.yaml")
+NO_RUNS = ("base.yaml", PREPARATION.name)  # in a folder: what its configs share, and how their data are made
 OF_THE_MODEL = (*EVALUATED_MODEL_KEYS, "model_name_or_path")
 NOT_FOR_ALL = {
     "overwrite": "every start would train anew; move the old folders aside, or give --name for another place",
@@ -61,7 +62,7 @@ class Run:
 
 
 def find_configs(names: Sequence[str]) -> list[Path]:
-    """The config files that the arguments stand for, in order: files, and folders' *.yaml but base.yaml.
+    """The config files that the arguments stand for, in order: files, and folders' *.yaml but NO_RUNS.
 
     Raises:
         UserError: naming every argument that is neither, and every folder without configs.
@@ -69,7 +70,7 @@ def find_configs(names: Sequence[str]) -> list[Path]:
     configs: list[Path] = []
     missing = []
     for path in map(Path, names):
-        found = [p for p in path.glob("*.yaml") if p.name != "base.yaml"] if path.is_dir() else [path]
+        found = [p for p in path.glob("*.yaml") if p.name not in NO_RUNS] if path.is_dir() else [path]
         if not found or not all(p.is_file() for p in found):
             missing.append(f"{path}: {'holds no *.yaml' if path.is_dir() else 'there is no such config or folder'}")
         configs += sorted(found, key=_by_numbers)
@@ -113,6 +114,8 @@ def read_runs(configs: Sequence[Path], overrides: Sequence[str], name: str | Non
 
 def _read(config: Path, overrides: list[str]) -> Run:
     settings = load_settings([str(config), *overrides])
+    if not settings.given.keys().isdisjoint(("dataset", "teachers", "source")):
+        raise UserError(f"{config}: prepares data; it is for data_preparation.py, and no run to train or evaluate.")
     trains = settings.trains and not settings.evaluation.baseline
     if trains:
         settings = load_settings([str(config), *overrides], for_training=True)

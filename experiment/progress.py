@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from textwrap import shorten
 
 import torch
 from huggingface_hub import try_to_load_from_cache
@@ -81,7 +82,7 @@ def state(run: Run) -> str:
     if owner := run_folder.holder(sweep_lock(run)) or run_folder.holder(run.folder):
         return f"{_reached(run)}, {owner} is at it"
     if failure:
-        return f"{_reached(run)}, failed to {failure.get('step')}: {failure.get('reason')}"
+        return f"{_reached(run)}, failed to {failure.get('step')}: {shorten(str(failure.get('reason')), 120)}"
     return _reached(run)
 
 
@@ -106,11 +107,16 @@ class Lacking:
         """Of model, training data, data sets, search engine and GPU, what is not here."""
         settings, data = run.settings, run.settings.data
         model = settings.model.model_name_or_path
-        if model and not settings.evaluation.baseline and not Path(model).exists() and not cached(model, "config.json"):
-            yield f"model {model} is not on this disk"
+        idf = None if settings.model.idf_path == "corpus" else settings.model.idf_path
+        if not settings.evaluation.baseline:
+            if model and not Path(model).exists() and not cached(model, "config.json"):
+                yield f"model {model} is not on this disk"
+            if idf and not Path(idf).exists() and not cached(idf, "idf.json"):
+                yield f"query weights {idf} are not on this disk"
         if data.train_file and not has_training_data(data.train_file) and run.trains:
             config = preparation(run)
-            yield f"training data {data.train_file} is missing" + (f"; {config} prepares it first" if config else "")
+            first = f"; {config} prepares it first (not counted above)" if config else ""
+            yield f"training data {data.train_file} is missing{first}"
         if data.train_file_dir and not Path(data.train_file_dir).is_dir() and run.trains:
             yield f"training data {data.train_file_dir} is missing"
         absent = [name for name in settings.evaluation.beir_datasets if not data_set(settings, name)]

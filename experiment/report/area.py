@@ -45,9 +45,16 @@ def quality_at(costs: np.ndarray, quality: np.ndarray, at: np.ndarray) -> np.nda
 def area_between(
     costs: np.ndarray, quality: np.ndarray, base_costs: np.ndarray, base_quality: np.ndarray
 ) -> Area | None:
-    """Mean of the family's quality minus the baseline's over the common range of log cost; None if there is none."""
+    """Mean of the family's quality minus the baseline's over the common range of log cost; None if there is none.
+
+    Points that cost nothing (empty documents) have no place on a logarithmic scale and are left out.
+    """
+    costs, quality = costs[costs > 0], quality[costs > 0]
+    base_costs, base_quality = base_costs[base_costs > 0], base_quality[base_costs > 0]
+    if not (len(costs) and len(base_costs)):
+        return None
     low, high = max(costs.min(), base_costs.min()), min(costs.max(), base_costs.max())
-    if not 0 < low < high:
+    if low >= high:
         return None
     grid = np.geomspace(low, high, STEPS + 1)
     difference = quality_at(costs, quality, grid) - quality_at(base_costs, base_quality, grid)

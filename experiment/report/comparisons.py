@@ -33,8 +33,9 @@ def significance_section(
     text = [
         f"Baseline: {baseline.name}. Paired t-tests on the NDCG@10 of each query, seeds averaged before; over several "
         "data sets the mean of their means is tested. Holm: p corrected for all comparisons of its table. "
-        f"Effect: the mean in standard deviations of a query's difference. Bold: Holm's p below {LEVEL}. The systems "
-        "are compared as they are, at unequal costs; the areas compare at equal cost."
+        f"Effect: the mean in standard deviations of a query's difference. Bold: Holm's p below {LEVEL}. Intervals are "
+        "about other queries, not about training with another seed. The systems are compared as they are, at unequal "
+        "costs; the areas compare at equal cost."
     ]
     return Section(title, text + missing, tables)
 
@@ -52,13 +53,12 @@ def _differences(
     heads = ["run", "NDCG@10", "difference", "95 % interval", "effect", "p", "p (Holm)", "queries"]
     lines = []
     for (system, result), p in zip(found, adjusted, strict=True):
-        bold = p < LEVEL
         interval = Cell(f"{result.low:+.4f} to {result.high:+.4f}", f"{result.low} to {result.high}")
         lines.append(
             [
                 Cell(system.name),
                 number(system.figure("ndcg@10", datasets)),
-                replace(number(result.mean, "+.4f"), best=bold),
+                _difference(result.mean, p < LEVEL),
                 interval,
                 number(result.effect, "+.2f"),
                 *(Cell("< 0.0001" if one < 1e-4 else f"{one:.4f}", str(one)) for one in (result.p, p)),
@@ -66,6 +66,11 @@ def _differences(
             ]
         )
     return Table(title, heads, lines)
+
+
+def _difference(mean: float, is_clear: bool) -> Cell:
+    """Marked as better or worse if it is clear that it is one of them."""
+    return replace(number(mean, "+.4f"), mark=("best" if mean > 0 else "worse") if is_clear else "")
 
 
 def area_section(systems: Sequence[System], baseline: System | None, datasets: tuple[str, ...]) -> Section:
@@ -86,7 +91,7 @@ def area_section(systems: Sequence[System], baseline: System | None, datasets: t
         f"The area between a family's curve and that of {baseline.family}, divided by the width: the mean difference "
         "in NDCG@10 over the common range, each step of the cost's logarithm counting the same. A curve is the best "
         f"NDCG@10 at most that cost, interpolated monotonically. Interval: 95 % of {ROUNDS} draws of the queries; "
-        "training another seed would vary it further."
+        "training another seed would vary it further. Bold: the interval is all above or all below 0."
     )
     return Section(title, [explanation, *text], tables)
 
@@ -102,7 +107,7 @@ def _areas(curves: dict[str, list[System]], base: str, key: str, datasets: tuple
             interval = f"{found.interval[0]:+.4f} to {found.interval[1]:+.4f}" if found.interval else "–"
             distinct = found.interval is not None and found.interval[0] * found.interval[1] > 0
             cells = [
-                replace(number(found.mean, "+.4f"), best=distinct),
+                _difference(found.mean, distinct),
                 Cell(interval),
                 Cell(f"{found.low:.3g} to {found.high:.3g}"),
             ]

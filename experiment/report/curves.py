@@ -113,7 +113,7 @@ def heat_map(name: str, rows: Sequence[str], columns: Sequence[str], values: np.
         axes.imshow(np.ma.masked_invalid(shades), cmap="Greys", vmin=0, vmax=1.25, aspect="auto")
         for (row, column), value in np.ndenumerate(values):
             text = f"{value:.3f}" if np.isfinite(value) else "–"
-            colour = "white" if shades[row, column] > 0.65 else "black"
+            colour = "white" if shades[row, column] > 0.78 else "black"  # from there on the better contrast
             note = f"{rows[row]}, {columns[column]}: {value:.4f}"
             axes.text(column, row, text, ha="center", va="center", fontsize=9, color=colour, gid=notes.add(note))
         axes.set_yticks(range(len(rows)), [shorten(one, 44) for one in rows], fontsize=9)

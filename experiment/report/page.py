@@ -22,7 +22,7 @@ from experiment.report.published import published_section
 from experiment.report.rows import as_csv, make_rows, setting
 from experiment.report.runs import Run, load_runs
 from experiment.report.systems import System, find_baseline, main_datasets, make_systems
-from experiment.report.tables import Cell, Section, Table, result_sections, short_heading
+from experiment.report.tables import LONG, Cell, Section, Table, result_sections, short_heading
 from sparse_model.errors import UserError
 
 
@@ -65,12 +65,13 @@ def make_sections(
 ) -> list[Section]:
     """The page from top to bottom."""
     baseline = find_baseline(systems, main, options.baseline)
-    families = {system.family for system in systems if system.is_main}
+    families = {system.family for system in systems if system.is_main and system.datasets}
     failed = [run for run in runs if run.failure]
     odd = [f"{run.name}: {'; '.join(run.notes)}" for run in runs if run.notes]
     summary = [
-        f"{len(runs)} runs, {len(systems)} systems (runs that differ only in their seed are one), {len(families)} "
-        f"families. Pictures and comparisons are over: {', '.join(main) or 'nothing, for no run was evaluated'}."
+        f"{len(runs)} runs, {len(systems)} systems (runs that differ only in their seed are one), families with "
+        f"figures: {len(families)}. Pictures and comparisons are over: "
+        f"{', '.join(main) or 'nothing, for no run was evaluated'}."
     ]
     sections = [Section("", summary)]
     if odd:
@@ -178,4 +179,5 @@ def _runs_table(runs: list[Run], systems: list[System], output: Path) -> Table:
         ]
         for run in runs
     ]
-    return Table("", heads, lines, words=8)
+    many = len(lines) > LONG
+    return Table(f"All {len(lines)} runs" if many else "", heads, lines, words=8, folded=many)

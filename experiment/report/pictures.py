@@ -9,6 +9,7 @@ import numpy as np
 
 from experiment.report.curves import LINES_A_ROW, Series, heat_map, rows_picture, sweep_picture, training_picture
 from experiment.report.quality import Point, quality_picture
+from experiment.report.runs import finite
 from experiment.report.style import Drawing
 from experiment.report.systems import BM25, SWEPT, System, family_numbers, is_sweep, plain
 from experiment.report.tables import short_heading
@@ -61,13 +62,12 @@ def quality_pictures(systems: Sequence[System], datasets: tuple[str, ...], name:
             f"NDCG@10, {name + ', ' if name and name != over else ''}{over}",
         )
         left_out = _left_out(systems, shown, key, datasets)
-        parts = []
+        parts = [_bars(shown)]
         if any(point.on_curve for point in points):
-            parts.append(f"Lines: the best NDCG@10 at most that {short}; hollow markers lie below their family's line.")
-        if any(point.y_error for point in points):
-            parts.append("Bars: standard deviation over seeds.")
+            lines = f"Lines: the best NDCG@10 at most that {short}; hollow markers lie below their family's line."
+            parts.insert(0, lines)
         pictures.append(Picture(f"{file}.png", f"NDCG@10 against {short}{', ' + name if name else ''}", drawing,
-                                left_out, " ".join(parts)))  # fmt: skip
+                                left_out, " ".join(filter(None, parts))))  # fmt: skip
     return pictures
 
 
@@ -91,7 +91,7 @@ def sweep_pictures(systems: Sequence[System], datasets: tuple[str, ...]) -> list
             what = "threshold" if key == "flops_threshold" else "lambda"
             drawing = sweep_picture(f"{what}_curve", series, SYMBOLS[key], list(PANELS.values()))
             title = f"What {symbol} does, {short_heading(datasets)}"
-            pictures.append(Picture(f"{what}_curve.png", title, drawing))
+            pictures.append(Picture(f"{what}_curve.png", title, drawing, explanation=_bars(systems)))
     return pictures
 
 
@@ -99,9 +99,9 @@ def activation_picture(systems: Sequence[System], datasets: tuple[str, ...]) -> 
     """Activations side by side, for each t and λ that at least two of them were trained with."""
     cells: dict[tuple[float, float], dict[str, System]] = {}
     for system in _complete(systems, datasets):
-        if system.run.is_trained:
-            threshold, weight = system.setting("flops_threshold"), system.setting("flops_d_lambda")
-            place = (-1.0 if threshold is None else float(threshold), float(weight or 0))
+        threshold, weight = (system.setting(key) for key in SWEPT)
+        if finite(weight) and (threshold is None or finite(threshold)):
+            place = (-1.0 if threshold is None else float(threshold), float(weight))
             cells.setdefault(place, {}).setdefault(_activation(system), system)
     compared = {place: found for place, found in sorted(cells.items()) if len(found) > 1}
     if not compared:
@@ -114,7 +114,8 @@ def activation_picture(systems: Sequence[System], datasets: tuple[str, ...]) -> 
         members = [found[name] for found in compared.values() if name in found]
         series.append(_series(name, members, datasets, places, number))
     drawing = rows_picture("activations", rows, series, list(PANELS.values()))
-    return [Picture("activations.png", f"Activations at equal t and λ, {short_heading(datasets)}", drawing)]
+    title = f"Activations at equal t and λ, {short_heading(datasets)}"
+    return [Picture("activations.png", title, drawing, explanation=_bars(systems))]
 
 
 def dataset_picture(systems: Sequence[System], datasets: tuple[str, ...]) -> list[Picture]:
@@ -195,6 +196,11 @@ def _series(name: str, members: list[System], datasets: tuple[str, ...], xs: Seq
     ys = [[system.figure(key, datasets) or 0.0 for system in members] for key in PANELS]
     errors = [[system.spread(key, datasets) or 0.0 for system in members] for key in PANELS]
     return Series(name, list(xs), ys, errors, [describe(system, datasets) for system in members], number)
+
+
+def _bars(systems: Iterable[System]) -> str:
+    """What error bars mean, where there are any."""
+    return "Bars: standard deviation over seeds." if any(len(system.members) > 1 for system in systems) else ""
 
 
 def _activation(system: System) -> str:

@@ -39,8 +39,8 @@ class Evaluation:
     @property
     def seconds(self) -> float | None:
         """How long the data sets of the average took together; None unless each recorded it."""
-        parts = [self.results.get(name, {}).get("seconds") for name in self.datasets]
-        return sum(part for part in parts if part is not None) if parts and None not in parts else None
+        mean = self.average("seconds", self.datasets)
+        return None if mean is None else mean * len(self.datasets)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ class Run:
     def train_seconds(self) -> float | None:
         """Seconds of training, those before an interruption included; None before it has finished."""
         last = self.metrics[-1] if self.metrics else {}
-        return last.get("train_seconds") if "train_runtime" in last else None
+        seconds = last.get("train_seconds") if "train_runtime" in last else None
+        return seconds if finite(seconds) else None
 
     @property
     def kind(self) -> str:
@@ -95,9 +96,10 @@ class Run:
 
 
 def load_runs(folders: Iterable[str | Path]) -> list[Run]:
-    """Reads the folders in the given order, each once; raises UserError naming all that are no run folders.
+    """Reads the folders in the given order, each once. A run is named by its path below the folder that holds all.
 
-    A run is named by its path below the folder that holds all of them.
+    Raises:
+        UserError: naming all that are no run folders, or a damaged file in each run that has one.
     """
     paths = {Path(os.path.abspath(folder)): Path(folder) for folder in folders}
     if wrong := [str(path) for path in paths.values() if not _is_run_folder(path)]:
@@ -106,7 +108,15 @@ def load_runs(folders: Iterable[str | Path]) -> list[Run]:
             "evaluate_beir.py; it holds config.yaml, metrics.jsonl, evaluation/ or failed.json."
         )
     above = Path(os.path.commonpath([path.parent for path in paths]))
-    return _tell_data_apart([_load_run(full.relative_to(above).as_posix(), path) for full, path in paths.items()])
+    runs, damaged = [], []
+    for full, path in paths.items():
+        try:
+            runs.append(_load_run(full.relative_to(above).as_posix(), path))
+        except UserError as error:
+            damaged.append(str(error))
+    if damaged:
+        raise UserError("\n".join(damaged))
+    return _tell_data_apart(runs)
 
 
 def _is_run_folder(path: Path) -> bool:

@@ -1,8 +1,8 @@
 """Tables as the page shows them, and those of the systems' figures. Averages over different data sets never meet."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from experiment.report.rows import SETTINGS, setting
 from experiment.report.runs import finite
@@ -11,12 +11,15 @@ from experiment.report.systems import BM25, System
 
 @dataclass(frozen=True)
 class Cell:
-    """A value as shown; `exact` is unrounded, `detail` what it is made of, `links` are (text, address)."""
+    """A value as shown; `exact` is unrounded, `detail` what it is made of, `links` are (text, address).
+
+    A marked value stands out: the best of its column, or clearly better or worse than what it is compared with.
+    """
 
     text: str = ""
     exact: str = ""
     detail: str = ""
-    best: bool = False
+    mark: Literal["", "best", "worse"] = ""
     links: tuple[tuple[str, str], ...] = ()
 
 
@@ -53,6 +56,10 @@ class Column:
     with_bm25: bool = True  # whether BM25 competes: its FLOPS, length and time measure something else
 
 
+UNITS = (
+    "λ: weight of the FLOPS penalty; t: documents with at most so many tokens are not penalised. FLOPS: expected "
+    "products of a query and a document; d_length: mean tokens of a document; seconds: total (training + evaluation)."
+)
 LONG = 20  # lines of a table that a page folds unless it is the main one
 NDCG = Column("ndcg@10", "NDCG@10", ".4f", max)
 COLUMNS = (
@@ -131,13 +138,13 @@ def _results(systems: list[System], datasets: tuple[str, ...], title: str) -> Ta
         note += "; BM25's FLOPS, d_length and seconds measure something else and do not compete"
     if any(len(system.members) > 1 for system in systems):
         note += ". Several seeds: mean ± standard deviation over them"
-    heads = ["run", "loss", *SETTINGS[1:], *(column.heading for column in COLUMNS)]
+    heads = ["run", "loss", "activation", "λ", "t", *(column.heading for column in COLUMNS)]
     return Table(
         title,
         heads,
         lines,
         words=3,
-        note=f"{note}. Seconds: total (training + evaluation).",
+        note=f"{note}. {UNITS}",
         folded=bool(title) and len(lines) > LONG,
     )
 
@@ -168,16 +175,17 @@ def _transpose(columns: list[list[Cell]]) -> list[list[Cell]]:
 
 
 def _column(column: Column, systems: list[System], datasets: tuple[str, ...]) -> list[Cell]:
-    """One column; the best of two or more values is marked, and so is every value that reads the same."""
+    """One column; where values differ, the best is marked, and so is every value that reads the same."""
     values = [system.figure(column.key, datasets) for system in systems]
     competes = [column.with_bm25 or system.kind != BM25 for system in systems]
     # Zero products, tokens or seconds are no achievement: such a run has collapsed or was not measured.
     racing = [value for value, allowed in zip(values, competes, strict=True) if value and allowed]
-    best = format(column.best(racing), column.format) if len(racing) > 1 else ""
+    differ = len({format(value, column.format) for value in racing}) > 1
+    best = format(column.best(racing), column.format) if differ else ""
     cells = []
     for system, value, allowed in zip(systems, values, competes, strict=True):
         cell = number(value, column.format, _detail(column, system, datasets))
-        cells.append(Cell(cell.text, cell.exact, cell.detail, allowed and cell.text == best))
+        cells.append(replace(cell, mark="best") if allowed and cell.text == best else cell)
     return cells
 
 

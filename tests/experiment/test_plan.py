@@ -60,6 +60,14 @@ def test_a_folder_stands_for_its_configs_by_their_numbers(configs: Path) -> None
     assert names == ["50_0.04", "50_0.1", "100_0.1", "a", "b"]
 
 
+def test_a_folders_data_preparation_is_no_run(configs: Path) -> None:
+    for name in ("data_preparation", "mined"):
+        (configs / f"{name}.yaml").write_text("dataset: tiny\nmodel_name_or_path: m\n")
+    assert "data_preparation" not in [path.stem for path in plan.find_configs(["config/sweep"])]
+    with pytest.raises(UserError, match=r"mined.yaml: prepares data; it is for data_preparation.py"):
+        runs_of("config/sweep")
+
+
 def test_commands(configs: Path) -> None:
     a, b = runs_of("config/sweep")
     assert (a.name, a.folder, a.trains, b.trains) == ("sweep/a", Path("output/sweep/a"), True, False)
@@ -118,6 +126,8 @@ def test_the_table_shows_how_runs_stand_and_what_they_miss(configs: Path, capsys
         "missing for 2 of 2: data sets not in data/beir: tiny",
     ]
     assert not (configs.parent.parent / "output").exists(), "looking changes nothing"
+    assert sweep.main(["--dry-run", "config/sweep", "--", "idf_path=some/one"]) == 0
+    assert "missing for 1 of 2: query weights some/one are not on this disk" in capsys.readouterr().out
 
 
 def test_missing_training_data_are_prepared_by_the_config_that_writes_them(configs: Path) -> None:

@@ -40,6 +40,13 @@ def test_only_the_common_range_counts():
     assert area_between(array(1, 2), array(0.4, 0.6), array(3, 4), array(0.3, 0.4)) is None
 
 
+def test_a_collapsed_run_has_no_place_on_a_logarithmic_scale():
+    """The two runs beside it give the area; with none beside it there is no curve."""
+    found = area_between(array(0, 1, 100), array(0, 0.4, 0.6), array(1, 100), array(0.3, 0.4))
+    assert found is not None and (found.low, found.mean) == (1, pytest.approx(0.15))
+    assert area_between(array(0, 0), array(0, 0), array(1, 100), array(0.3, 0.4)) is None
+
+
 def test_an_area_against_itself_and_turned_round():
     random = np.random.default_rng(0)
     one, two = (random.random(5) + 0.1, random.random(5)), (random.random(5) + 0.1, random.random(5))

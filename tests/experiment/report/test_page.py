@@ -1,149 +1,25 @@
-"""The report over run folders made here: three trained runs, BM25 beside one, and whatever can be missing."""
+"""The report over run folders made here: three trained runs, BM25 beside one."""
 
-import csv
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
-from experiment.report.__main__ import main
 from experiment.report.runs import load_runs
 from experiment.report.systems import make_systems
-
-PNG_START = b"\x89PNG\r\n\x1a\n"
-FILES = {
-    "index.html",
-    "report.md",
-    "results.csv",
-    "quality_flops.png",
-    "quality_length.png",
-    "activations.png",
-    "training_curves.png",
-}
-QUALITY = {"quality_flops.png", "quality_length.png", "activations.png"}
-RUNS: dict[str, dict[str, Any]] = {
-    "flops": {
-        "ndcg@10": 0.605,
-        "flops": 4.1,
-        "d_length": 477.0,
-        "activation_type": "relu",
-        "threshold": None,
-    },
-    "l0_mask": {
-        "ndcg@10": 0.598,
-        "flops": 1.9,
-        "d_length": 201.5,
-        "activation_type": "relu",
-        "threshold": 150,
-    },
-    "l0_mask_activation": {
-        "ndcg@10": 0.591,
-        "flops": 1.2,
-        "d_length": 168.0,
-        "activation_type": "l1_relu",
-        "threshold": 150,
-    },
-}
-
-
-def write_json(path: Path, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value), encoding="utf-8")
-
-
-def write_evaluation(folder: Path, results: dict[str, dict[str, Any]]) -> None:
-    """What evaluate_beir.py leaves: a file a data set, then summary.json with the macro averages."""
-    for name, figures in results.items():
-        record = {
-            "dataset": name,
-            "split": "test",
-            "queries": 300,
-            "documents": 5000,
-            "seconds": 4.0,
-        } | figures
-        write_json(folder / f"{name}.json", record)
-    write_json(folder / "summary.json", {"datasets": list(results), "model": "x"})
-
-
-def write_run(folder: Path, figures: dict[str, Any], data: tuple[str, ...] = ("docstrings",)) -> Path:
-    """A finished run: NDCG@10 of the second data set is 0.1 lower, so that the average is known."""
-    config = {
-        "model_name_or_path": "output/quickstart/bert",
-        "train_file": "data/quickstart/train.jsonl",
-        "loss_types": ["infonce"],
-        "activation_type": figures["activation_type"],
-        "flops_d_lambda": 0.01,
-        "flops_threshold": figures["threshold"],
-        "seed": 42,
-    }
-    folder.mkdir(parents=True)
-    write_json(folder / "run.json", {"command": f"python train_ir.py config/quickstart/{folder.name}.yaml"})
-    (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    lines: list[dict[str, Any]] = [{"step": step, "loss": 1 + 10 / step} for step in range(100, 701, 100)]
-    lines.append({"step": 700, "train_runtime": 90.1, "train_seconds": 151.2, "train_samples_per_second": 148.0})
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    results = {
-        name: {
-            "ndcg@10": figures["ndcg@10"] - 0.1 * index,
-            "recall@100": figures["ndcg@10"] + 0.3,
-            "flops": figures["flops"],
-            "q_length": 7.5,
-            "d_length": figures["d_length"],
-        }
-        for index, name in enumerate(data)
-    }
-    write_evaluation(folder / "evaluation", results)
-    return folder
-
-
-@pytest.fixture
-def quickstart(tmp_path: Path) -> list[str]:
-    """Three runs; BM25 was evaluated in the first one's folder."""
-    folders = [write_run(tmp_path / "output" / "quickstart" / name, figures) for name, figures in RUNS.items()]
-    bm25 = {"ndcg@10": 0.472, "recall@100": 0.8, "flops": 0.7, "q_length": 9.0, "d_length": 55.0}
-    write_evaluation(folders[0] / "evaluation" / "baseline-bm25", {"docstrings": bm25})
-    return [str(folder) for folder in folders]
-
-
-def report(folders: list[str], output: Path, *more: str) -> Path:
-    assert main([*folders, "--output", str(output), *more]) == 0
-    return output
-
-
-def read_rows(output: Path) -> list[dict[str, str]]:
-    with (output / "results.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-class Page(HTMLParser):
-    """Collects what the tests ask for and fails on tags that do not close."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.attributes: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.attributes.append((tag, dict(attrs)))
-        if tag not in ("meta", "link", "img"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag, tag
-
-    def values(self, tag: str, name: str) -> list[str]:
-        return [found[name] or "" for kind, found in self.attributes if kind == tag and name in found]
+from tests.experiment.report.made_runs import write_json
+from tests.experiment.report.small_runs import (
+    FILES,
+    PNG_START,
+    RUNS,
+    Page,
+    read_rows,
+    report,
+    write_evaluation,
+    write_run,
+)
 
 
 def test_all_files_are_written_and_named_on_the_terminal(quickstart, tmp_path, capsys):
@@ -203,10 +79,10 @@ def test_best_values_are_marked_and_bm25_competes_only_in_quality(quickstart, tm
     best = re.findall(
         r'<td class="number best"\s*title="[^"]*">([^<]+?)\s*<', (output / "index.html").read_text("utf-8")
     )
-    # BM25's d_length 55 and its 4 seconds are lower than any run's; all runs took equally long.
-    assert best == ["0.6050", "0.9050", "155", "155", "1.200", "168.0", "155"]
+    # BM25's d_length 55 and its 4 seconds are lower than any run's; all runs took equally long: none is best.
+    assert best == ["0.6050", "0.9050", "1.200", "168.0"]
     markdown = (output / "report.md").read_text(encoding="utf-8")
-    line = "| flops | infonce | relu | 0.01 |  | **0.6050** | **0.9050** | 4.100 | 477.0 | **155** (151 + 4) |"
+    line = "| flops | infonce | relu | 0.01 |  | **0.6050** | **0.9050** | 4.100 | 477.0 | 155 (151 + 4) |"
     assert line in markdown.splitlines()
     assert "![" in markdown and "(quality_flops.png)" in markdown
 
@@ -260,49 +136,6 @@ def test_bm25_measured_in_every_run_stands_once(quickstart, tmp_path, capsys):
     assert sum(row["kind"] == "BM25" for row in read_rows(output)) == 2
 
 
-@pytest.mark.parametrize(
-    ("remove", "note"),
-    [
-        ("evaluation", "not evaluated"),
-        ("metrics.jsonl", "no metrics.jsonl"),
-        ("config.yaml", "no config.yaml"),
-        ("evaluation/summary.json", "no summary.json, so the average is over what is there: docstrings"),
-        ("evaluation/docstrings.json", "data sets whose files are missing, so that they are in no average: docstrings"),
-    ],
-)
-def test_a_missing_piece_is_said(quickstart, tmp_path, capsys, remove, note):
-    victim = Path(quickstart[1]) / remove
-    shutil.rmtree(victim) if victim.is_dir() else victim.unlink()
-    output = report(quickstart, tmp_path / "report")
-    assert re.search(rf"^l0_mask: .*{re.escape(note)}", capsys.readouterr().out, re.M)
-    for name in ("index.html", "report.md"):
-        assert note in (output / name).read_text(encoding="utf-8")
-
-
-def test_an_unfinished_run_has_no_total_time(quickstart, tmp_path):
-    path = Path(quickstart[0]) / "metrics.jsonl"
-    lines = path.read_text().splitlines()[:-1]
-    path.write_text("\n".join(lines) + '\n{"step": 720, "lo', encoding="utf-8")
-    output = report(quickstart, tmp_path / "report")
-    average = next(row for row in read_rows(output) if row["run"] == "flops" and row["dataset"] == "macro average")
-    assert (average["seconds"], average["train_seconds"], average["evaluation_seconds"]) == ("", "", "4.0")
-    markdown = (output / "report.md").read_text(encoding="utf-8")
-    assert "metrics.jsonl: 1 unreadable line(s) skipped; training has not finished" in markdown
-
-
-def test_only_what_has_data_is_drawn_and_an_older_picture_goes(quickstart, tmp_path):
-    output = report(quickstart, tmp_path / "report")
-    for folder in quickstart:
-        shutil.rmtree(Path(folder) / "evaluation")
-    report(quickstart, output)
-    assert {path.name for path in output.iterdir()} == FILES - QUALITY
-    (output / "mine.png").write_bytes(b"")
-    for folder in quickstart:
-        (Path(folder) / "metrics.jsonl").unlink()
-    report(quickstart, output)
-    assert [path.name for path in output.glob("*.png")] == ["mine.png"] and read_rows(output) == []
-
-
 def test_a_model_that_was_only_evaluated(tmp_path, capsys):
     folder = tmp_path / "output" / "splade-tiny"
     figures = {"ndcg@10": 0.654, "recall@100": 0.9, "flops": float("nan"), "q_length": 9.0, "d_length": 120.0}
@@ -320,52 +153,6 @@ def test_runs_are_named_by_what_tells_them_apart(tmp_path):
     assert [run.name for run in load_runs(folders[:1])] == ["0.04"]
 
 
-def test_folders_that_are_no_runs_are_all_named_and_exit_2(quickstart, tmp_path):
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    command = [
-        sys.executable,
-        "-m",
-        "experiment.report",
-        quickstart[0],
-        str(empty),
-        str(tmp_path / "nowhere"),
-    ]
-    root = Path(__file__).parents[3]
-    environment = os.environ | {"PYTHONPATH": str(root)}
-    done = subprocess.run(
-        [*command, "--output", str(tmp_path / "report")],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=environment,
-    )
-    assert done.returncode == 2 and done.stdout == ""
-    assert f"no run folder: {empty}, {tmp_path / 'nowhere'}." in done.stderr and "Traceback" not in done.stderr
-    assert not (tmp_path / "report").exists()
-
-
-@pytest.mark.parametrize(
-    ("file", "content", "message"),
-    [
-        ("config.yaml", "a: [", "config.yaml: cannot be read as YAML"),
-        ("config.yaml", "- a", "config.yaml: holds no 'key: value' lines"),
-        ("evaluation/summary.json", "{}", "summary.json: has no 'datasets'"),
-        ("evaluation/docstrings.json", '{"ndcg', "docstrings.json: damaged"),
-    ],
-)
-def test_damaged_files_are_named(quickstart, tmp_path, capsys, file, content, message):
-    (Path(quickstart[1]) / file).write_text(content, encoding="utf-8")
-    assert main([*quickstart, "--output", str(tmp_path / "report")]) == 2
-    assert message in capsys.readouterr().err
-
-
-def test_an_output_that_cannot_be_written(quickstart, tmp_path, capsys):
-    (tmp_path / "report").write_text("a file")
-    assert main([*quickstart, "--output", str(tmp_path / "report")]) == 2
-    assert "cannot be written" in capsys.readouterr().err
-
-
 def test_names_cannot_break_the_page(tmp_path):
     run = write_run(tmp_path / "a|b<script>#1", RUNS["flops"])
     output = report([str(run)], tmp_path / "report")
@@ -375,14 +162,6 @@ def test_names_cannot_break_the_page(tmp_path):
     assert "| a\\|b&lt;script> |" in (output / "report.md").read_text(encoding="utf-8").replace("#1", "")
 
 
-def test_files_that_are_no_report_stay(quickstart, tmp_path, capsys):
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "index.html").write_text("my page")
-    assert main([*quickstart, "--output", str(tmp_path / "mine")]) == 2
-    assert "index.html" in capsys.readouterr().err
-    assert (tmp_path / "mine" / "index.html").read_text() == "my page"
-
-
 def test_figures_of_an_engine_and_losses_have_tables_of_their_own(tmp_path):
     folder = tmp_path / "run"
     plain = {"ndcg@10": 0.65, "recall@100": 0.9, "flops": 2.0, "d_length": 120.0, "q_length": 9.0}
@@ -390,12 +169,15 @@ def test_figures_of_an_engine_and_losses_have_tables_of_their_own(tmp_path):
     speed |= {"queries_per_s_at_8": 150.0, "ingest_docs_per_s": 2345.6, "index_bytes": 4314330, "engine": "opensearch"}
     loss = {"overlap@10": 0.97, "overlap@100": 0.95, "exact_ndcg@10": 0.655, "ndcg@10_loss": 0.005}
     write_evaluation(folder / "evaluation", {"scifact": plain})
-    for name, figures in (("engine-opensearch", plain | speed), ("two", plain | speed | loss)):
+    for name, figures in (
+        ("engine-opensearch", plain | speed),
+        ("two", plain | speed | loss | {"latency_p50_ms": 12.5}),
+    ):
         numbers = {key: value for key, value in figures.items() if key != "engine"}
         write_evaluation(folder / "evaluation" / name, {"scifact": numbers})
     markdown = (report([str(folder)], tmp_path / "report") / "report.md").read_text(encoding="utf-8")
     engine, losses = markdown.split("Search engine, latency")[1].split("Loss against the ranking by all scores")
-    assert "| run · engine-opensearch | **12.3** | **20.0** | **30.0** | **80.0** | **150.0** | **2346** |" in engine
+    assert "| run · engine-opensearch | **12.3** | 20.0 | 30.0 | 80.0 | 150.0 | 2346 |" in engine
     assert "| run · two | 0.9500 | 0.9700 | 0.6550 | 0.0050 | – |" in losses and "engine-opensearch |" not in losses
     assert "<h3>Search engine" in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
     assert read_rows(tmp_path / "report")[2]["latency_p99_ms"] == "30.0"

@@ -19,7 +19,7 @@ from experiment.report.significance import compare, holm
 from experiment.report.systems import find_baseline, make_systems, query_scores
 from retrieval.beir_data import BEIR_13
 from tests.experiment.report.made_runs import DATASETS, PAPER, make_runs, write_json
-from tests.experiment.report.test_page import PNG_START, Page
+from tests.experiment.report.small_runs import PNG_START, Page
 
 SWEEP = {
     "mask_vary_threshold": PAPER["mask_vary_threshold"][:3],
@@ -97,6 +97,8 @@ def test_the_table_of_differences_is_the_paired_test_on_stored_queries(sweep):
     assert [float(line[2].exact) for line in table.lines] == pytest.approx([one.mean for one in found if one])
     assert [float(line[6].exact) for line in table.lines] == pytest.approx(holm([one.p for one in found if one]))
     assert {line[7].text for line in table.lines} == {"120"}
+    clear = [(float(line[6].exact) < 0.05) * ("best" if float(line[2].exact) > 0 else "worse") for line in table.lines]
+    assert [line[2].mark for line in table.lines] == clear and "worse" in clear
     assert [part.title.split(".")[0] for part in section.tables[1:]] == ["out of domain", *SETS]
 
 
