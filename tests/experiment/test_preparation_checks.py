@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from experiment.command import logged_to
 from experiment.preparation import teacher_spec
 from experiment.preparation_checks import preparation_mistakes, require_room_and_engine
 from experiment.preparation_estimate import Stage
@@ -65,3 +66,10 @@ def test_mistakes_within_a_teacher_are_named() -> None:
 def test_hours_are_shared_by_the_processes() -> None:
     stage = Stage("scores", 72_000, "pairs", speed=10.0, size=0.0)
     assert stage.line(1).endswith(" 2.00 h") and stage.line(8).endswith(" 0.25 h")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+def test_a_log_that_cannot_be_written_hides_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match="the mistake"), logged_to(Path("/dev/full")):
+        raise UserError("the mistake")
+    assert "Traceback" not in capsys.readouterr().err
