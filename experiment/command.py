@@ -6,7 +6,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import torch
@@ -96,6 +96,7 @@ def logged_to(path: os.PathLike[str] | None) -> Iterator[None]:
         return
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk: the terminal says so
     root = logging.getLogger()
     level = root.level
     root.addHandler(handler)
@@ -108,7 +109,8 @@ def logged_to(path: os.PathLike[str] | None) -> Iterator[None]:
     finally:
         root.setLevel(level)
         root.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # what it could not write before
+            handler.close()
 
 
 def _fail(message: str, code: int, rank: int, show_traceback: bool) -> int:

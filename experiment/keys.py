@@ -174,7 +174,7 @@ class TeacherKeys(Keys):
     """tokens a text (or a pair) is cut to"""
     batch_size: Positive = 32
     """texts (or pairs) of max_length that a batch may hold"""
-    weight: Annotated[float, Field(gt=0)] = 1.0
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """in the mean over teachers"""
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     """null: bfloat16 on a GPU that has it, else float32"""
@@ -208,7 +208,7 @@ class PreparationKeys(Keys):
     include_positives: bool = True
     """judged documents that were not found take the places of the lowest candidates"""
     teachers: Annotated[list[TeacherKeys], Field(min_length=1)] = PAPER_TEACHERS
-    """list of {type, model_name_or_path, …}; null: the paper's four"""
+    """list of {type, model_name_or_path, …}; unless given, the paper's four"""
     normalization: Literal["minmax", "zscore", "none"] = "minmax"
     """of each teacher's scores, before the weighted mean over teachers"""
     normalization_scope: Literal["batch", "query"] = "batch"

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 from experiment import run_folder
 from experiment.command import logged_to
 from experiment.models import device, load_miner, set_precision
+from experiment.preparation_checks import preparation_mistakes, require_room_and_engine
 from experiment.preparation_estimate import estimate
 from experiment.settings import Settings
 from experiment.stages import Stages
@@ -21,9 +23,10 @@ from mining.published import Published
 from mining.repair import repair
 from mining.rows import Recipe
 from mining.scoring import reader
-from mining.teachers import TeacherSpec, check_teacher
+from mining.teachers import TeacherSpec
 from retrieval.beir_data import BeirData, load_beir
-from retrieval.distributed import is_main, on_main
+from retrieval.distributed import is_main, on_main, world_size
+from retrieval.files import move_aside
 from retrieval.fingerprint import hash_of
 from sparse_model import RunError, SparseEncoder, UserError
 from sparse_model.query_weights import write_idf
@@ -38,13 +41,13 @@ def prepare(settings: Settings) -> None:
         UserError: for everything that cannot be used; RunError: if a teacher's scores are not finite.
     """
     keys = settings.preparation
-    settings.run.output_dir = settings.run.output_dir or f"data/{Path(keys.dataset).name}_ft"
+    settings.run.output_dir = settings.run.output_dir or f"data/{Path(os.path.abspath(keys.dataset)).name}_ft"
     settings.evaluation.split = settings.evaluation.split or "train"
     if keys.source:
         _only_texts(settings)
         return
     teachers = [teacher_spec(settings, number) for number in range(len(keys.teachers))]
-    on_main(lambda: _check(settings, teachers))
+    encoder = _checked(settings, teachers)
     data = _load_data(settings)
     corpus = corpus_of(data)
     if keys.num_candidates > len(corpus.texts):
@@ -52,12 +55,12 @@ def prepare(settings: Settings) -> None:
             f"num_candidates: {keys.num_candidates}, but the corpus of {data.name} has {len(corpus.texts)} documents; "
             "give a smaller number."
         )
-    encoder = load_miner(settings)
-    set_precision(settings, encoder)
     if settings.run.dry_run:
-        text = on_main(lambda: estimate(settings, encoder, teachers, corpus, device(settings)))
+        processes = world_size()  # what rank 0 does alone sees itself alone
+        text, size = on_main(lambda: estimate(settings, encoder, teachers, corpus, device(settings), processes))
         if is_main():
             print(text)
+        on_main(lambda: require_room_and_engine(settings, size))
         return
     with _writing(settings):
         _run(settings, encoder, teachers, data, corpus)
@@ -65,6 +68,8 @@ def prepare(settings: Settings) -> None:
 
 def _only_texts(settings: Settings) -> None:
     """The last stage alone, for rows of ids that somebody published."""
+    if mistakes := on_main(lambda: preparation_mistakes(settings, [])):
+        raise UserError("\n".join(mistakes))
     keys, data = settings.preparation, _load_data(settings)
     published = Published(str(keys.source), data)
     # One column of scores is what the teachers' scores became already.
@@ -95,9 +100,15 @@ def _only_texts(settings: Settings) -> None:
 def _writing(settings: Settings) -> Iterator[None]:
     """Around everything that writes to output_dir: one command at a time, logged, a full disk explained."""
     with run_folder.locked(settings.output_dir) if is_main() else nullcontext():
-        on_main(lambda: run_folder.make_writable(settings.output_dir))
+        on_main(lambda: _open_folder(settings))
         with logged_to(settings.output_dir / "preparation.log" if is_main() else None), _full_disk(settings):
             yield
+
+
+def _open_folder(settings: Settings) -> None:
+    if settings.run.overwrite and settings.output_dir.exists():
+        move_aside(settings.output_dir)
+    run_folder.make_writable(settings.output_dir)
 
 
 def _run(
@@ -150,18 +161,17 @@ def _notes(data: BeirData, corpus: Corpus) -> list[str]:
     return [*data.notes, *([lost] if lost else [])]
 
 
-def _check(settings: Settings, teachers: list[TeacherSpec]) -> None:
-    """Everything that can be seen to be wrong before a text is read."""
-    found = []
-    if not settings.model.model_name_or_path:
-        found.append("model_name_or_path: missing; name the encoder that mines the candidates (folder or hub id).")
-    for number, teacher in enumerate(teachers, start=1):
-        try:
-            check_teacher(teacher, f"teachers: {number}")
-        except UserError as error:
-            found.append(str(error))
-    if found:
-        raise UserError("\n".join(found))
+def _checked(settings: Settings, teachers: list[TeacherSpec]) -> SparseEncoder:
+    """The miner, if nothing is wrong as far as that can be seen before a text is read."""
+    mistakes = on_main(lambda: preparation_mistakes(settings, teachers))
+    try:
+        encoder = load_miner(settings)
+        set_precision(settings, encoder)
+    except UserError as error:
+        mistakes.append(str(error))
+    if mistakes:
+        raise UserError("\n".join(mistakes))
+    return encoder
 
 
 def _load_data(settings: Settings) -> BeirData:

@@ -2,22 +2,29 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from experiment.settings import Settings
 from mining.candidates import Corpus
 from mining.teachers import TeacherSpec, load_teacher
-from retrieval.distributed import world_size
+from mining.vectors import Vectors
 from sparse_model import SparseEncoder
 
 SAMPLE = 64
 
 
 def estimate(
-    settings: Settings, encoder: SparseEncoder, teachers: Sequence[TeacherSpec], corpus: Corpus, device: str
-) -> str:
-    """A table: each stage with its number of texts or pairs, its speed on this machine, bytes and hours."""
+    settings: Settings,
+    encoder: SparseEncoder,
+    teachers: Sequence[TeacherSpec],
+    corpus: Corpus,
+    device: str,
+    processes: int,
+) -> tuple[str, int]:
+    """A table: each stage with its number of texts or pairs, its speed on this machine, bytes and hours; all bytes."""
     keys = settings.preparation
     queries, documents = len(corpus.queries), len(corpus.texts)
     pairs = queries * keys.num_candidates
@@ -26,29 +33,54 @@ def estimate(
     both = list(zip(asked * (SAMPLE // len(asked) + 1), sample, strict=False))
     vectors = encoder.encode_documents(sample[:8])
     speed = _per_second(lambda: encoder.encode_documents(sample), len(sample))
-    row_bytes = 8 * vectors.nnz / vectors.shape[0]
-    lines = [_line("candidates", documents, "documents", speed, documents * row_bytes)]
-    distinct = min(documents, pairs)
-    for spec in teachers:
-        teacher = load_teacher(spec, device)
-        title = f"scores, {spec.name}"
-        if hasattr(teacher, "encode"):
-            found = teacher.encode(sample[:8], "document")
-            row_bytes = 8 * found.nnz / found.shape[0] if hasattr(found, "nnz") else 4 * found.shape[1]
-            speed = _per_second(lambda t=teacher: t.encode(sample, "document"), len(sample))  # type: ignore[misc]
-            lines.append(_line(title, distinct, "documents", speed, distinct * row_bytes + 8 * pairs))
-        else:
-            teacher.score(both[:8])
-            speed = _per_second(lambda t=teacher: t.score(both), len(both))  # type: ignore[misc]
-            lines.append(_line(title, pairs, "pairs", speed, 8 * pairs))
+    stages = [Stage("candidates", documents, "documents", speed, documents * _row_bytes(vectors) + 5 * pairs)]
+    stages += [_teacher_stage(spec, device, sample, both, min(documents, pairs), pairs) for spec in teachers]
     text_bytes = float(np.mean([len(text.encode()) for text in sample]))
-    size = pairs * (text_bytes + 16 + 4 * len(teachers))
-    lines.append(f"  {'data set':<44} {queries:>12,} rows      {_gigabytes(size)}")
+    rows_size = pairs * (text_bytes + 16 + 4 * len(teachers))
     head = [
         f"{queries:,} queries × {keys.num_candidates} candidates = {pairs:,} pairs out of {documents:,} documents",
-        f"from {len(sample)} texts on this machine, {world_size()} process(es):",
+        f"from {len(sample)} texts on this machine, {processes} process(es):",
     ]
-    return "\n".join([*head, *lines, f"writes to {settings.output_dir}"])
+    lines = [stage.line(processes) for stage in stages]
+    lines.append(f"  {'data set':<44} {queries:>12,} rows      {_gigabytes(rows_size)}")
+    # The rows are written in parts first.
+    size = sum(stage.size for stage in stages) + 2 * rows_size
+    return "\n".join([*head, *lines, f"writes to {settings.output_dir}"]), int(size)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one model does: items (texts or pairs) at a speed (items per second), and the bytes that it leaves."""
+
+    title: str
+    items: int
+    unit: str
+    speed: float
+    size: float
+
+    def line(self, processes: int) -> str:
+        """A row of the table."""
+        hours = self.items / self.speed / processes / 3600
+        figures = f"{_gigabytes(self.size)} {self.speed:>10.1f}/s {hours:>9.2f} h"
+        return f"  {self.title:<44} {self.items:>12,} {self.unit:<9} {figures}"
+
+
+def _teacher_stage(
+    spec: TeacherSpec, device: str, sample: list[str], both: list[tuple[str, str]], documents: int, pairs: int
+) -> Stage:
+    """One teacher's stage; its model is gone afterwards."""
+    teacher: Any = load_teacher(spec, device)
+    title = f"scores, {spec.name}"
+    if not hasattr(teacher, "encode"):
+        teacher.score(both[:8])  # the first call is slower
+        return Stage(title, pairs, "pairs", _per_second(lambda: teacher.score(both), len(both)), 8 * pairs)
+    row_bytes = _row_bytes(teacher.encode(sample[:8], "document"))
+    speed = _per_second(lambda: teacher.encode(sample, "document"), len(sample))
+    return Stage(title, documents, "documents", speed, documents * row_bytes + 8 * pairs)
+
+
+def _row_bytes(vectors: Vectors) -> float:
+    return 4 * vectors.shape[1] if isinstance(vectors, np.ndarray) else 8 * vectors.nnz / vectors.shape[0]
 
 
 def _spread(n: int) -> list[int]:
@@ -59,11 +91,6 @@ def _per_second(work: Callable[[], object], items: int) -> float:
     started = time.perf_counter()
     work()
     return items / (time.perf_counter() - started)
-
-
-def _line(title: str, items: int, unit: str, speed: float, size: float) -> str:
-    hours = items / speed / world_size() / 3600
-    return f"  {title:<44} {items:>12,} {unit:<9} {_gigabytes(size)} {speed:>10.1f}/s {hours:>9.2f} h"
 
 
 def _gigabytes(size: float) -> str:

@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import json
 import re
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from types import UnionType
@@ -15,6 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import transformers
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 from transformers import TrainingArguments
 
 from experiment import online_teachers
@@ -31,6 +33,7 @@ from experiment.keys import (
     OpenSearchKeys,
     PreparationKeys,
     RunKeys,
+    TeacherKeys,
 )
 from sparse_model import UserError
 
@@ -234,12 +237,12 @@ def help_text(command: str) -> str:
     """Every key with type, default and meaning."""
     lines = [f"usage: {command} [CONFIG.yaml] [key=value | --key value | --key=value]…", ""]
     lines += ["base: FILE in a YAML (relative to it) is read first and overridden.", ""]
-    for group in GROUPS.values():
+    groups: list[type[Keys]] = [*GROUPS.values(), TeacherKeys]
+    for group in groups:
         lines.append(f"{group.__doc__}")
         for key, field in group.model_fields.items():
-            default = json.dumps(field.get_default(call_default_factory=True), ensure_ascii=False, default=_shown)
             meaning = " ".join(str(field.description).split())
-            lines.append(f"  {key} ({_type_name(field.annotation)}, {default})  {meaning}")
+            lines.append(f"  {key} ({_type_name(field.annotation)}, {_default(field)})  {meaning}")
         lines.append("")
     lines.append(f"Fields of transformers.TrainingArguments {transformers.__version__}, with the Trainer's meaning")
     for option in dataclasses.fields(TrainingArguments):
@@ -249,9 +252,11 @@ def help_text(command: str) -> str:
     return "\n".join(lines)
 
 
-def _shown(value: Keys) -> dict[str, Any]:
-    """What is given of a mapping with keys of its own."""
-    return value.model_dump(exclude_unset=True)
+def _default(field: FieldInfo) -> str:
+    """A key's default as JSON; of a mapping with keys of its own, what is given."""
+    if field.is_required():
+        return "required"
+    return json.dumps(field.default, ensure_ascii=False, default=lambda keys: keys.model_dump(exclude_unset=True))
 
 
 def _type_name(annotation: Any) -> str:
@@ -275,8 +280,22 @@ def _validate_group(group: type[Keys], values: dict[str, Any]) -> tuple[Keys, li
         return group(**values), []
     except ValidationError as error:
         mistaken = {e["loc"][0] for e in error.errors()}
-        found = [(str(e["loc"][0]), f"{_inner(e['loc'])}{e['msg']} (found {e['input']!r})") for e in error.errors()]
+        found = [(str(e["loc"][0]), f"{_inner(e['loc'])}{_message(e)} (found {e['input']!r})") for e in error.errors()]
         return group(**{key: value for key, value in values.items() if key not in mistaken}), found
+
+
+def _message(error: Any) -> str:
+    """One of pydantic's errors, in our words where its own do not help."""
+    if error["type"] == "extra_forbidden":
+        return _unknown(str(error["loc"][-1]), TeacherKeys.model_fields)
+    if error["type"] == "model_type":
+        return f"keys and their values are needed: {{{', '.join(TeacherKeys.model_fields)}}}"
+    return str(error["msg"])
+
+
+def _unknown(key: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"unknown key; {f'did you mean {near[0]}?' if near else '--help lists every key.'}"
 
 
 def _inner(location: tuple[int | str, ...]) -> str:
@@ -294,9 +313,7 @@ def _validate_training(key: str, value: Any) -> tuple[str, Any]:
         if key not in RENAMED:
             if key in REFUSED:
                 return key, value
-            near = difflib.get_close_matches(key, [*GROUP_OF, *types], n=1)
-            hint = f"did you mean {near[0]}?" if near else "--help lists every key."
-            raise ValueError(f"unknown key; {hint}")
+            raise ValueError(_unknown(key, [*GROUP_OF, *types]))
         key = RENAMED[key]
     if key == "max_grad_norm" and value is None:
         return key, 0.0  # the Trainer's way to say: no clipping

@@ -29,7 +29,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray] | None:
     try:
         with safe_open(path, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (OSError, SafetensorError):
+    except (FileNotFoundError, SafetensorError):
         return None
 
 
@@ -47,7 +47,7 @@ def map_arrays(path: Path) -> dict[str, np.ndarray] | None:
         whole = np.memmap(path, np.uint8, "r")
         size = int.from_bytes(whole[:8].tobytes(), "little")
         header = json.loads(whole[8 : 8 + size].tobytes())
-    except (OSError, SafetensorError):
+    except (FileNotFoundError, SafetensorError):
         return None
     arrays = {}
     for name in names:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from tqdm import tqdm
 
-from mining.arrays import read_arrays, read_facts, write_arrays
+from mining.arrays import map_arrays, read_facts, write_arrays
 from mining.vectors import VectorCache, pair_scores
 from retrieval import distributed
 from retrieval.beir_data import BeirData
@@ -64,7 +64,7 @@ class Shards:
 
     def missing(self) -> list[int]:
         """The shards that are absent or damaged; the same list in every process."""
-        return distributed.on_main(lambda: [s for s in range(len(self)) if read_arrays(self.path(s)) is None])
+        return distributed.on_main(lambda: [s for s in range(len(self)) if map_arrays(self.path(s)) is None])
 
 
 def mine(

@@ -140,6 +140,8 @@ def _join(
     _install(new, output_dir, key)
     shutil.rmtree(parts.folder)
     logger.info("%s: %d rows", output_dir, len(rows))
+    if without := summary["counts"]["queries_without_positive"]:
+        logger.warning("%d rows have no judged positive: train_ir.py leaves them out (first_rank -1)", without)
     return summary
 
 

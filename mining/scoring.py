@@ -22,7 +22,7 @@ def score(
 ) -> None:
     """Write this teacher's missing shards: scores float32 beside the documents that they belong to.
 
-    To be called in every process; shard s is written by process s % processes.
+    To be called in every process; each writes its share of what is missing.
 
     Args:
         load: the teacher (mining.teachers), loaded only if something is missing.
@@ -40,7 +40,7 @@ def score(
         if hasattr(teacher, "encode")
         else _by_pairs(teacher, corpus, candidates)
     )
-    mine = [shard for shard in missing if shard % distributed.world_size() == distributed.rank()]
+    mine = missing[distributed.rank() :: distributed.world_size()]
     pairs = {shard: int(read(candidates.path(shard))["offsets"][-1]) for shard in mine}
     shown = distributed.is_main()
     with tqdm(total=sum(pairs.values()), desc=f"scoring, {name}", unit="pair", disable=not shown) as bar:
@@ -49,7 +49,7 @@ def score(
             done = bar.n
             found = shard_scores(candidates.queries(shard), arrays, bar.update)
             if not np.isfinite(found).all():
-                raise RunError(f"teacher {name} gave scores that are not finite (queries {candidates.queries(shard)}).")
+                raise RunError(_not_finite(name, corpus, candidates.queries(shard), arrays, found))
             write_arrays(scores.path(shard), {"documents": arrays["documents"], "scores": found})
             bar.update(done + pairs[shard] - bar.n)
     distributed.barrier()
@@ -70,6 +70,8 @@ def _by_vectors(
     def shard_scores(numbers: range, arrays: dict[str, np.ndarray], progress: Progress) -> np.ndarray:
         queries = teacher.encode(corpus.queries[numbers.start : numbers.stop], "query")
         distinct, rows = np.unique(arrays["documents"], return_inverse=True)
+        if not len(distinct):
+            return np.zeros(0, np.float32)
         return pair_scores(queries, vectors.rows(distinct), _query_rows(arrays), rows)
 
     return shard_scores
@@ -86,6 +88,16 @@ def _by_pairs(teacher: Any, corpus: Corpus, candidates: Shards) -> Callable[...,
     return shard_scores
 
 
+def _not_finite(name: str, corpus: Corpus, numbers: range, arrays: dict[str, np.ndarray], scores: np.ndarray) -> str:
+    bad = np.flatnonzero(~np.isfinite(scores))
+    query = corpus.query_ids[numbers[_query_rows(arrays)[bad[0]]]]
+    document = corpus.doc_ids[arrays["documents"][bad[0]]]
+    return (
+        f"teacher {name}: its score of query {query!r} and document {document!r} is {scores[bad[0]]} ({len(bad)} such "
+        f"scores among {len(scores)}); its weights are damaged, or its dtype overflows (bfloat16 and float32 do not)."
+    )
+
+
 def _query_rows(arrays: dict[str, np.ndarray]) -> np.ndarray:
     """[pairs] which query of the shard each pair belongs to."""
     return np.repeat(np.arange(len(arrays["offsets"]) - 1), np.diff(arrays["offsets"]))
@@ -96,10 +108,8 @@ def reader(candidates: Shards, teachers: Sequence[Shards]) -> Callable[[int, int
 
     def pairs(start: int, stop: int) -> Iterator[QueryPairs]:
         for shard in range(start // candidates.size, -(-stop // candidates.size)):
-            arrays, scores = (
-                read(candidates.path(shard)),
-                np.stack([_scores_of(t, candidates, shard) for t in teachers]),
-            )
+            arrays = read(candidates.path(shard))
+            scores = np.stack([_scores_of(teacher.path(shard), arrays["documents"]) for teacher in teachers])
             for row, query in enumerate(candidates.queries(shard)):
                 if start <= query < stop:
                     part = slice(*arrays["offsets"][row : row + 2])
@@ -109,10 +119,10 @@ def reader(candidates: Shards, teachers: Sequence[Shards]) -> Callable[[int, int
     return pairs
 
 
-def _scores_of(teacher: Shards, candidates: Shards, shard: int) -> np.ndarray:
-    arrays = read(teacher.path(shard))
-    if not np.array_equal(arrays["documents"], read(candidates.path(shard))["documents"]):
-        raise RunError(f"{teacher.path(shard)} holds the scores of other documents; remove it and run again.")
+def _scores_of(path: Path, documents: np.ndarray) -> np.ndarray:
+    arrays = read(path)
+    if not np.array_equal(arrays["documents"], documents):
+        raise RunError(f"{path} holds the scores of other documents; remove it and run again.")
     return arrays["scores"]
 
 

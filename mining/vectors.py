@@ -16,6 +16,7 @@ from mining.arrays import map_arrays, write_arrays
 from retrieval import distributed
 from retrieval.encode import Block
 from sparse_model.encoder import BLOCK
+from sparse_model.errors import RunError
 
 Vectors: TypeAlias = csr_matrix | np.ndarray
 """float32, sparse [n, V] or dense [n, D]"""
@@ -38,7 +39,6 @@ class VectorCache:
         encode: Callable[[Iterable[Sequence[str]], Callable[[int], object]], Iterator[Vectors]],
     ) -> None:
         self.folder, self._texts, self._encode = folder, texts, encode
-        self._open: dict[int, dict[str, np.ndarray]] = {}
 
     def ensure(self, positions: np.ndarray) -> None:
         """Encode what is missing among these positions (sorted, distinct). To be called in every process."""
@@ -52,7 +52,6 @@ class VectorCache:
         for number in self._blocks(wanted, "encoding the corpus"):
             arrays = self._block(number)
             yield arrays["positions"].copy(), csr_matrix(_vectors(arrays), copy=True)
-            del self._open[number]  # nothing is held that the reader does not hold
 
     def rows(self, positions: np.ndarray) -> Vectors:
         """The vectors at these positions (sorted, distinct), which must have been ensured."""
@@ -60,33 +59,42 @@ class VectorCache:
         for number, wanted in _by_block(positions).items():
             arrays = self._block(number)
             parts.append(_vectors(arrays)[np.searchsorted(arrays["positions"], wanted)])
-        return np.concatenate(parts) if isinstance(parts[0], np.ndarray) else vstack(parts, format="csr")
+        return _stacked(parts)
 
     def _blocks(self, wanted: dict[int, np.ndarray], title: str) -> Iterator[int]:
         """The numbers of this process's blocks, each as soon as it is on disk with the wanted positions."""
         mine = {n: p for n, p in wanted.items() if n % distributed.world_size() == distributed.rank()}
-        missing = {n: p for n, p in mine.items() if not self._holds(n, p)}
+        absent = {n: self._absent(n, p) for n, p in mine.items()}
+        missing = {n: p for n, p in absent.items() if len(p)}
         lists = ([self._texts[i] for i in positions] for positions in missing.values())
         total = sum(map(len, missing.values()))
         with tqdm(total=total, desc=title, unit="doc", disable=not (total and distributed.is_main())) as bar:
             encoded = self._encode(lists, bar.update)
             for number in mine:
                 if number in missing:
-                    write_arrays(self._path(number), _arrays(missing[number], next(encoded)))
-                    self._open.pop(number, None)
+                    self._add(number, missing[number], next(encoded))
                 yield number
 
-    def _holds(self, number: int, positions: np.ndarray) -> bool:
+    def _absent(self, number: int, positions: np.ndarray) -> np.ndarray:
+        """Those of the positions that the block's file lacks."""
         arrays = map_arrays(self._path(number))
-        return arrays is not None and bool(np.isin(positions, arrays["positions"]).all())
+        return positions if arrays is None else np.setdiff1d(positions, arrays["positions"])
+
+    def _add(self, number: int, positions: np.ndarray, vectors: Vectors) -> None:
+        """Write the block with these vectors and those that it holds already, in the order of positions."""
+        arrays = map_arrays(self._path(number))
+        if arrays is not None:
+            positions = np.concatenate([arrays["positions"], positions])
+            order = np.argsort(positions)
+            positions, vectors = positions[order], _stacked([_vectors(arrays), vectors])[order]
+        write_arrays(self._path(number), _arrays(positions, vectors))
 
     def _block(self, number: int) -> dict[str, np.ndarray]:
-        if number not in self._open:
-            arrays = map_arrays(self._path(number))
-            if arrays is None:
-                raise FileNotFoundError(f"{self._path(number)} is gone or damaged")
-            self._open[number] = arrays
-        return self._open[number]
+        # Never kept: each holds a file open, and a large corpus has more blocks than a process may open files.
+        arrays = map_arrays(self._path(number))
+        if arrays is None:
+            raise RunError(f"{self._path(number)} is gone or damaged; run the same command again to make it anew.")
+        return arrays
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06}.safetensors"
@@ -109,6 +117,10 @@ def _by_block(positions: np.ndarray) -> dict[int, np.ndarray]:
     """Block number -> positions in it, both ascending."""
     numbers, starts = np.unique(positions // BLOCK, return_index=True)
     return dict(zip(numbers.tolist(), np.split(positions, starts[1:]), strict=True)) if len(positions) else {}
+
+
+def _stacked(parts: list[Vectors]) -> Vectors:
+    return np.concatenate(parts) if isinstance(parts[0], np.ndarray) else vstack(parts, format="csr")
 
 
 def _arrays(positions: np.ndarray, vectors: Vectors) -> dict[str, np.ndarray]:

@@ -60,7 +60,7 @@ def load_beir(name_or_path: str, beir_dir: str, split: str | None = None) -> Bei
     folder = locate(name_or_path, beir_dir)
     name = folder.name
     split = split or default_split(name)
-    paths = [_file(folder, "corpus.jsonl"), _file(folder, "queries.jsonl"), _qrels_file(folder, split)]
+    paths = data_files(folder, split)
     qrels, notes = _read_qrels(paths[2])
     corpus = _read_records(paths[0], "document")
     if not corpus:
@@ -97,6 +97,15 @@ def locate(name_or_path: str, beir_dir: str) -> Path:
             raise UserError(_unknown(name_or_path, beir_dir))
         distributed.on_main(lambda: download.ensure(name_or_path, beir_dir))
     return Path(os.path.abspath(named))
+
+
+def data_files(folder: Path, split: str) -> list[Path]:
+    """Corpus, queries and judgements of a BEIR folder.
+
+    Raises:
+        UserError: for the first that is missing.
+    """
+    return [_file(folder, "corpus.jsonl"), _file(folder, "queries.jsonl"), _qrels_file(folder, split)]
 
 
 def _unknown(name: str, beir_dir: str) -> str:

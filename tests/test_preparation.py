@@ -154,8 +154,18 @@ def test_mined_pairs_of_the_rows(prepared: Path, tmp_path: Path) -> None:
 
 
 def test_dry_run_estimates_and_writes_nothing(config: Path, tmp_path: Path) -> None:
-    done = run("data_preparation.py", str(config), f"output_dir={tmp_path / 'rows'}", "dry_run=true")
+    done = run("data_preparation.py", str(config), f"output_dir={tmp_path / 'rows'}", "dry_run=true", launcher=TORCHRUN)
     assert done.returncode == 0, done.stderr
-    for words in ("250 pairs", "scores, sparse-teacher", "scores, dense-teacher", " GB", " h"):
+    for words in ("250 pairs", "2 process(es)", "scores, sparse-teacher", "scores, dense-teacher", " GB", " h"):
         assert words in done.stdout
     assert not (tmp_path / "rows").exists()
+
+
+def test_overwrite_moves_the_old_folder_aside(prepared: Path, config: Path, tmp_path: Path) -> None:
+    output = tmp_path / "rows"
+    shutil.copytree(prepared, output)
+    done = run("data_preparation.py", str(config), f"output_dir={output}", "overwrite=true")
+    assert done.returncode == 0, done.stderr
+    aside = [path for path in tmp_path.iterdir() if path.name.startswith("rows.")]
+    assert len(aside) == 1 and (aside[0] / "stages").is_dir()
+    assert _rows(aside[0]) == _rows(output) == _rows(prepared)

@@ -1,6 +1,8 @@
 """Mining: which documents become a query's candidates, and that nothing depends on kills or on processes."""
 
 import json
+import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import torch.multiprocessing as mp
 
 from mining.arrays import read_arrays
 from mining.candidates import Corpus, Shards, corpus_of, mine, totals, with_positives
-from mining.scoring import reader, score
+from mining.scoring import read, reader, score
 from mining.vectors import VectorCache, pair_scores
 from retrieval.beir_data import load_beir
 from retrieval.engine import ExactEngine
@@ -169,7 +171,7 @@ def test_scores_that_are_not_finite_are_refused(corpus: Corpus, tmp_path: Path) 
             return np.full(len(pairs), np.nan, np.float32)
 
     shards = _mine(corpus, tmp_path, _Counting())
-    with pytest.raises(RunError, match="broken gave scores that are not finite"):
+    with pytest.raises(RunError, match="teacher broken: its score of query .* is nan"):
         score("broken", Broken, corpus, shards, Shards(tmp_path / "scores", "", 20, 7), tmp_path / "unused")
 
 
@@ -187,6 +189,45 @@ def test_dense_vectors_on_disk(tmp_path: Path) -> None:
     query_rows, rows = np.array([0, 0, 2]), np.array([0, 2, 1])
     expected = (queries[query_rows] * table[wanted][rows]).sum(1)
     np.testing.assert_allclose(pair_scores(queries, table[wanted], query_rows, rows), expected, rtol=1e-6)
+
+
+def test_documents_asked_for_later_join_those_on_disk(tmp_path: Path) -> None:
+    texts, encoded = [str(i) for i in range(1500)], []
+
+    def encode(lists, progress):  # type: ignore[no-untyped-def]
+        for block in lists:
+            encoded.extend(block)
+            yield np.array([[int(text), 1.0] for text in block], np.float32)
+
+    cache = VectorCache(tmp_path, texts, encode)
+    cache.ensure(np.array([5, 900, 1400]))
+    cache.ensure(np.array([3, 5, 1000]))
+    assert encoded == ["5", "900", "1400", "3", "1000"]
+    found = cache.rows(np.array([3, 5, 900, 1000, 1400]))
+    assert found[:, 0].tolist() == [3, 5, 900, 1000, 1400]  # type: ignore[call-overload]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs a list of open files")
+def test_a_large_corpus_opens_few_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """200 blocks, and no more than 50 files beside those that are open anyway."""
+    monkeypatch.setattr("mining.vectors.BLOCK", 1)
+    cache = VectorCache(
+        tmp_path, ["x"] * 200, lambda lists, _: (np.ones((len(texts), 2), np.float32) for texts in lists)
+    )
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 50, limits[1]))
+    try:
+        cache.ensure(np.arange(200))
+        assert cache.rows(np.arange(200)).shape == (200, 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_queries_without_any_candidate_are_scored(tmp_path: Path) -> None:
+    corpus = Corpus(["a"], ["sun"], ["q"], [""], [np.zeros(0, np.int64)], 0)
+    shards = _mine(corpus, tmp_path, _Counting())
+    assert read(_scored(corpus, shards, tmp_path).path(0))["scores"].shape == (0,)
 
 
 def test_judged_documents_that_the_corpus_lacks_are_counted(tmp_path: Path) -> None:

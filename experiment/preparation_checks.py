@@ -1,0 +1,70 @@
+"""What can be seen to be wrong with a data preparation before a text is read or written."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from experiment.engines import check_engine
+from experiment.settings import Settings
+from mining.teachers import TeacherSpec, check_teacher
+from retrieval.beir_data import data_files, locate
+from retrieval.download import NAMES
+from retrieval.files import require_disk
+from sparse_model import UserError
+
+# Either shows that a folder is a data preparation's own: its log, or its working files.
+TRACES = ("preparation.log", "stages")
+
+
+def preparation_mistakes(settings: Settings, teachers: Sequence[TeacherSpec]) -> list[str]:
+    """Every mistake in folder, data set and teachers, each with its key and remedy."""
+    looks: list[Callable[[], object]] = [lambda: _check_output(settings), lambda: _check_dataset(settings)]
+    looks += [lambda t=t, n=n: check_teacher(t, f"teachers: {n}") for n, t in enumerate(teachers, start=1)]  # type: ignore[misc]
+    found = ["train_file: is for train_ir.py; leave it out where data are prepared."] if settings.trains else []
+    return found + _mistakes_of(looks)
+
+
+def require_room_and_engine(settings: Settings, needed: int) -> None:
+    """What a dry run looks at beside: needed bytes on the disk, and the search engine.
+
+    Raises:
+        UserError: naming what is missing.
+    """
+    looks = [
+        lambda: require_disk(settings.output_dir, needed, "all of this"),
+        lambda: check_engine(settings),
+    ]
+    if found := _mistakes_of(looks):
+        raise UserError("\n".join(found))
+
+
+def _mistakes_of(looks: Sequence[Callable[[], object]]) -> list[str]:
+    found = []
+    for look in looks:
+        try:
+            look()
+        except UserError as error:
+            found.append(str(error))
+    return found
+
+
+def _check_output(settings: Settings) -> None:
+    folder = settings.output_dir
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"output_dir: {folder} is a file; give a folder.")
+    if settings.run.overwrite or not folder.is_dir() or any((folder / name).exists() for name in TRACES):
+        return
+    if any(not path.name.startswith(".") for path in folder.iterdir()):
+        raise UserError(
+            f"output_dir: {folder} is not empty and holds no data preparation; give another folder, or overwrite=true "
+            "to move it aside."
+        )
+
+
+def _check_dataset(settings: Settings) -> None:
+    name, keys = settings.preparation.dataset, settings.evaluation
+    if name in NAMES and not Path(keys.beir_dir, name).is_dir():
+        return  # it is downloaded once all else is in order
+    try:
+        data_files(locate(name, keys.beir_dir), str(keys.split))
+    except UserError as error:
+        raise UserError(f"dataset: {error}") from None
