@@ -24,7 +24,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 import sparse_model
 from retrieval.beir_data import load_beir
 from sparse_model import SparseEncoder
-from sparse_model.checkpoint import describe
+from sparse_model.layout import describe
 
 SIZES: dict[str, dict[str, Any]] = {
     "tiny": {"num_hidden_layers": 2, "hidden_size": 128, "num_attention_heads": 2, "intermediate_size": 512},

@@ -9,7 +9,7 @@ from experiment.run_folder import FAILED, read_yaml
 from experiment.settings import Settings, training_mistakes
 from retrieval.fingerprint import fingerprint
 from sparse_model import SparseEncoder, UserError, load
-from sparse_model.checkpoint import describe, longest_input, resolve
+from sparse_model.layout import describe, longest_input, resolve
 
 # Keys that a checkpoint may say of itself, and those that only a config can say.
 DESCRIBED = ("activation_type", "idf_path", "max_seq_length", "inf_free")

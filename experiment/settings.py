@@ -6,17 +6,13 @@ Keys that are not ours are fields of the installed transformers.TrainingArgument
 
 import dataclasses
 import difflib
-import json
 import re
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
-import transformers
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic.fields import FieldInfo
 from transformers import TrainingArguments
 
 from experiment import online_teachers
@@ -100,11 +96,11 @@ class Settings:
         """One key's value, ours or the Trainer's (its default where it is not given)."""
         if key in GROUP_OF:
             return getattr(getattr(self, GROUP_OF[key]), key)
-        return self.training.get(key, _trainer_defaults().get(key))
+        return self.training.get(key, trainer_defaults().get(key))
 
     def default(self, key: str) -> Any:
         """What `value` is where the key is not given."""
-        return GROUPS[GROUP_OF[key]].model_fields[key].default if key in GROUP_OF else _trainer_defaults().get(key)
+        return GROUPS[GROUP_OF[key]].model_fields[key].default if key in GROUP_OF else trainer_defaults().get(key)
 
     def resolved(self) -> dict[str, Any]:
         """Every key of ours and every given one of the Trainer, flat, as config.yaml stores it."""
@@ -233,48 +229,6 @@ def _trainer_mistakes(settings: Settings) -> list[str]:
     return found
 
 
-def help_text(command: str) -> str:
-    """Every key with type, default and meaning."""
-    lines = [f"usage: {command} [CONFIG.yaml] [key=value | --key value | --key=value]…", ""]
-    lines += ["base: FILE in a YAML (relative to it) is read first and overridden.", ""]
-    groups: list[type[Keys]] = [*GROUPS.values(), TeacherKeys]
-    for group in groups:
-        lines.append(f"{group.__doc__}")
-        for key, field in group.model_fields.items():
-            meaning = " ".join(str(field.description).split())
-            lines.append(f"  {key} ({_type_name(field.annotation)}, {_default(field)})  {meaning}")
-        lines.append("")
-    lines.append(f"Fields of transformers.TrainingArguments {transformers.__version__}, with the Trainer's meaning")
-    for option in dataclasses.fields(TrainingArguments):
-        if option.init and option.name not in GROUP_OF and option.name not in REFUSED:
-            meaning = " ".join(str(option.metadata.get("help", "")).split())
-            lines.append(f"  {option.name} ({_trainer_defaults().get(option.name)})  {meaning}")
-    return "\n".join(lines)
-
-
-def _default(field: FieldInfo) -> str:
-    """A key's default as JSON; of a mapping with keys of its own, what is given."""
-    if field.is_required():
-        return "required"
-    return json.dumps(field.default, ensure_ascii=False, default=lambda keys: keys.model_dump(exclude_unset=True))
-
-
-def _type_name(annotation: Any) -> str:
-    """A type as a user writes it: int, list of str, relu | l1_relu, …"""
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Literal:
-        return " | ".join(map(str, arguments))
-    if origin is Annotated:
-        return _type_name(arguments[0])
-    if origin is list:
-        return f"list of {_type_name(arguments[0])}"
-    if origin is dict:
-        return "mapping"
-    if origin in (Union, UnionType):
-        return " | ".join(map(_type_name, arguments))
-    return "null" if annotation in (None, type(None)) else annotation.__name__
-
-
 def _validate_group(group: type[Keys], values: dict[str, Any]) -> tuple[Keys, list[tuple[str, str]]]:
     try:
         return group(**values), []
@@ -332,6 +286,7 @@ def _trainer_types() -> dict[str, Any]:
 
 
 @cache
-def _trainer_defaults() -> dict[str, Any]:
+def trainer_defaults() -> dict[str, Any]:
+    """The installed TrainingArguments' defaults, ours where they differ."""
     fields = [field for field in dataclasses.fields(TrainingArguments) if field.init]
     return {f.name: None if f.default is dataclasses.MISSING else f.default for f in fields} | TRAINER_DEFAULTS

@@ -9,8 +9,8 @@ from transformers import AutoConfig
 
 from mining.teachers.spec import Progress, TeacherSpec
 from sparse_model import UserError
-from sparse_model.checkpoint import DTYPE_ARGUMENT, load_tokenizer
 from sparse_model.encoder import CPU_TOKENS
+from sparse_model.layout import DTYPE_ARGUMENT, load_tokenizer
 from sparse_model.tokens import length_sorted_batches, one_ahead, pad
 
 # Items that are tokenised and sorted by length together.

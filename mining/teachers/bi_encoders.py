@@ -15,8 +15,8 @@ from transformers import AutoModel
 from mining.teachers.batches import Rows, Runner
 from mining.teachers.spec import POOLINGS, Progress, Role, TeacherSpec, no_progress
 from sparse_model import UserError, load
-from sparse_model.checkpoint import describe, read_json, read_modules, resolve
 from sparse_model.encoder import BLOCK
+from sparse_model.layout import describe, read_json, read_modules, resolve
 from sparse_model.tokens import document_ids
 
 

@@ -11,7 +11,7 @@ from mining.teachers.bi_encoders import dense_layout
 from mining.teachers.pair_scorers import answer_ids
 from mining.teachers.spec import TeacherSpec
 from sparse_model import UserError
-from sparse_model.checkpoint import describe, load_tokenizer, longest_input, read_json, resolve
+from sparse_model.layout import describe, load_tokenizer, longest_input, read_json, resolve
 
 
 def check_teacher(spec: TeacherSpec, key: str) -> None:

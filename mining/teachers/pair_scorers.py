@@ -9,7 +9,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassificati
 
 from mining.teachers.batches import Rows, Runner
 from mining.teachers.spec import Progress, TeacherSpec, no_progress
-from sparse_model.checkpoint import resolve
+from sparse_model.layout import resolve
 
 Pair = tuple[str, str]
 """(query, document)"""

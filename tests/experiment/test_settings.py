@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from experiment.engine_keys import keeps_index
+from experiment.help_text import help_text
 from experiment.keys import GROUP_OF
-from experiment.settings import help_text, load_settings, training_mistakes
+from experiment.settings import load_settings, training_mistakes
 from sparse_model import UserError
 
 GOOD = "model_name_or_path: m\ntrain_file: t.jsonl\ndata_type: kd\n"

@@ -1,11 +1,13 @@
 """Tiny teachers with random weights."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from mining.teachers import TeacherSpec
 from tests.conftest import WORDS, make_model, wordpiece_tokenizer
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -74,3 +76,8 @@ def _save(model: torch.nn.Module, tokenizer: transformers.PreTrainedTokenizerFas
     model.save_pretrained(folder)  # type: ignore[operator]
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def tiny_spec(kind: str, folder: Path, **more: Any) -> TeacherSpec:
+    """A teacher of a tiny model, cut at 24 tokens."""
+    return TeacherSpec(kind, str(folder), max_length=24, **more)  # type: ignore[arg-type]

@@ -8,39 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 import sparse_model
-from experiment import run_folder
 from experiment.settings import load_settings
 from experiment.train import build_objective, load_examples, train
 from sparse_model import RunError, UserError
 from tests.conftest import write_jsonl
+from tests.training.runs import NO_DROPOUT, lines, weights, words_for
 from training.arguments import build_arguments
 from training.data import Examples
 from training.statistics import Statistics
 from training.trainer import Trainer
-
-NO_DROPOUT = 'model_overrides={"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}'
-
-
-def _argv(model: Path, file: Path, output: Path, *more: str) -> list[str]:
-    data_type = "kd" if "kd" in str(file) else "posnegs"
-    loss = ["loss_types=kldiv"] if data_type == "kd" else ["loss_types=infonce", "use_in_batch_negatives=true"]
-    return [
-        *(f"model_name_or_path={model}", f"train_file={file}", f"data_type={data_type}", f"output_dir={output}"),
-        *loss,
-        *("max_seq_length=16", "per_device_train_batch_size=4", "max_steps=4", "learning_rate=1e-3"),
-        *("flops_d_lambda=0.01", "flops_d_T=2", "logging_steps=1", "save_strategy=no", "disable_tqdm=true", *more),
-    ]
-
-
-def _weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "model.safetensors")
-
-
-def _lines(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.parametrize("data", ["kd_file", "posnegs_file"])
@@ -49,7 +27,7 @@ def test_a_run_leaves_a_checkpoint_a_log_and_its_settings(
 ) -> None:
     output = tmp_path / "run"
     file = request.getfixturevalue(data)
-    train(load_settings(_argv(tiny_model, file, output, "activation_type=l1_relu", "idf_path=corpus")))
+    train(load_settings(words_for(tiny_model, file, output, "activation_type=l1_relu", "idf_path=corpus")))
     encoder = sparse_model.load(output)
     assert encoder.activation_type == "l1_relu" and encoder.max_seq_length == 16
     texts = [
@@ -59,7 +37,7 @@ def test_a_run_leaves_a_checkpoint_a_log_and_its_settings(
     ]
     expected = sparse_model.corpus_idf(encoder.tokenizer, sorted(set(texts)), encoder.vocabulary_size)
     torch.testing.assert_close(encoder.idf_V.detach(), expected)
-    log = _lines(output)
+    log = lines(output)
     assert [line["step"] for line in log] == [1, 2, 3, 4, 4]
     ranking = "kldiv" if data == "kd_file" else "infonce"
     for line in log[:4]:
@@ -77,7 +55,7 @@ def test_accumulated_micro_batches_give_the_mean_of_their_gradients(
     """One step of SGD at rate 1 without clipping is the gradient; k = 2 gives the mean of two micro-batches'."""
     gradients = []
     for first, micro, accumulation in ((0, 4, 1), (4, 4, 1), (0, 4, 2)):
-        argv = _argv(tiny_model, posnegs_file, tmp_path, NO_DROPOUT, "max_steps=1", "max_grad_norm=null")
+        argv = words_for(tiny_model, posnegs_file, tmp_path, NO_DROPOUT, "max_steps=1", "max_grad_norm=null")
         argv += ["optim=sgd", "learning_rate=1.0", "flops_d_T=1", f"gradient_accumulation_steps={accumulation}"]
         settings = load_settings([*argv, f"per_device_train_batch_size={micro}"])
         encoder = sparse_model.load(tiny_model, model_overrides=settings.model.model_overrides, max_seq_length=16)
@@ -97,7 +75,7 @@ def test_accumulated_micro_batches_give_the_mean_of_their_gradients(
 
 def test_optimizer_groups(tiny_model: Path, posnegs_file: Path, tmp_path: Path) -> None:
     """No decay on biases, LayerNorm and the query table; the table has its own rate."""
-    argv = _argv(tiny_model, posnegs_file, tmp_path, "weight_decay=0.1", "idf_requires_grad=true", "idf_lr=0.5")
+    argv = words_for(tiny_model, posnegs_file, tmp_path, "weight_decay=0.1", "idf_requires_grad=true", "idf_lr=0.5")
     settings = load_settings(argv)
     encoder = sparse_model.load(tiny_model)
     encoder.use_idf(encoder.idf_V, requires_grad=True)
@@ -115,74 +93,14 @@ def test_trained_query_weights_stay_non_negative_and_are_saved(
     tiny_model: Path, posnegs_file: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "run"
-    train(load_settings(_argv(tiny_model, posnegs_file, output, "idf_requires_grad=true", "idf_lr=1.0")))
+    train(load_settings(words_for(tiny_model, posnegs_file, output, "idf_requires_grad=true", "idf_lr=1.0")))
     table = sparse_model.load(output).idf_V.detach()
     assert table.min() >= 0 and (table != 1.0).sum() > 10
 
 
-def test_a_stopped_run_goes_on_to_the_same_weights(tiny_model: Path, posnegs_file: Path, tmp_path: Path) -> None:
-    """Stopped after step 3 of 7 (dropout on, in the second epoch after step 6), with leftovers of a later save."""
-
-    def argv(folder: str, *more: str) -> list[str]:
-        return _argv(tiny_model, posnegs_file, tmp_path / folder, "save_strategy=steps", "save_steps=3", *more)
-
-    train(load_settings(argv("whole", "max_steps=7")))
-    train(load_settings(argv("stopped", "max_steps=7")))
-    stopped = tmp_path / "stopped"
-    (stopped / "checkpoint-6" / "complete.json").unlink()
-    (stopped / "checkpoint-7" / "complete.json").unlink()
-    record = json.loads((stopped / "run.json").read_text())
-    del record["finished"]
-    (stopped / "run.json").write_text(json.dumps(record))
-    (stopped / "model.safetensors").unlink()
-    with open(stopped / "metrics.jsonl", "a") as file:
-        file.write('{"step": 9, "lo')
-    train(load_settings(argv("stopped", "max_steps=7")))
-    for name, weight in _weights(tmp_path / "whole").items():
-        assert torch.equal(weight, _weights(stopped)[name]), name
-    untimed = [
-        [
-            {k: v for k, v in line.items() if not any(word in k for word in ("time", "second")) and k != "train_loss"}
-            for line in _lines(folder)
-        ]
-        for folder in (tmp_path / "whole", stopped)
-    ]
-    assert untimed[0] == untimed[1]
-
-
-def test_a_run_killed_after_its_last_checkpoint_trains_no_further(
-    tiny_model: Path, posnegs_file: Path, tmp_path: Path
-) -> None:
-    """At a constant rate one step too many would move the weights."""
-    more = ("save_strategy=steps", "save_steps=2", "lr_scheduler_type=constant")
-    train(load_settings(_argv(tiny_model, posnegs_file, tmp_path / "run", *more)))
-    before = _weights(tmp_path / "run")
-    record = json.loads((tmp_path / "run" / "run.json").read_text())
-    del record["finished"]
-    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
-    (tmp_path / "run" / "model.safetensors").unlink()
-    train(load_settings(_argv(tiny_model, posnegs_file, tmp_path / "run", *more)))
-    assert all(torch.equal(weight, before[name]) for name, weight in _weights(tmp_path / "run").items())
-    assert max(line["step"] for line in _lines(tmp_path / "run")) == 4
-
-
-def test_resumption_in_a_later_epoch_with_accumulation(tiny_model: Path, posnegs_file: Path, tmp_path: Path) -> None:
-    """24 examples in batches of 4, 4 batches a step: one step an epoch, two batches left out; stopped after 2 of 5."""
-    more = ["save_strategy=steps", "save_steps=2", "gradient_accumulation_steps=4"]
-    train(load_settings(_argv(tiny_model, posnegs_file, tmp_path / "whole", *more, "max_steps=5")))
-    train(load_settings(_argv(tiny_model, posnegs_file, tmp_path / "cut", *more, "max_steps=5")))
-    for step in (4, 5):
-        (tmp_path / "cut" / f"checkpoint-{step}" / "complete.json").unlink(missing_ok=True)
-    record = json.loads((tmp_path / "cut" / "run.json").read_text())
-    del record["finished"]
-    (tmp_path / "cut" / "run.json").write_text(json.dumps(record))
-    train(load_settings(_argv(tiny_model, posnegs_file, tmp_path / "cut", *more, "max_steps=5")))
-    assert all(torch.equal(w, _weights(tmp_path / "cut")[name]) for name, w in _weights(tmp_path / "whole").items())
-
-
 def test_too_few_examples_for_a_step(tiny_model: Path, posnegs_file: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="do not fill one optimizer step"):
-        train(load_settings(_argv(tiny_model, posnegs_file, tmp_path / "run", "gradient_accumulation_steps=99")))
+        train(load_settings(words_for(tiny_model, posnegs_file, tmp_path / "run", "gradient_accumulation_steps=99")))
 
 
 def test_what_a_starting_checkpoint_says_is_recorded_and_checked(
@@ -190,59 +108,35 @@ def test_what_a_starting_checkpoint_says_is_recorded_and_checked(
 ) -> None:
     """Trained on from a siamese l1_relu checkpoint, no model key given: siamese, so λ_q is needed."""
     sparse_model.load(tiny_model, activation_type="l1_relu", inf_free=False, max_seq_length=12).save(tmp_path / "start")
-    argv = [word for word in _argv(tmp_path / "start", posnegs_file, tmp_path / "run") if "max_seq" not in word]
+    argv = [word for word in words_for(tmp_path / "start", posnegs_file, tmp_path / "run") if "max_seq" not in word]
     with pytest.raises(UserError, match="flops_q_lambda"):
         train(load_settings(argv))
     train(load_settings([*argv, "flops_q_lambda=0.01", "flops_q_T=2"]))
     written = (tmp_path / "run" / "config.yaml").read_text()
     assert "activation_type: l1_relu" in written and "inf_free: false" in written and "max_seq_length: 12" in written
-    assert _lines(tmp_path / "run")[0]["flops_q"] > 0
-
-
-def test_a_newly_given_key_is_noticed(tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
-    argv = [word for word in _argv(tiny_model, kd_file, tmp_path / "run") if "learning_rate" not in word]
-    train(load_settings(argv))
-    with pytest.raises(UserError, match="learning_rate: 5e-05 before, 0.5 now"):
-        train(load_settings([*argv, "learning_rate=0.5"]))
-
-
-def test_a_finished_run_is_not_run_again_but_may_be_made_longer(
-    tiny_model: Path, kd_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    argv = _argv(tiny_model, kd_file, tmp_path / "run", "save_strategy=steps", "save_steps=2")
-    train(load_settings(argv))
-    written = (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns
-    train(load_settings([*argv, "logging_steps=2"]))
-    assert (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns == written
-    with pytest.raises(UserError, match="learning_rate: 0.001 before, 0.5 now") as caught:
-        train(load_settings([*argv, "learning_rate=0.5", "flops_threshold=3"]))
-    assert "flops_threshold: None before, 3.0 now" in str(caught.value)
-    train(load_settings([*argv, "max_steps=6"]))
-    assert _lines(tmp_path / "run")[-1]["step"] == 6
-    train(load_settings([*argv, "learning_rate=0.5", "overwrite=true"]))
-    assert len(list(tmp_path.glob("run.*"))) == 1
+    assert lines(tmp_path / "run")[0]["flops_q"] > 0
 
 
 def test_two_steps_with_the_papers_keys_run_on_a_cpu(tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
     more = ["fp16=true", "max_grad_norm=null", "lr_scheduler_type=linear", "warmup_steps=1", "max_steps=2"]
     more += ["flops_threshold=5", "weight_decay=0.01", "adam_epsilon=1e-6", "gradient_checkpointing=true"]
-    train(load_settings(_argv(tiny_model, kd_file, tmp_path / "run", *more)))
-    assert _lines(tmp_path / "run")[-1]["step"] == 2
+    train(load_settings(words_for(tiny_model, kd_file, tmp_path / "run", *more)))
+    assert lines(tmp_path / "run")[-1]["step"] == 2
     assert "fp16: there is no GPU" in (tmp_path / "run" / "train.log").read_text() or torch.cuda.is_available()
 
 
 def test_bf16_keeps_the_losses_in_float32(tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
     for name, more in (("plain", []), ("bf16", ["bf16=true"])):
-        train(load_settings(_argv(tiny_model, kd_file, tmp_path / name, NO_DROPOUT, "max_steps=1", *more)))
-    plain, low = _lines(tmp_path / "plain")[0], _lines(tmp_path / "bf16")[0]
+        train(load_settings(words_for(tiny_model, kd_file, tmp_path / name, NO_DROPOUT, "max_steps=1", *more)))
+    plain, low = lines(tmp_path / "plain")[0], lines(tmp_path / "bf16")[0]
     assert plain["kldiv"] != low["kldiv"] and plain["kldiv"] == pytest.approx(low["kldiv"], rel=0.1)
 
 
 @pytest.mark.parametrize("name", ["cosine", "constant"])
 def test_the_scheduler_is_obeyed(name: str, tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
-    train(load_settings(_argv(tiny_model, kd_file, tmp_path / "run", f"lr_scheduler_type={name}")))
+    train(load_settings(words_for(tiny_model, kd_file, tmp_path / "run", f"lr_scheduler_type={name}")))
     expected = {"constant": [1, 1, 1], "cosine": [(1 + math.cos(math.pi * i / 4)) / 2 for i in (0, 1, 2)]}[name]
-    rates = [line["learning_rate"] / 1e-3 for line in _lines(tmp_path / "run")[:4]]
+    rates = [line["learning_rate"] / 1e-3 for line in lines(tmp_path / "run")[:4]]
     # Versions of the Trainer differ in whether a step's rate is read before or after the scheduler's own step.
     assert np.allclose(rates[:3], expected) or np.allclose(rates[:2], expected[1:])
 
@@ -252,13 +146,13 @@ def test_evaluation_while_training_chooses_the_best(
 ) -> None:
     more = ["eval_strategy=steps", "eval_steps=2", "save_strategy=steps", "save_steps=2", "load_best_model_at_end=true"]
     more += [f"eval_beir_datasets={beir_folder}", "learning_rate=0.05", "seed=2", "save_total_limit=1"]
-    train(load_settings(_argv(tiny_model, posnegs_file, tmp_path / "run", *more)))
-    scores = {line["step"]: line["eval_ndcg@10"] for line in _lines(tmp_path / "run") if "eval_ndcg@10" in line}
+    train(load_settings(words_for(tiny_model, posnegs_file, tmp_path / "run", *more)))
+    scores = {line["step"]: line["eval_ndcg@10"] for line in lines(tmp_path / "run") if "eval_ndcg@10" in line}
     best = max(scores, key=lambda step: (scores[step], -step))
     assert best != max(scores), "the last step is the best: this shows nothing"
     chosen = tmp_path / "run" / f"checkpoint-{best}"
-    for name, weight in _weights(tmp_path / "run").items():
-        assert torch.equal(weight, _weights(chosen)[name])
+    for name, weight in weights(tmp_path / "run").items():
+        assert torch.equal(weight, weights(chosen)[name])
 
 
 def test_collapse_and_nan_stop_the_run() -> None:
@@ -281,7 +175,7 @@ def test_a_run_that_cannot_recover_ends(
 ) -> None:
     more = [*more, "flops_d_T=1", "max_steps=60", "logging_steps=5", "max_grad_norm=null"]
     with pytest.raises(RunError, match=message):
-        train(load_settings(_argv(tiny_model, kd_file, tmp_path / "run", *more)))
+        train(load_settings(words_for(tiny_model, kd_file, tmp_path / "run", *more)))
 
 
 def test_statistics_by_hand() -> None:
@@ -296,36 +190,10 @@ def test_statistics_by_hand() -> None:
 
 
 def test_a_checkpoint_says_the_evaluation_length(tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
-    train(load_settings(_argv(tiny_model, kd_file, tmp_path / "run", "eval_max_seq_length=32", "max_steps=1")))
+    train(load_settings(words_for(tiny_model, kd_file, tmp_path / "run", "eval_max_seq_length=32", "max_steps=1")))
     assert sparse_model.load(tmp_path / "run").max_seq_length == 32
     with pytest.raises(UserError, match="positions for 64"):
-        train(load_settings(_argv(tiny_model, kd_file, tmp_path / "other", "eval_max_seq_length=99")))
-
-
-@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "trainer_state.json", "model.safetensors"])
-@pytest.mark.parametrize("damage", ["cut", "gone"])
-def test_a_damaged_checkpoint_is_named(name: str, damage: str, tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
-    argv = _argv(tiny_model, kd_file, tmp_path / "run", "save_strategy=steps", "save_steps=2")
-    train(load_settings(argv))
-    path = tmp_path / "run" / "checkpoint-4" / name
-    path.unlink() if damage == "gone" else path.write_bytes(path.read_bytes()[:7])
-    with pytest.raises(UserError, match=f"checkpoint-4/{name} is missing or damaged"):
-        train(load_settings([*argv, "max_steps=6"]))
-
-
-def test_a_users_own_folders_stay(tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
-    argv = _argv(tiny_model, kd_file, tmp_path / "run", "save_strategy=steps", "save_steps=2")
-    train(load_settings(argv))
-    for name in ("checkpoint-best", "checkpoint-2-backup"):
-        (tmp_path / "run" / name).mkdir()
-        (tmp_path / "run" / name / "mine").touch()
-    train(load_settings([*argv, "max_steps=6"]))
-    assert len(list((tmp_path / "run").glob("checkpoint-*/mine"))) == 2
-
-
-def test_two_runs_do_not_share_a_folder(tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
-    with run_folder.locked(tmp_path / "run"), pytest.raises(UserError, match=f"process {os.getpid()} on .* is writing"):
-        train(load_settings(_argv(tiny_model, kd_file, tmp_path / "run")))
+        train(load_settings(words_for(tiny_model, kd_file, tmp_path / "other", "eval_max_seq_length=99")))
 
 
 def test_a_changed_file_is_read_again_whatever_its_time(tiny_model: Path, tmp_path: Path) -> None:
@@ -336,12 +204,3 @@ def test_a_changed_file_is_read_again_whatever_its_time(tiny_model: Path, tmp_pa
         stamps.append(os.stat(path).st_mtime_ns)
         os.utime(path, ns=(stamps[0], stamps[0]))
         assert Examples(path, "kd", documents_per_query=2)[0].documents[0] == text
-
-
-def test_a_lost_model_of_a_finished_run_is_written_again(tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
-    argv = _argv(tiny_model, kd_file, tmp_path / "run", "save_strategy=steps", "save_steps=2")
-    train(load_settings(argv))
-    before = _weights(tmp_path / "run")
-    (tmp_path / "run" / "model.safetensors").unlink()
-    train(load_settings(argv))
-    assert all(torch.equal(weight, before[name]) for name, weight in _weights(tmp_path / "run").items())

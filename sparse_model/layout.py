@@ -1,0 +1,151 @@
+"""What a model's folder says: where it lies (a folder, the hub's cache), its modules, its tokenizer, its length."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import transformers
+from transformers import AutoTokenizer
+
+from sparse_model.activations import LOGARITHMS
+from sparse_model.errors import UserError
+
+# Of from_pretrained; transformers 4.56 renamed it.
+DTYPE_ARGUMENT = "dtype" if tuple(map(int, transformers.__version__.split(".")[:2])) >= (4, 56) else "torch_dtype"
+
+# What sentence-transformers calls our activations; the others keep their own names.
+THEIR_NAMES = {"relu": "relu", "l1_relu": "log1p_relu"}
+_OUR_NAMES = {theirs: ours for ours, theirs in THEIR_NAMES.items()} | {name: name for name in LOGARITHMS}
+
+# Positions are numbered from padding_idx + 1 on.
+_OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert", "mpnet", "longformer"}
+
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a checkpoint says of itself; None where it says nothing (a plain masked LM says nothing at all)."""
+
+    activation_type: str | None = None
+    max_seq_length: int | None = None
+    inf_free: bool | None = None
+    query_folder: Path | None = None  # holds the query table
+    mlm_subfolder: str = ""
+
+
+def resolve(name_or_path: str, key: str = "model_name_or_path", with_code: bool = False) -> Path:
+    """The local folder of a model or tokenizer: itself, or a hub repository fetched into the cache.
+
+    Args:
+        key: what messages begin with; with_code: fetch Python files too.
+
+    Raises:
+        UserError: if there is no such folder and the hub does not answer with one.
+    """
+    path = Path(name_or_path)
+    if path.is_dir():
+        return path
+    if path.exists() or path.is_absolute() or name_or_path.count("/") > 1 or name_or_path.startswith("."):
+        raise UserError(f"{key}: there is no folder {path}.")
+    from huggingface_hub import snapshot_download
+
+    try:
+        # Weights as safetensors where the repository has them; a .bin is read with weights_only by transformers.
+        patterns = ["*.json", "*.txt", "*.model", "*.safetensors", "*/*.json", "*/*.safetensors", "*/*.txt"]
+        patterns += ["*.py"] if with_code else []
+        folder = Path(snapshot_download(name_or_path, allow_patterns=patterns))
+        if not any(folder.rglob("*.safetensors")):
+            folder = Path(snapshot_download(name_or_path, allow_patterns=[*patterns, "pytorch_model*.bin"]))
+        return folder
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{key}: {name_or_path} is neither a folder nor a hub repository that can be reached "
+            f"({type(error).__name__}). Check the name, or fetch the model once where there is a network."
+        ) from None
+
+
+def describe(folder: Path) -> Description:
+    """Read modules.json and what it names; an empty Description where there is none.
+
+    Raises:
+        UserError: if the modules are not those of a sparse encoder (a dense model, sum pooling, …).
+    """
+    modules = read_modules(folder)
+    if not modules:
+        return Description()
+    router = next((path for name, path in modules if name == "Router"), None)
+    query_folder = None
+    if router is not None:
+        routes = read_json(router / "router_config.json")
+        if "types" not in routes or not {"query", "document"} <= set(routes.get("structure", {})):
+            raise UserError(f"{router / 'router_config.json'} has no routes query and document: not a sparse encoder.")
+        of = {name: (_class_name(kind), router / name) for name, kind in routes["types"].items()}
+        query = [of[name] for name in routes["structure"]["query"]]
+        query_folder = next((path for name, path in query if name == "SparseStaticEmbedding"), None)
+        modules = [of[name] for name in routes["structure"]["document"]]
+    found = dict(modules)
+    mlm, pooling = found.get("MLMTransformer") or found.get("Transformer"), found.get("SpladePooling")
+    if mlm is None or pooling is None:
+        raise UserError(f"{folder} is a sentence-transformers model of {list(found)}, not a sparse masked LM.")
+    says = read_json(pooling / "config.json")
+    activation = _OUR_NAMES.get(says.get("activation_function", "relu"))
+    if activation is None or says.get("pooling_strategy", "max") != "max":
+        raise UserError(f"{pooling / 'config.json'}: only max pooling with {sorted(_OUR_NAMES)} can be used.")
+    length_file = mlm / "sentence_bert_config.json"
+    length = read_json(length_file).get("max_seq_length") if length_file.is_file() else None
+    if length is not None and not isinstance(length, int):
+        raise UserError(f"{length_file}: max_seq_length is {length!r}, not a number.")
+    return Description(activation, length, query_folder is not None, query_folder, str(mlm.relative_to(folder)))
+
+
+def read_modules(folder: Path) -> list[tuple[str, Path]]:
+    """(class, folder) of each module that a sentence-transformers model names in modules.json; [] without one."""
+    if not (folder / "modules.json").is_file():
+        return []
+    return [(_class_name(m["type"]), folder / m["path"]) for m in read_json(folder / "modules.json")]
+
+
+def longest_input(config: Any) -> int | None:
+    """Tokens a model of this config has positions for; None where it does not say."""
+    positions = getattr(config, "max_position_embeddings", None)
+    offset = (config.pad_token_id or 0) + 1 if config.model_type in _OFFSET_POSITIONS else 0
+    return positions - offset if positions and positions > 0 else None
+
+
+def load_tokenizer(name_or_path: str, key: str = "tokenizer_name") -> Any:
+    """The fast tokenizer of a folder or hub id.
+
+    Raises:
+        UserError: beginning with `key`, if there is none.
+    """
+    folder = resolve(name_or_path, key)
+    # transformers would make up an empty tokenizer where there are no files.
+    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        raise UserError(f"{key}: {name_or_path} holds no tokenizer (no tokenizer.json).")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise UserError(f"{key}: {name_or_path} holds no tokenizer that can be read: {error}") from None
+    if not tokenizer.is_fast:
+        raise UserError(f"{key}: {name_or_path} has no fast tokenizer (tokenizer.json).")
+    return tokenizer
+
+
+def _class_name(dotted: str) -> str:
+    return dotted.rsplit(".", 1)[-1]
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; UserError if it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file, in a folder that is made if it is not there."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(value, indent=2), encoding="utf-8")

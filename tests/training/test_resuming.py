@@ -1,0 +1,133 @@
+"""Runs that are stopped, made longer, damaged or typed again: what they go on from, and what they refuse."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiment import run_folder
+from experiment.settings import load_settings
+from experiment.train import train
+from sparse_model import UserError
+from tests.training.runs import lines, weights, words_for
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights(tiny_model: Path, posnegs_file: Path, tmp_path: Path) -> None:
+    """Stopped after step 3 of 7 (dropout on, in the second epoch after step 6), with leftovers of a later save."""
+
+    def argv(folder: str, *more: str) -> list[str]:
+        return words_for(tiny_model, posnegs_file, tmp_path / folder, "save_strategy=steps", "save_steps=3", *more)
+
+    train(load_settings(argv("whole", "max_steps=7")))
+    train(load_settings(argv("stopped", "max_steps=7")))
+    stopped = tmp_path / "stopped"
+    (stopped / "checkpoint-6" / "complete.json").unlink()
+    (stopped / "checkpoint-7" / "complete.json").unlink()
+    record = json.loads((stopped / "run.json").read_text())
+    del record["finished"]
+    (stopped / "run.json").write_text(json.dumps(record))
+    (stopped / "model.safetensors").unlink()
+    with open(stopped / "metrics.jsonl", "a") as file:
+        file.write('{"step": 9, "lo')
+    train(load_settings(argv("stopped", "max_steps=7")))
+    for name, weight in weights(tmp_path / "whole").items():
+        assert torch.equal(weight, weights(stopped)[name]), name
+    untimed = [
+        [
+            {k: v for k, v in line.items() if not any(word in k for word in ("time", "second")) and k != "train_loss"}
+            for line in lines(folder)
+        ]
+        for folder in (tmp_path / "whole", stopped)
+    ]
+    assert untimed[0] == untimed[1]
+
+
+def test_a_run_killed_after_its_last_checkpoint_trains_no_further(
+    tiny_model: Path, posnegs_file: Path, tmp_path: Path
+) -> None:
+    """At a constant rate one step too many would move the weights."""
+    more = ("save_strategy=steps", "save_steps=2", "lr_scheduler_type=constant")
+    train(load_settings(words_for(tiny_model, posnegs_file, tmp_path / "run", *more)))
+    before = weights(tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    del record["finished"]
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    (tmp_path / "run" / "model.safetensors").unlink()
+    train(load_settings(words_for(tiny_model, posnegs_file, tmp_path / "run", *more)))
+    assert all(torch.equal(weight, before[name]) for name, weight in weights(tmp_path / "run").items())
+    assert max(line["step"] for line in lines(tmp_path / "run")) == 4
+
+
+def test_resumption_in_a_later_epoch_with_accumulation(tiny_model: Path, posnegs_file: Path, tmp_path: Path) -> None:
+    """24 examples in batches of 4, 4 batches a step: one step an epoch, two batches left out; stopped after 2 of 5."""
+    more = ["save_strategy=steps", "save_steps=2", "gradient_accumulation_steps=4"]
+    train(load_settings(words_for(tiny_model, posnegs_file, tmp_path / "whole", *more, "max_steps=5")))
+    train(load_settings(words_for(tiny_model, posnegs_file, tmp_path / "cut", *more, "max_steps=5")))
+    for step in (4, 5):
+        (tmp_path / "cut" / f"checkpoint-{step}" / "complete.json").unlink(missing_ok=True)
+    record = json.loads((tmp_path / "cut" / "run.json").read_text())
+    del record["finished"]
+    (tmp_path / "cut" / "run.json").write_text(json.dumps(record))
+    train(load_settings(words_for(tiny_model, posnegs_file, tmp_path / "cut", *more, "max_steps=5")))
+    assert all(torch.equal(w, weights(tmp_path / "cut")[name]) for name, w in weights(tmp_path / "whole").items())
+
+
+def test_a_newly_given_key_is_noticed(tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
+    argv = [word for word in words_for(tiny_model, kd_file, tmp_path / "run") if "learning_rate" not in word]
+    train(load_settings(argv))
+    with pytest.raises(UserError, match="learning_rate: 5e-05 before, 0.5 now"):
+        train(load_settings([*argv, "learning_rate=0.5"]))
+
+
+def test_a_finished_run_is_not_run_again_but_may_be_made_longer(
+    tiny_model: Path, kd_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    argv = words_for(tiny_model, kd_file, tmp_path / "run", "save_strategy=steps", "save_steps=2")
+    train(load_settings(argv))
+    written = (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns
+    train(load_settings([*argv, "logging_steps=2"]))
+    assert (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns == written
+    with pytest.raises(UserError, match="learning_rate: 0.001 before, 0.5 now") as caught:
+        train(load_settings([*argv, "learning_rate=0.5", "flops_threshold=3"]))
+    assert "flops_threshold: None before, 3.0 now" in str(caught.value)
+    train(load_settings([*argv, "max_steps=6"]))
+    assert lines(tmp_path / "run")[-1]["step"] == 6
+    train(load_settings([*argv, "learning_rate=0.5", "overwrite=true"]))
+    assert len(list(tmp_path.glob("run.*"))) == 1
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "trainer_state.json", "model.safetensors"])
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_a_damaged_checkpoint_is_named(name: str, damage: str, tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
+    argv = words_for(tiny_model, kd_file, tmp_path / "run", "save_strategy=steps", "save_steps=2")
+    train(load_settings(argv))
+    path = tmp_path / "run" / "checkpoint-4" / name
+    path.unlink() if damage == "gone" else path.write_bytes(path.read_bytes()[:7])
+    with pytest.raises(UserError, match=f"checkpoint-4/{name} is missing or damaged"):
+        train(load_settings([*argv, "max_steps=6"]))
+
+
+def test_a_users_own_folders_stay(tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
+    argv = words_for(tiny_model, kd_file, tmp_path / "run", "save_strategy=steps", "save_steps=2")
+    train(load_settings(argv))
+    for name in ("checkpoint-best", "checkpoint-2-backup"):
+        (tmp_path / "run" / name).mkdir()
+        (tmp_path / "run" / name / "mine").touch()
+    train(load_settings([*argv, "max_steps=6"]))
+    assert len(list((tmp_path / "run").glob("checkpoint-*/mine"))) == 2
+
+
+def test_two_runs_do_not_share_a_folder(tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
+    with run_folder.locked(tmp_path / "run"), pytest.raises(UserError, match=f"process {os.getpid()} on .* is writing"):
+        train(load_settings(words_for(tiny_model, kd_file, tmp_path / "run")))
+
+
+def test_a_lost_model_of_a_finished_run_is_written_again(tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
+    argv = words_for(tiny_model, kd_file, tmp_path / "run", "save_strategy=steps", "save_steps=2")
+    train(load_settings(argv))
+    before = weights(tmp_path / "run")
+    (tmp_path / "run" / "model.safetensors").unlink()
+    train(load_settings(argv))
+    assert all(torch.equal(weight, before[name]) for name, weight in weights(tmp_path / "run").items())
