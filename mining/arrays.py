@@ -1,27 +1,20 @@
 """Files of named arrays: safetensors, written whole or not at all, read through memory maps."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from retrieval.files import write_atomically
+
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray], facts: dict[str, int] | None = None) -> None:
     """Write arrays and a few numbers about them, so that a kill or a full disk leaves the old file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     metadata = {"facts": json.dumps(facts or {}, sort_keys=True)}  # one entry: their order in the file is random
-    try:
-        with open(temporary, "wb") as file:
-            file.write(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata)
+    write_atomically(path, content)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray] | None:

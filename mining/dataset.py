@@ -25,7 +25,7 @@ from mining.pairs import ReadPairs, Texts
 from mining.rows import Recipe, row_batches, row_schema, sort_pairs
 from mining.statistics import Statistics
 from retrieval import distributed
-from retrieval.files import read_json, require_disk, set_aside, write_json
+from retrieval.files import read_json, require_disk, set_aside, whole, write_json
 from retrieval.fingerprint import hash_of
 
 logger = logging.getLogger(__name__)
@@ -100,11 +100,9 @@ class _Parts:
     def write(self, number: int, schema: pa.Schema, batches: Iterable[pa.RecordBatch], statistics: Statistics) -> None:
         path = self.rows(number)
         self.record(number).unlink(missing_ok=True)
-        temporary = path.with_name(f".{path.name}")
-        with pa.ipc.new_stream(str(temporary), schema) as file:
+        with whole(path) as temporary, pa.ipc.new_stream(str(temporary), schema) as file:
             for batch in batches:
                 file.write_batch(batch)
-        temporary.replace(path)
         write_json(self.record(number), {"key": self.key, "bytes": path.stat().st_size} | statistics.to_json())
 
     def statistics(self) -> Statistics:

@@ -4,6 +4,7 @@ import gzip
 import os
 from pathlib import Path
 
+from retrieval.files import whole
 from retrieval.metrics import Run
 
 
@@ -15,14 +16,15 @@ def write_run(path: str | os.PathLike[str], run: Run, tag: str = "sparse") -> No
     """
     ids = (name for qid, hits in run.items() for name in (qid, *(doc for doc, _ in hits)))
     separator = "\t" if any(" " in name for name in ids) else " "
-    path = Path(path)
-    partial = path.with_name(path.name + ".part")
-    with open(partial, "wb") as raw, gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as file:
+    with (
+        whole(Path(path)) as partial,
+        open(partial, "wb") as raw,
+        gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as file,
+    ):
         for qid, hits in run.items():
             for position, (doc, score) in enumerate(hits, start=1):
                 fields = (qid, "Q0", doc, str(position), repr(float(score)), tag)
                 file.write((separator.join(fields) + "\n").encode())
-    os.replace(partial, path)
 
 
 def read_run(path: str | os.PathLike[str]) -> Run:

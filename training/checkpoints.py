@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from retrieval.files import write_atomically
 from sparse_model import UserError
 
 logger = logging.getLogger(__name__)
@@ -91,9 +92,7 @@ def trim_metrics(path: Path, step: int) -> None:
             continue
         if entry.get("step", 0) <= step and "train_runtime" not in entry:
             kept.append(line + "\n")
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(kept), encoding="utf-8")
-    temporary.replace(path)
+    write_atomically(path, "".join(kept))
 
 
 def seconds_logged(path: Path) -> float:

@@ -23,6 +23,7 @@ from experiment.report.rows import as_csv, make_rows, setting
 from experiment.report.runs import Run, load_runs
 from experiment.report.systems import System, find_baseline, main_datasets, make_systems
 from experiment.report.tables import LONG, Cell, Section, Table, result_sections, short_heading
+from retrieval.files import write_atomically
 from sparse_model.errors import UserError
 
 
@@ -140,9 +141,7 @@ def write_files(folder: Path, files: dict[str, bytes]) -> None:
             raise UserError(f"--output {folder}: holds {', '.join(own)}, but no report; name another folder")
         known = (folder / "report.md").read_text(encoding="utf-8") if is_report else ""
         for name, content in files.items():
-            temporary = folder / f".{name}.{os.getpid()}.tmp"
-            temporary.write_bytes(content)
-            temporary.replace(folder / name)
+            write_atomically(folder / name, content)
         for picture in folder.glob("*.png"):
             if picture.name not in files and f"]({picture.name})" in known:
                 picture.unlink()
