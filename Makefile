@@ -23,7 +23,7 @@ install: .venv/installed  ## make .venv, or bring it up to date (PYTHON=python3.
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[test]' -c constraints.txt
 	@touch $@
 
-quickstart: install  ## real text, three short trainings, BM25 beside them, a report (5 to 6 minutes on 2 cores)
+quickstart: install  ## real text, three short trainings, BM25 beside them, a report (7 minutes on 2 cores)
 	$(PY) -m experiment.quickstart_data --output_dir data/quickstart
 	PYTHON=$(PY) bash run_reproduce.sh --name quickstart $(QUICKSTART_CONFIGS)
 
