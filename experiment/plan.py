@@ -168,16 +168,25 @@ def training_processes(run: Run, processes: int) -> int:
     return recorded if isinstance(recorded, int) and complete_checkpoints(run.folder) else processes
 
 
-def preparation(run: Run) -> Path | None:
-    """The config that data_preparation.py is to be run with before this run, if its training data want preparing."""
-    path = run.settings.data.train_file
-    if not run.trains or path is None or has_training_data(path) or not PREPARATION.is_file():
-        return None
-    keys = {key: value for _, mapping in read_with_bases(PREPARATION) for key, value in mapping.items()}
-    return PREPARATION if os.path.abspath(str(keys.get("output_dir"))) == os.path.abspath(path) else None
+def preparations(run: Run) -> dict[Path, Path]:
+    """What data_preparation.py is to be run with before this run: configs, and the missing data that each makes.
+
+    The configs are those of the folder data/ beside the run's config, and config/data_preparation.yaml.
+    """
+    data = run.settings.data
+    missing = {}
+    for config in [*sorted((run.config.parent / "data").glob("*.yaml")), PREPARATION]:
+        if not run.trains or config.name == "base.yaml" or not config.is_file():
+            continue
+        keys = {key: value for _, mapping in read_with_bases(config) for key, value in mapping.items()}
+        made = Path(os.path.abspath(str(keys.get("output_dir"))))
+        wanted = [os.path.abspath(path) for path in (data.train_file, data.train_file_dir) if path]
+        if {str(made), str(made.parent) if data.train_file_dir else ""} & {*wanted} and not has_training_data(made):
+            missing[config] = Path(os.path.relpath(made))
+    return missing
 
 
-def has_training_data(path: str) -> bool:
+def has_training_data(path: str | Path) -> bool:
     """Whether a file or a whole data set folder is there; state.json is the last file of one."""
     return Path(path).is_file() or Path(path, "state.json").is_file()
 

@@ -10,7 +10,7 @@ from huggingface_hub import try_to_load_from_cache
 from experiment import run_folder
 from experiment.engines import check_engine
 from experiment.evaluation import evaluation_folder
-from experiment.plan import Run, has_training_data, preparation
+from experiment.plan import Run, has_training_data, preparations
 from experiment.settings import Settings
 from sparse_model.errors import RunError, UserError
 from training.checkpoints import complete_checkpoints
@@ -113,12 +113,14 @@ class Lacking:
                 yield f"model {model} is not on this disk"
             if idf and not Path(idf).exists() and not cached(idf, "idf.json"):
                 yield f"query weights {idf} are not on this disk"
-        if data.train_file and not has_training_data(data.train_file) and run.trains:
-            config = preparation(run)
-            first = f"; {config} prepares it first (not counted above)" if config else ""
-            yield f"training data {data.train_file} is missing{first}"
-        if data.train_file_dir and not Path(data.train_file_dir).is_dir() and run.trains:
-            yield f"training data {data.train_file_dir} is missing"
+        prepared = preparations(run)
+        for config, made in prepared.items():
+            yield f"training data {made} is missing; {config} prepares it first (not counted above)"
+        if run.trains and not prepared:
+            if data.train_file and not has_training_data(data.train_file):
+                yield f"training data {data.train_file} is missing"
+            if data.train_file_dir and not Path(data.train_file_dir).is_dir():
+                yield f"training data {data.train_file_dir} is missing"
         absent = [name for name in settings.evaluation.beir_datasets if not data_set(settings, name)]
         if absent:
             yield f"data sets not in {settings.evaluation.beir_dir}: {' '.join(absent)}"

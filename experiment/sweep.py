@@ -25,7 +25,7 @@ from experiment.plan import (
     count_processes,
     find_configs,
     launch,
-    preparation,
+    preparations,
     read_runs,
     report_folder,
     select,
@@ -123,21 +123,18 @@ class Sweep:
 
     def _prepare(self, run: Run) -> None:
         """The training data, once; a second sweep waits for the first one's."""
-        config = preparation(run)
-        if config is None:
-            return
-        if config not in self._unprepared:
-            data = Path(str(run.settings.data.train_file))
-            print(f"=== {data} is missing and prepared first, by {config}", flush=True)
-            try:
-                with locked(data.with_name(f"{data.name}.sweep"), patience=math.inf):
-                    if preparation(run):
-                        command = launch("data_preparation.py", config, [], self.processes)
-                        self._execute("prepare data", command, data.with_name(f"{data.name}.log"))
-                return
-            except StepFailed as error:
-                self._unprepared[config] = error
-        raise self._unprepared[config]
+        for config, data in preparations(run).items():
+            if config not in self._unprepared:
+                print(f"=== {data} is missing and prepared first, by {config}", flush=True)
+                try:
+                    with locked(data.with_name(f"{data.name}.sweep"), patience=math.inf):
+                        if config in preparations(run):
+                            command = launch("data_preparation.py", config, [], self.processes)
+                            self._execute("prepare data", command, data.with_name(f"{data.name}.log"))
+                    continue
+                except StepFailed as error:
+                    self._unprepared[config] = error
+            raise self._unprepared[config]
 
     def _execute(self, step: str, command: list[str], log: Path | None) -> None:
         code, lines = run_teed(command, log, run_folder.shown(command))

@@ -133,13 +133,32 @@ def test_the_table_shows_how_runs_stand_and_what_they_miss(configs: Path, capsys
 def test_missing_training_data_are_prepared_by_the_config_that_writes_them(configs: Path) -> None:
     (run,) = runs_of("config/sweep/a.yaml")
     (configs.parent / "data_preparation.yaml").write_text("output_dir: ./t.jsonl\n")
-    assert plan.preparation(run) == Path("config/data_preparation.yaml")
+    assert plan.preparations(run) == {Path("config/data_preparation.yaml"): Path("t.jsonl")}
     Path("t.jsonl").mkdir()  # begun: state.json comes last
-    assert plan.preparation(run) is not None
+    assert plan.preparations(run)
     Path("t.jsonl", "state.json").touch()
-    assert plan.preparation(run) is None
+    assert not plan.preparations(run)
     (other,) = runs_of("config/sweep/a.yaml", overrides=("train_file=other.jsonl",))
-    assert plan.preparation(other) is None
+    assert not plan.preparations(other)
+
+
+def test_a_folder_of_training_data_is_prepared_by_the_configs_in_data(
+    configs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (configs / "data").mkdir()
+    (configs / "data" / "base.yaml").write_text("model_name_or_path: m\n")
+    for name, folder in (("one", "mix/one"), ("two", "mix/two"), ("else", "elsewhere")):
+        (configs / "data" / f"{name}.yaml").write_text(f"base: base.yaml\noutput_dir: {folder}\n")
+    of_a_folder = ("train_file=null", "train_file_dir=mix")
+    (run,) = runs_of("config/sweep/a.yaml", overrides=of_a_folder)
+    assert sorted(map(str, plan.preparations(run).values())) == ["mix/one", "mix/two"]
+    Path("mix/one").mkdir(parents=True)
+    Path("mix/one/state.json").touch()
+    assert list(plan.preparations(run)) == [Path("config/sweep/data/two.yaml")], "the other one is there"
+    assert sweep.main(["--dry-run", "config/sweep/a.yaml", "--", *of_a_folder]) == 0
+    out = capsys.readouterr().out
+    assert "training data mix/two is missing; config/sweep/data/two.yaml prepares it first" in out
+    assert "training data mix is missing" not in out
 
 
 def test_states_follow_the_files(configs: Path) -> None:

@@ -78,7 +78,13 @@ def start(*words: str) -> int:
 
 def begin() -> multiprocessing.process.BaseProcess:
     """A sweep in a process of its own."""
-    process = multiprocessing.get_context("fork").Process(target=lambda: os._exit(start()))
+
+    def child() -> None:
+        # A job in the background ignores SIGINT, and what it starts does too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os._exit(start())
+
+    process = multiprocessing.get_context("fork").Process(target=child)
     process.start()
     return process
 
