@@ -27,7 +27,7 @@ from experiment.models import (
     vector_files,
 )
 from experiment.settings import Settings
-from retrieval.beir_data import BeirData, load_beir
+from retrieval.beir_data import BeirData, load_beir, parse_name
 from retrieval.bm25 import evaluate_bm25
 from retrieval.distributed import is_main, on_main
 from retrieval.download import NAMES
@@ -229,8 +229,9 @@ def _print_plan(settings: Settings, folder: Path, encoder: SparseEncoder | None)
     what = f"{model_path(settings)} ({encoder.activation_type})" if encoder else settings.evaluation.baseline
     lines, missing = [f"scores      {what}", f"writes      {folder}"], []
     for name in settings.evaluation.beir_datasets:
-        if name in NAMES and not Path(settings.evaluation.beir_dir, name).is_dir():
-            missing.append(f"{name}: not in {settings.evaluation.beir_dir}; it will be downloaded when this is run.")
+        known, _ = parse_name(name)
+        if known in NAMES and not Path(settings.evaluation.beir_dir, known).is_dir():
+            missing.append(f"{known}: not in {settings.evaluation.beir_dir}; it will be downloaded when this is run.")
             continue
         try:
             data = load_beir(name, settings.evaluation.beir_dir, settings.evaluation.split)

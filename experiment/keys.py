@@ -115,7 +115,8 @@ class EvaluationKeys(Keys):
     beir_dir: str = "data/beir"
     """folder of BEIR data sets; those that are absent are downloaded into it"""
     beir_datasets: Names = list(BEIR_13)
-    """names (BEIR's, NanoBEIR's, or folders in beir_dir) or paths of BEIR folders; list or comma string"""
+    """names (BEIR's, NanoBEIR's, or folders in beir_dir) or paths of BEIR folders; list or comma string; name:dev
+    scores another split than `split` says, name:dev+test the queries of both"""
     eval_beir_datasets: Names | None = None
     """data sets scored while training, as eval_strategy says"""
     split: str | None = None

@@ -12,6 +12,7 @@ from experiment.engines import check_engine
 from experiment.evaluation import evaluation_folder
 from experiment.plan import Run, has_training_data, preparations
 from experiment.settings import Settings
+from retrieval.beir_data import label, parse_name
 from sparse_model.errors import RunError, UserError
 from training.checkpoints import complete_checkpoints
 
@@ -53,7 +54,7 @@ def is_evaluated(run: Run) -> bool:
     """Whether there are results for every data set, none older than the model or the data."""
     settings, folder = run.scored, results_folder(run)
     summary = folder / "summary.json"
-    wanted = [Path(name).name for name in settings.evaluation.beir_datasets]
+    wanted = [label(name) for name in settings.evaluation.beir_datasets]
     if run_folder.read_json(summary).get("datasets") != wanted or (run.trains and not is_trained(run)):
         return False
     places = [place for name in settings.evaluation.beir_datasets if (place := data_set(settings, name))]
@@ -71,6 +72,7 @@ def _newest(paths: Sequence[Path]) -> float:
 
 def data_set(settings: Settings, name: str) -> Path | None:
     """The folder of a data set; None if it is not on this disk."""
+    name, _ = parse_name(name)
     return next((p for p in (Path(settings.evaluation.beir_dir, name), Path(name)) if p.is_dir()), None)
 
 

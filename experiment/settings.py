@@ -31,6 +31,7 @@ from experiment.keys import (
     RunKeys,
     TeacherKeys,
 )
+from retrieval.beir_data import label
 from sparse_model import UserError
 
 REFUSED = {
@@ -169,11 +170,11 @@ def _common_mistakes(settings: Settings) -> list[str]:
     if model.use_l0 and "activation_type" in settings.given and model.activation_type != "l1_relu":
         found.append(f"use_l0: true means activation_type: l1_relu, but activation_type is {model.activation_type}.")
     found += engine_mistakes(evaluation, settings.opensearch, settings.given)
-    names = [Path(name).name for name in evaluation.beir_datasets]
+    names = [label(name) for name in evaluation.beir_datasets]
     if not names:
         found.append("beir_datasets: empty; name at least one data set.")
     for name in sorted({name for name in names if names.count(name) > 1}):
-        found.append(f"beir_datasets: {name} stands twice; results are filed by that name.")
+        found.append(f"beir_datasets: {name} stands twice; results are filed by name ({name}:dev+test: two splits).")
     if "summary" in names:
         found.append("beir_datasets: a data set cannot be called summary; rename its folder.")
     if evaluation.evaluation_name and not re.fullmatch(r"(?!runs$)[\w=-][\w.=-]*", evaluation.evaluation_name):

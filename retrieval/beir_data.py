@@ -1,4 +1,8 @@
-"""BEIR folders: corpus.jsonl, queries.jsonl and qrels/<split>.tsv, each also as .gz, checked while read."""
+"""BEIR folders: corpus.jsonl, queries.jsonl and qrels/<split>.tsv, each also as .gz, checked while read.
+
+A data set is named by its folder and, where that is not the split asked for, the splits to score:
+"trec-dl-mini:dev+test" is one corpus, encoded once, with the queries of both.
+"""
 
 import difflib
 import gzip
@@ -25,7 +29,7 @@ BEIR_13 = (
 
 @dataclass(frozen=True)
 class BeirData:
-    """A corpus with the judged queries of one split."""
+    """A corpus with the judged queries of one split, or of several: "dev+test"."""
 
     name: str
     """The folder's name."""
@@ -39,7 +43,7 @@ class BeirData:
     qrels: Qrels
     """Query id to document id to grade, for query_ids; documents that the corpus lacks are kept."""
     fingerprint: str
-    """16 hex digits over the content of the three files."""
+    """16 hex digits over the content of the files."""
     notes: list[str]
     """What is odd about the data, a sentence each."""
 
@@ -49,19 +53,31 @@ def default_split(name: str) -> str:
     return "dev" if name == "msmarco" else "test"
 
 
+def parse_name(name: str) -> tuple[str, str | None]:
+    """A data set's name or path, and the split after its colon, if there is one."""
+    before, colon, split = name.rpartition(":")
+    return (before, split) if before and split and "/" not in split else (name, None)
+
+
+def label(name: str) -> str:
+    """What the results of a data set are filed under: its folder's name."""
+    return Path(parse_name(name)[0]).name
+
+
 def load_beir(name_or_path: str, beir_dir: str, split: str | None = None) -> BeirData:
     """Read a data set: a folder of beir_dir by name (downloaded if absent), or any BEIR folder by path.
 
-    To be called in every process. split None means `default_split`.
+    To be called in every process. A split in the name goes before `split`; without either it is `default_split`.
 
     Raises:
         UserError: an unknown name, a failed download, a file that cannot be used (with line and remedy).
     """
+    name_or_path, own_split = parse_name(name_or_path)
     folder = locate(name_or_path, beir_dir)
     name = folder.name
-    split = split or default_split(name)
+    split = own_split or split or default_split(name)
     paths = data_files(folder, split)
-    qrels, notes = _read_qrels(paths[2])
+    qrels, notes = _read_qrels(paths[2:])
     corpus = _read_records(paths[0], "document")
     if not corpus:
         raise UserError(f"{paths[0]}: the corpus is empty; expected one JSON object per line with _id, title, text.")
@@ -100,12 +116,13 @@ def locate(name_or_path: str, beir_dir: str) -> Path:
 
 
 def data_files(folder: Path, split: str) -> list[Path]:
-    """Corpus, queries and judgements of a BEIR folder.
+    """Corpus, queries and the judgements of each split of a BEIR folder.
 
     Raises:
         UserError: for the first that is missing.
     """
-    return [_file(folder, "corpus.jsonl"), _file(folder, "queries.jsonl"), _qrels_file(folder, split)]
+    qrels = [_qrels_file(folder, part) for part in split.split("+")]
+    return [_file(folder, "corpus.jsonl"), _file(folder, "queries.jsonl"), *qrels]
 
 
 def _unknown(name: str, beir_dir: str) -> str:
@@ -196,9 +213,15 @@ def _record_mistake(record: Any) -> str | None:
     return None
 
 
-def _read_qrels(path: Path) -> tuple[Qrels, list[str]]:
+def _read_qrels(paths: list[Path]) -> tuple[Qrels, list[str]]:
     qrels: Qrels = {}
-    repeated = 0
+    notes = [note for path in paths for note in _read_judgements(path, qrels)]
+    return qrels, notes
+
+
+def _read_judgements(path: Path, qrels: Qrels) -> list[str]:
+    """Adds a file's judgements to qrels; notes on what is odd."""
+    judged = repeated = 0
     for number, line in _lines(path):
         fields = [field.strip() for field in line.split("\t")]
         if len(fields) != 3:
@@ -210,11 +233,12 @@ def _read_qrels(path: Path) -> tuple[Qrels, list[str]]:
             value = int(grade)
         except ValueError as error:
             raise UserError(f"{path}:{number}: grade {grade!r} is not an integer; correct the line.") from error
+        judged += 1
         repeated += doc in qrels.get(qid, {})
         qrels.setdefault(qid, {})[doc] = value
-    if not qrels:
+    if not judged:
         raise UserError(f"{path}: no judgement in it; expected lines of query-id, corpus-id, score.")
-    return qrels, [f"{path}: {repeated} judgements repeat an earlier one; the last counts."] if repeated else []
+    return [f"{path}: {repeated} judgements repeat an earlier one; the last counts."] if repeated else []
 
 
 def _is_number(text: str) -> bool:
@@ -227,7 +251,7 @@ def _is_number(text: str) -> bool:
 
 def _check(paths: list[Path], qrels: Qrels, corpus: dict[str, str], judged: dict[str, str]) -> list[str]:
     """Notes on what is odd; UserError if judgements and texts have nothing in common."""
-    corpus_path, queries_path, qrels_path = paths
+    corpus_path, queries_path, qrels_path = *paths[:2], " and ".join(map(str, paths[2:]))
     documents = {doc for grades in qrels.values() for doc in grades}
     if not judged:
         raise UserError(f"{qrels_path}: none of its {len(qrels)} queries is in {queries_path}; ids must be the same.")

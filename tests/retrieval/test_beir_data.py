@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.beir_data import BEIR_13, default_split, load_beir
+from retrieval.beir_data import BEIR_13, default_split, label, load_beir
 from sparse_model.errors import UserError
 from tests.retrieval.bag_of_words import write_beir
 from tests.retrieval.conftest import CORPUS, QRELS, QUERIES
@@ -127,6 +127,19 @@ def test_bytes_that_are_no_text_and_broken_archives(tiny: Path) -> None:
     assert "corpus.jsonl.gz" in mistake(tiny) and "fetch the file again" in mistake(tiny)
     (tiny / "corpus.jsonl.gz").write_bytes(b"no archive")
     assert "cannot be read" in mistake(tiny)
+
+
+def test_splits_of_a_name(tiny: Path) -> None:
+    (tiny / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\nq2\td2\t1\nq3\td1\t2\n")
+    other = load_beir("tiny:dev", beir_dir(tiny), split="test")
+    assert other.split == "dev" and other.name == "tiny", "the name's own split counts"
+    both = load_beir(f"{tiny}:dev+test", "nowhere")
+    test = load_beir("tiny", beir_dir(tiny))
+    assert both.doc_ids == test.doc_ids and {*both.query_ids} == {*test.query_ids, *other.query_ids}
+    assert both.qrels["q2"] == {"d2": 1, "d3": 1} and both.qrels["q1"] == test.qrels["q1"]
+    assert len({data.fingerprint for data in (both, other, test)}) == 3
+    assert label("tiny:dev") == label(f"{tiny}:dev+test") == label("tiny") == "tiny"
+    assert "no qrels/train.tsv" in mistake(tiny, "tiny:dev+train")
 
 
 def test_missing_split_lists_those_that_are_there(tiny: Path) -> None:
