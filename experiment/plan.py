@@ -9,11 +9,13 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from experiment import run_folder
 from experiment.config_file import read_with_bases
 from experiment.models import EVALUATED_MODEL_KEYS
 from experiment.settings import Settings, load_settings
+from retrieval.beir_data import label
 from sparse_model.errors import UserError
 from training.checkpoints import complete_checkpoints
 
@@ -22,12 +24,23 @@ PAPER_FOLDERS = (
     "just_activation vary_activation baseline"
 ).split()
 PREPARATION = Path("config/data_preparation.yaml")
-NO_RUNS = ("base.yaml", PREPARATION.name)  # in a folder: what its configs share, and how their data are made
+REPORT = "report.yaml"
+# In a folder: what its configs share, how their data are made, and how their report divides them.
+NO_RUNS = ("base.yaml", PREPARATION.name, REPORT)
 OF_THE_MODEL = (*EVALUATED_MODEL_KEYS, "model_name_or_path")
 NOT_FOR_ALL = {
     "overwrite": "every start would train anew; move the old folders aside, or give --name for another place",
     "dry_run": "give --dry-run before the --",
 }
+
+
+class ReportKeys(BaseModel):
+    """What report.yaml in a folder of configs says: the options of experiment.report of the same names."""
+
+    model_config = ConfigDict(extra="forbid")
+    title: str = ""
+    baseline: str | None = None
+    groups: dict[str, list[str]] = {}
 
 
 @dataclass(frozen=True)
@@ -189,6 +202,33 @@ def preparations(run: Run) -> dict[Path, Path]:
 def has_training_data(path: str | Path) -> bool:
     """Whether a file or a whole data set folder is there; state.json is the last file of one."""
     return Path(path).is_file() or Path(path, "state.json").is_file()
+
+
+def report_options(runs: Sequence[Run]) -> list[str]:
+    """The words for experiment.report that the report.yaml beside the configs stand for.
+
+    Groups of data sets that the runs are not scored on are left out.
+
+    Raises:
+        UserError: naming every mistake in such a file.
+    """
+    words, mistakes = [], []
+    scored = {label(name) for run in runs for name in run.scored.evaluation.beir_datasets}
+    for path in dict.fromkeys(run.config.parent / REPORT for run in runs):
+        if not path.is_file():
+            continue
+        try:
+            keys = ReportKeys.model_validate({k: v for _, mapping in read_with_bases(path) for k, v in mapping.items()})
+        except ValidationError as error:
+            mistakes += [f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+            continue
+        words += ["--title", keys.title] if keys.title else []
+        words += ["--baseline", keys.baseline] if keys.baseline else []
+        for name, datasets in keys.groups.items():
+            words += ["--group", f"{name}={','.join(datasets)}"] if scored.issuperset(datasets) else []
+    if mistakes:
+        raise UserError("\n".join([*mistakes, f"The keys of a {REPORT}: {', '.join(ReportKeys.model_fields)}."]))
+    return words
 
 
 def report_folder(names: Sequence[str], name: str | None) -> str:

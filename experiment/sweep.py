@@ -28,6 +28,7 @@ from experiment.plan import (
     preparations,
     read_runs,
     report_folder,
+    report_options,
     select,
     training_processes,
 )
@@ -60,11 +61,11 @@ class StepFailed(Exception):
 
 @dataclass
 class Sweep:
-    """Works through `runs`; the report is over every evaluated one of `reported`."""
+    """Works through `runs`; the report (its folder, then further options) is over every evaluated one of `reported`."""
 
     runs: Sequence[Run]
     reported: Sequence[Run]
-    report: str
+    report: Sequence[str]
     processes: int
     failures: list[str] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
@@ -146,9 +147,10 @@ class Sweep:
         if not any(_has_figures(run) for run in self.reported):
             return
         folders = [str(run.folder) for run in self.reported if _has_figures(run) or _has_failed(run)]
-        command = [sys.executable, "-m", "experiment.report", "--output", self.report, *folders]
+        output, *options = self.report
+        command = [sys.executable, "-m", "experiment.report", "--output", output, *options, *folders]
         try:
-            with locked(Path(self.report), patience=math.inf):
+            with locked(Path(output), patience=math.inf):
                 self._execute("report", command, None)
         except (StepFailed, UserError) as error:
             self.failures.append(str(error))
@@ -215,11 +217,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         names = arguments.configs or [f"config/{folder}" for folder in PAPER_FOLDERS]
         every = read_runs(find_configs(names), overrides, arguments.name)
         runs, processes = select(every, arguments.only), count_processes()
+        report = [report_folder(arguments.configs, arguments.name), *report_options(every)]
         if arguments.dry_run:
             print(table(runs, processes))
             return 0
         end_on_signals()
-        return Sweep(runs, every, report_folder(arguments.configs, arguments.name), processes).go()
+        return Sweep(runs, every, report, processes).go()
     except KeyboardInterrupt:
         print("interrupted; the same command goes on", file=sys.stderr)
         return 130

@@ -73,9 +73,11 @@ def _difference(mean: float, is_clear: bool) -> Cell:
     return replace(number(mean, "+.4f"), mark=("best" if mean > 0 else "worse") if is_clear else "")
 
 
-def area_section(systems: Sequence[System], baseline: System | None, datasets: tuple[str, ...]) -> Section:
+def area_section(
+    systems: Sequence[System], baseline: System | None, datasets: tuple[str, ...], name: str = ""
+) -> Section:
     """How much better each family is than the baseline's at equal cost, over the costs that both cover."""
-    title = f"Quality at equal cost, {short_heading(datasets)}" if datasets else "Quality at equal cost"
+    title = f"Quality at equal cost{', ' if name or datasets else ''}{name or short_heading(datasets)}"
     families: dict[str, list[System]] = {}
     for system in systems:
         if system.is_main and all(system.values(key, datasets) for key in ("ndcg@10", *COSTS)):
@@ -87,6 +89,8 @@ def area_section(systems: Sequence[System], baseline: System | None, datasets: t
         return Section(title, ["Areas need two families of two or more runs, the baseline's among them.", *text])
     scores, _ = query_scores([s for members in curves.values() for s in members], datasets)
     tables = [_areas(curves, baseline.family, key, datasets, scores) for key in COSTS]
+    if len(curves) > 2:
+        tables.append(_pairs(curves, datasets, scores))
     explanation = (
         f"The area between a family's curve and that of {baseline.family}, divided by the width: the mean difference "
         "in NDCG@10 over the common range, each step of the cost's logarithm counting the same. A curve is the best "
@@ -102,18 +106,29 @@ def _areas(curves: dict[str, list[System]], base: str, key: str, datasets: tuple
         if family == base:
             continue
         found = _area(members, curves[base], key, datasets, scores)
-        cells = [Cell("–", "no common range"), Cell("–"), Cell("–")]
-        if found is not None:
-            interval = f"{found.interval[0]:+.4f} to {found.interval[1]:+.4f}" if found.interval else "–"
-            distinct = found.interval is not None and found.interval[0] * found.interval[1] > 0
-            cells = [
-                _difference(found.mean, distinct),
-                Cell(interval),
-                Cell(f"{found.low:.3g} to {found.high:.3g}"),
-            ]
-        lines.append([Cell(family), *cells, Cell(str(len(members)))])
+        interval = f"{found.interval[0]:+.4f} to {found.interval[1]:+.4f}" if found and found.interval else "–"
+        common = Cell(f"{found.low:.3g} to {found.high:.3g}" if found else "–")
+        lines.append([Cell(family), _mean(found), Cell(interval), common, Cell(str(len(members)))])
     title = f"At equal {COSTS[key][0]}, against {base}"
     return Table(title, ["family", "mean difference", "95 % interval", f"range of {COSTS[key][0]}", "runs"], lines)
+
+
+def _pairs(curves: dict[str, list[System]], datasets: tuple[str, ...], scores: Scores) -> Table:
+    """Every family's curve against every other's."""
+    lines = []
+    for family, members in curves.items():
+        others = [
+            Cell() if other == family else _mean(_area(members, base, "flops", datasets, scores))
+            for other, base in curves.items()
+        ]
+        lines.append([Cell(family), *others])
+    return Table("At equal FLOPS, each family (row) minus each other (column)", ["family", *curves], lines)
+
+
+def _mean(area: Area | None) -> Cell:
+    if area is None:
+        return Cell("–", "no common range")
+    return _difference(area.mean, area.interval is not None and area.interval[0] * area.interval[1] > 0)
 
 
 def _area(ours: list[System], base: list[System], key: str, datasets: tuple[str, ...], scores: Scores) -> Area | None:

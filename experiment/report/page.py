@@ -87,6 +87,7 @@ def make_sections(
         ]
     for name, datasets in options.groups.items():
         sections.append(Section(f"Quality against cost, {name}", pictures=quality_pictures(systems, datasets, name)))
+        sections.append(area_section(systems, baseline, datasets, name))
     settings = sweep_pictures(systems, main) + activation_picture(systems, main) + dataset_picture(systems, main)
     sections.append(Section("What the settings do", pictures=settings))
     if len(main) > 1:

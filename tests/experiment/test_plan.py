@@ -68,6 +68,21 @@ def test_a_folders_data_preparation_is_no_run(configs: Path) -> None:
         runs_of("config/sweep")
 
 
+def test_a_folder_may_say_how_its_report_divides_the_data_sets(configs: Path) -> None:
+    assert plan.report_options(runs_of("config/sweep")) == []
+    path = configs / "report.yaml"
+    path.write_text("title: Ours\nbaseline: a\ngroups: {near: [tiny], far: [tiny, absent]}\n")
+    runs = runs_of("config/sweep")
+    assert [run.config.stem for run in runs] == ["a", "b"], "it is no run"
+    assert plan.report_options(runs) == ["--title", "Ours", "--baseline", "a", "--group", "near=tiny"]
+    path.write_text("titel: Ours\ngroups: [tiny]\n")
+    with pytest.raises(UserError) as caught:
+        plan.report_options(runs)
+    message = str(caught.value)
+    assert message.count("config/sweep/report.yaml: ") == 2 and "titel: " in message and "groups: " in message
+    assert message.endswith("The keys of a report.yaml: title, baseline, groups.")
+
+
 def test_commands(configs: Path) -> None:
     a, b = runs_of("config/sweep")
     assert (a.name, a.folder, a.trains, b.trains) == ("sweep/a", Path("output/sweep/a"), True, False)

@@ -215,6 +215,15 @@ def test_only_some(here: Path) -> None:
     assert start("--only", "*/c") == 2
 
 
+def test_the_report_heeds_the_folders_report_yaml(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    Path("config/two/report.yaml").write_text("groups: {near: [tiny]}\n")
+    assert start() == 0
+    assert "--output output/report/two --group near=tiny output/two/a" in Path("reported").read_text()
+    Path("config/two/report.yaml").write_text("groups: tiny\n")
+    assert start("--dry-run") == 2, "said before anything is run"
+    assert "config/two/report.yaml: groups: " in capfd.readouterr().err
+
+
 def test_data_are_prepared_once(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     Path("data.jsonl").unlink()
     Path("config/data_preparation.yaml").write_text("output_dir: data.jsonl\n")

@@ -110,6 +110,12 @@ def test_areas_need_two_curves_and_say_so(sweep):
         "mask_vary_threshold",
         "mask+activation_vary_threshold",
     ]
+    first, pairs = section.tables[0], section.tables[2]
+    assert pairs.heads[1:] == [line[0].text for line in pairs.lines] and not pairs.lines[0][1].text
+    values = np.array([[float(c.exact) if c.text not in ("", "–") else 0 for c in line[1:]] for line in pairs.lines])
+    assert values == pytest.approx(-values.T) and values.any(), "turned round, it is the same with the other sign"
+    assert [line[1] for line in pairs.lines[1:]] == [line[1] for line in first.lines]
+    assert area_section(systems, baseline, SETS[:1], "far").title == "Quality at equal cost, far"
     alone = area_section([s for s in systems if s.family == "baseline"], baseline, SETS)
     assert not alone.tables and alone.text[0].startswith("Areas need two families")
     assert significance_section(systems, None, SETS, {}).text[0].startswith("No baseline")
