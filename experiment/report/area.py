@@ -4,7 +4,7 @@ As Bjøntegaard's measure does for video codecs: both curves are interpolated ov
 their difference is averaged over the range that both cover.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
@@ -20,6 +20,11 @@ class Area:
     low: float
     high: float
     interval: tuple[float, float] | None = None
+
+    @property
+    def turned_round(self) -> "Area":
+        """The same with the curves exchanged."""
+        return replace(self, mean=-self.mean, interval=self.interval and (-self.interval[1], -self.interval[0]))
 
 
 def front(costs: np.ndarray, quality: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 
@@ -74,55 +75,84 @@ def _difference(mean: float, is_clear: bool) -> Cell:
 
 
 def area_section(
-    systems: Sequence[System], baseline: System | None, datasets: tuple[str, ...], name: str = ""
+    systems: Sequence[System], baseline: System | None, datasets: tuple[str, ...], group: str = ""
 ) -> Section:
-    """How much better each family is than the baseline's at equal cost, over the costs that both cover."""
-    title = f"Quality at equal cost{', ' if name or datasets else ''}{name or short_heading(datasets)}"
+    """How much better each family is than the baseline's at equal cost, over the costs that both cover.
+
+    The explanation stands with the main data sets only; a group's section has the tables.
+    """
+    title = f"Quality at equal cost{', ' if group or datasets else ''}{group or short_heading(datasets)}"
     families: dict[str, list[System]] = {}
     for system in systems:
         if system.is_main and all(system.values(key, datasets) for key in ("ndcg@10", *COSTS)):
             families.setdefault(system.family, []).append(system)
-    curves = {name: members for name, members in families.items() if is_sweep(members)}
+    curves = {family: members for family, members in families.items() if is_sweep(members)}
     single = sorted(families.keys() - curves.keys())
-    text = [f"No curve, since it has no two runs of one kind: {', '.join(single)}."] if single else []
+    text = [f"No curve, since it has no two runs of one kind: {', '.join(single)}."] if single and not group else []
     if baseline is None or baseline.family not in curves or len(curves) < 2:
-        return Section(title, ["Areas need two families of two or more runs, the baseline's among them.", *text])
-    scores, _ = query_scores([s for members in curves.values() for s in members], datasets)
-    tables = [_areas(curves, baseline.family, key, datasets, scores) for key in COSTS]
+        needed = "Areas need two families of two or more runs, the baseline's among them."
+        return Section(title, [] if group else [needed, *text])
+    draws = _draws([system for members in curves.values() for system in members], datasets)
+    tables = [_areas(curves, baseline.family, key, datasets, draws) for key in COSTS]
     if len(curves) > 2:
-        tables.append(_pairs(curves, datasets, scores))
+        tables.append(_pairs(curves, datasets, draws))
     explanation = (
         f"The area between a family's curve and that of {baseline.family}, divided by the width: the mean difference "
         "in NDCG@10 over the common range, each step of the cost's logarithm counting the same. A curve is the best "
         f"NDCG@10 at most that cost, interpolated monotonically. Interval: 95 % of {ROUNDS} draws of the queries; "
-        "training another seed would vary it further. Bold: the interval is all above or all below 0."
+        "training another seed would vary it further, and none is corrected for the number of comparisons. Bold: the "
+        "interval is all above or all below 0."
     )
-    return Section(title, [explanation, *text], tables)
+    return Section(title, [*([] if group else [explanation]), *text], tables)
 
 
-def _areas(curves: dict[str, list[System]], base: str, key: str, datasets: tuple[str, ...], scores: Scores) -> Table:
+def _draws(systems: Sequence[System], datasets: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """System -> its mean NDCG@10 in each draw of the queries, [rounds], for those whose single queries are known."""
+    scores, _ = query_scores(systems, datasets)
+    names = [s.name for s in systems if all(s.name in scores.get(dataset, {}) for dataset in datasets)]
+    if not names:
+        return {}
+    drawn = resampled_means([np.stack([scores[dataset][name] for name in names]) for dataset in datasets], ROUNDS)
+    return dict(zip(names, drawn.T, strict=True))
+
+
+def _areas(
+    curves: dict[str, list[System]], base: str, key: str, datasets: tuple[str, ...], draws: dict[str, np.ndarray]
+) -> Table:
     lines = []
     for family, members in curves.items():
         if family == base:
             continue
-        found = _area(members, curves[base], key, datasets, scores)
-        interval = f"{found.interval[0]:+.4f} to {found.interval[1]:+.4f}" if found and found.interval else "–"
-        common = Cell(f"{found.low:.3g} to {found.high:.3g}" if found else "–")
-        lines.append([Cell(family), _mean(found), Cell(interval), common, Cell(str(len(members)))])
+        found = _area(members, curves[base], key, datasets, draws)
+        common = f"{found.low:.3g} to {found.high:.3g}" if found else "–"
+        lines.append([Cell(family), _mean(found), Cell(_interval(found)), Cell(common), Cell(str(len(members)))])
     title = f"At equal {COSTS[key][0]}, against {base}"
     return Table(title, ["family", "mean difference", "95 % interval", f"range of {COSTS[key][0]}", "runs"], lines)
 
 
-def _pairs(curves: dict[str, list[System]], datasets: tuple[str, ...], scores: Scores) -> Table:
+def _pairs(curves: dict[str, list[System]], datasets: tuple[str, ...], draws: dict[str, np.ndarray]) -> Table:
     """Every family's curve against every other's."""
-    lines = []
-    for family, members in curves.items():
-        others = [
-            Cell() if other == family else _mean(_area(members, base, "flops", datasets, scores))
-            for other, base in curves.items()
-        ]
-        lines.append([Cell(family), *others])
+    cells = {(family, family): Cell() for family in curves}
+    for one, other in combinations(curves, 2):
+        found = _area(curves[one], curves[other], "flops", datasets, draws)
+        cells[one, other], cells[other, one] = _mean(found), _mean(found and found.turned_round)
+    lines = [[Cell(family), *(cells[family, other] for other in curves)] for family in curves]
     return Table("At equal FLOPS, each family (row) minus each other (column)", ["family", *curves], lines)
+
+
+def _area(
+    ours: list[System], base: list[System], key: str, datasets: tuple[str, ...], draws: dict[str, np.ndarray]
+) -> Area | None:
+    both = [*ours, *base]
+    costs, quality = (np.array([s.figure(k, datasets) for s in both], dtype=float) for k in (key, "ndcg@10"))
+    n = len(ours)
+    found = area_between(costs[:n], quality[:n], costs[n:], quality[n:])
+    if found is None or any(system.name not in draws for system in both):
+        return found
+    drawn = np.stack([draws[system.name] for system in both], axis=1)
+    areas = [area_between(costs[:n], row[:n], costs[n:], row[n:]) for row in drawn]
+    low, high = np.quantile([area.mean for area in areas if area], [0.025, 0.975])
+    return replace(found, interval=(float(low), float(high)))
 
 
 def _mean(area: Area | None) -> Cell:
@@ -131,16 +161,5 @@ def _mean(area: Area | None) -> Cell:
     return _difference(area.mean, area.interval is not None and area.interval[0] * area.interval[1] > 0)
 
 
-def _area(ours: list[System], base: list[System], key: str, datasets: tuple[str, ...], scores: Scores) -> Area | None:
-    costs, quality = (
-        np.array([system.figure(k, datasets) for system in [*ours, *base]], dtype=float) for k in (key, "ndcg@10")
-    )
-    n = len(ours)
-    found = area_between(costs[:n], quality[:n], costs[n:], quality[n:])
-    names = [system.name for system in [*ours, *base]]
-    if found is None or any(name not in scores.get(dataset, {}) for dataset in datasets for name in names):
-        return found
-    drawn = resampled_means([np.stack([scores[d][name] for name in names]) for d in datasets], ROUNDS)
-    areas = [area_between(costs[:n], row[:n], costs[n:], row[n:]) for row in drawn]
-    low, high = np.quantile([area.mean for area in areas if area], [0.025, 0.975])
-    return replace(found, interval=(float(low), float(high)))
+def _interval(area: Area | None) -> str:
+    return f"{area.interval[0]:+.4f} to {area.interval[1]:+.4f}" if area and area.interval else "–"
