@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="append",
         default=[],
         metavar="NAME=DATASET,DATASET",
-        help="data sets with an average, pictures and tests of their own; may be given several times",
+        help="data sets with an average, pictures, areas and tests of their own; may be given several times",
     )
     arguments = parser.parse_args(argv)
     try:

@@ -82,6 +82,9 @@ def test_pictures_in_markdown_are_there_and_described(sweep):
     assert {file for _, file in pictures} == {path.name for path in sweep[1].glob("*.png")}
     assert {"quality_flops_scifact.png", "quality_length_out-of-domain.png", "datasets.png"} < {f for _, f in pictures}
     assert all((sweep[1] / file).read_bytes().startswith(PNG_START) for _, file in pictures)
+    areas = [part for part in markdown.split("\n## ") if part.startswith("Quality at equal cost, ")]
+    assert [part.splitlines()[0].split(", ", 1)[1] for part in areas] == [", ".join(SETS), "out of domain"]
+    assert areas[1].count("At equal FLOPS, ") == 2 and "The area between" in areas[0].split("At equal")[0]
 
 
 def test_the_table_of_differences_is_the_paired_test_on_stored_queries(sweep):
