@@ -12,6 +12,7 @@ import yaml
 from experiment import plan, progress, run_folder, sweep
 from experiment.estimate import SPEED, Estimate
 from sparse_model.errors import UserError
+from tests.retrieval.bag_of_words import write_beir
 
 
 @pytest.fixture
@@ -213,6 +214,31 @@ def test_newer_inputs_are_looked_at_again(configs: Path) -> None:
     Path("t.jsonl").touch()
     os.utime("t.jsonl", (later, later))
     assert progress.state(run) == "new"
+
+
+def test_results_of_another_split_do_not_count(configs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run,) = runs_of("config/sweep/a.yaml")
+    finish(run)
+    score(run)
+    run_folder.write_json(run.folder / "evaluation" / "tiny.json", {"dataset": "tiny", "split": "test"})
+    assert progress.state(run) == "evaluated"
+    (dev,) = runs_of("config/sweep/a.yaml", overrides=("beir_datasets=tiny:dev",))
+    assert progress.state(dev) == "trained"
+    write_beir(Path("data/beir/tiny"), [], [], [])
+    assert sweep.main(["--dry-run", "config/sweep/a.yaml", "--", "beir_datasets=tiny:dev+test"]) == 0
+    assert "no qrels/dev.tsv; splits that are there: test" in capsys.readouterr().out
+
+
+def test_newer_data_in_a_folder_of_sets_are_looked_at(configs: Path) -> None:
+    (run,) = runs_of("config/sweep/a.yaml", overrides=("train_file=null", "train_file_dir=mix"))
+    finish(run)
+    Path("mix/one").mkdir(parents=True)
+    Path("mix/one/state.json").touch()
+    os.utime("mix/one/state.json", (1, 1))
+    assert progress.is_trained(run)
+    later = (run.folder / "run.json").stat().st_mtime + 5
+    os.utime("mix/one/state.json", (later, later))
+    assert not progress.is_trained(run)
 
 
 def test_hours_are_measured_ones_where_there_are_any(configs: Path) -> None:
