@@ -84,6 +84,36 @@ def test_a_folder_may_say_how_its_report_divides_the_data_sets(configs: Path) ->
     assert message.endswith("The keys of a report.yaml: title, baseline, groups.")
 
 
+def test_what_a_report_cannot_heed_is_said(configs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = configs / "report.yaml"
+    path.write_text("baseline: c\ngroups: {near: ['tiny:dev'], far: [tinny]}\n")
+    assert plan.report_options(runs_of("config/sweep")) == ["--group", "near=tiny"]
+    message = capsys.readouterr().err
+    assert "report.yaml: baseline: c is none of the runs" in message
+    assert "report.yaml: groups.far: no run is scored on tinny" in message
+    path.write_text("title: --x\ngroups: {near: [], a=b: [tiny]}\n")
+    with pytest.raises(UserError) as caught:
+        plan.report_options(runs_of("config/sweep"))
+    assert str(caught.value).count("config/sweep/report.yaml: ") == 3
+    path.write_text("groups: {tiny: [tiny]}\n")
+    with pytest.raises(UserError, match=r"groups.tiny: is a data set's name"):
+        plan.report_options(runs_of("config/sweep"))
+
+
+def test_two_folders_with_a_report_yaml(configs: Path) -> None:
+    other = configs.parent / "other"
+    other.mkdir()
+    (other / "c.yaml").write_text("baseline: bm25\nbeir_datasets: [more]\n")
+    (configs / "report.yaml").write_text("baseline: a\ngroups: {near: [tiny]}\n")
+    (other / "report.yaml").write_text("groups: {far: [more]}\n")
+    runs = runs_of("config/sweep", "config/other")
+    words = ["--baseline", "sweep/a", "--group", "near=tiny", "--group", "far=more"]
+    assert plan.report_options(runs) == words, "the report names runs by their folders, too"
+    (other / "report.yaml").write_text("groups: {near: [more]}\n")
+    with pytest.raises(UserError, match=r"other/report.yaml: groups.near: config/sweep/report.yaml says otherwise"):
+        plan.report_options(runs)
+
+
 def test_commands(configs: Path) -> None:
     a, b = runs_of("config/sweep")
     assert (a.name, a.folder, a.trains, b.trains) == ("sweep/a", Path("output/sweep/a"), True, False)
