@@ -28,6 +28,7 @@ PREPARATION = Path("config/data_preparation.yaml")
 REPORT = "report.yaml"
 # In a folder: what its configs share, how their data are made, and how their report divides them.
 NO_RUNS = ("base.yaml", PREPARATION.name, REPORT)
+OF_A_PREPARATION = ("dataset", "teachers", "source")
 OF_THE_MODEL = (*EVALUATED_MODEL_KEYS, "model_name_or_path")
 NOT_FOR_ALL = {
     "overwrite": "every start would train anew; move the old folders aside, or give --name for another place",
@@ -136,7 +137,7 @@ def read_runs(configs: Sequence[Path], overrides: Sequence[str], name: str | Non
 
 def _read(config: Path, overrides: list[str]) -> Run:
     settings = load_settings([str(config), *overrides])
-    if not settings.given.keys().isdisjoint(("dataset", "teachers", "source")):
+    if not settings.given.keys().isdisjoint(OF_A_PREPARATION):
         raise UserError(f"{config}: prepares data; it is for data_preparation.py, and no run to train or evaluate.")
     trains = settings.trains and not settings.evaluation.baseline
     if trains:
@@ -196,16 +197,48 @@ def preparations(run: Run) -> dict[Path, Path]:
     The configs are those of the folder data/ beside the run's config, and config/data_preparation.yaml.
     """
     data = run.settings.data
+    wanted, folder = (os.path.realpath(path) if path else None for path in (data.train_file, data.train_file_dir))
     missing = {}
-    for config in [*sorted((run.config.parent / "data").glob("*.yaml")), PREPARATION]:
-        if not run.trains or config.name == "base.yaml" or not config.is_file():
-            continue
-        keys = {key: value for _, mapping in read_with_bases(config) for key, value in mapping.items()}
-        made = Path(os.path.abspath(str(keys.get("output_dir"))))
-        wanted = [os.path.abspath(path) for path in (data.train_file, data.train_file_dir) if path]
-        if {str(made), str(made.parent) if data.train_file_dir else ""} & {*wanted} and not has_training_data(made):
+    for config in _preparing(run):
+        made = _made_by(config)
+        is_wanted = made and (os.path.realpath(made) == wanted or os.path.realpath(made.parent) == folder)
+        if made and is_wanted and not has_training_data(made):
             missing[config] = Path(os.path.relpath(made))
     return missing
+
+
+def _preparing(run: Run) -> list[Path]:
+    """The configs that may be said to prepare a run's data."""
+    found = [*sorted((run.config.parent / "data").glob("*.yaml")), PREPARATION]
+    return [path for path in found if run.trains and path.name != "base.yaml" and path.is_file()]
+
+
+def _made_by(config: Path) -> Path | None:
+    """The data set's folder, absolute, if the config prepares one."""
+    settings = load_settings([str(config)])
+    if settings.given.keys().isdisjoint(("output_dir", *OF_A_PREPARATION)):
+        return None
+    return Path(settings.prepared_data).expanduser().absolute()
+
+
+def check_preparations(runs: Sequence[Run]) -> None:
+    """Look at the configs that prepare data before anything is run.
+
+    Raises:
+        UserError: with the mistakes of all of them, and for two that would write to one folder.
+    """
+    mistakes: list[str] = []
+    taken: dict[str, Path] = {}
+    for config in dict.fromkeys(config for run in runs for config in _preparing(run)):
+        try:
+            made = _made_by(config)
+        except UserError as error:
+            mistakes += str(error).splitlines()
+            continue
+        if made and (other := taken.setdefault(os.path.realpath(made), config)) != config:
+            mistakes.append(f"{config} and {other} would both write to {os.path.relpath(made)}")
+    if mistakes:
+        raise UserError("\n".join(dict.fromkeys(mistakes)))
 
 
 def has_training_data(path: str | Path) -> bool:

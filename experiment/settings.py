@@ -6,6 +6,7 @@ Keys that are not ours are fields of the installed transformers.TrainingArgument
 
 import dataclasses
 import difflib
+import os
 import re
 from collections.abc import Iterable
 from functools import cache
@@ -88,6 +89,11 @@ class Settings:
             return Path("output", *below)
         name = self.model.model_name_or_path or self.evaluation.baseline or "run"
         return Path("output", Path(name).resolve().name if Path(name).exists() else Path(name).name)
+
+    @property
+    def prepared_data(self) -> str:
+        """Where a data preparation's data set goes: output_dir, or data/<dataset>_ft."""
+        return self.run.output_dir or f"data/{Path(os.path.abspath(self.preparation.dataset)).name}_ft"
 
     def on_command_line(self, *keys: str) -> dict[str, Any]:
         """The given ones of `keys` that stand on the command line, with their values."""

@@ -22,6 +22,7 @@ from experiment.estimate import Estimate
 from experiment.plan import (
     PAPER_FOLDERS,
     Run,
+    check_preparations,
     count_processes,
     find_configs,
     launch,
@@ -218,6 +219,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         names = arguments.configs or [f"config/{folder}" for folder in PAPER_FOLDERS]
         every = read_runs(find_configs(names), overrides, arguments.name)
         runs, processes = select(every, arguments.only), count_processes()
+        check_preparations(runs)
         report_options(every)  # so that a mistake is said now, and not once all is done
         report = report_folder(arguments.configs, arguments.name)
         if arguments.dry_run:

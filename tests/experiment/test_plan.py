@@ -207,6 +207,30 @@ def test_a_folder_of_training_data_is_prepared_by_the_configs_in_data(
     assert "training data mix is missing" not in out
 
 
+def test_configs_of_data_are_checked_before_anything_is_run(configs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = configs / "data"
+    data.mkdir()
+    texts = {"a": "output_dir: [", "b": "datasett: x", "c": "output_dir: mix", "d": "output_dir: ./mix/"}
+    for name, text in texts.items():
+        (data / f"{name}.yaml").write_text(text + "\n")
+    assert sweep.main(["config/sweep"]) == 2 and not Path("output").exists()
+    message = capsys.readouterr().err
+    assert "data/a.yaml: is not valid YAML" in message and "data/b.yaml: datasett: unknown key" in message
+    assert "config/sweep/data/d.yaml and config/sweep/data/c.yaml would both write to mix" in message
+
+
+def test_data_are_found_by_default_names_and_through_links(configs: Path) -> None:
+    (configs / "data").mkdir()
+    (configs / "data" / "one.yaml").write_text("dataset: one\n")
+    (run,) = runs_of("config/sweep/a.yaml", overrides=("train_file=data/one_ft",))
+    assert list(plan.preparations(run).values()) == [Path("data/one_ft")]
+    Path("mix").mkdir()
+    Path("link").symlink_to("mix")
+    (configs / "data" / "one.yaml").write_text("dataset: one\noutput_dir: link/one\n")
+    (run,) = runs_of("config/sweep/a.yaml", overrides=("train_file=null", "train_file_dir=mix/"))
+    assert list(plan.preparations(run).values()) == [Path("link/one")]
+
+
 def test_states_follow_the_files(configs: Path) -> None:
     (run,) = runs_of("config/sweep/a.yaml", overrides=("max_steps=10",))
     (run.folder / "checkpoint-4").mkdir(parents=True)
