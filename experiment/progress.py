@@ -62,14 +62,16 @@ def is_evaluated(run: Run) -> bool:
     inputs = [*places, *(place / "qrels" for place in places)]
     model = settings.model.model_name_or_path
     inputs += [run.folder / "model.safetensors"] if run.trains else [Path(model)] if model else []
-    return _newest(inputs) <= _newest([summary]) and all(
-        _is_of_split(folder / f"{label(name)}.json", scored_split(name, settings.evaluation.split))
-        for name in settings.evaluation.beir_datasets
-    )
+    is_whole = all((folder / f"{name}.json").is_file() for name in wanted)
+    return _newest(inputs) <= _newest([summary]) and is_whole and has_asked_splits(run)
 
 
-def _is_of_split(result: Path, split: str) -> bool:
-    return result.is_file() and run_folder.read_json(result).get("split", split) == split
+def has_asked_splits(run: Run) -> bool:
+    """Whether none of the results is over another split than the config says now."""
+    keys, folder = run.scored.evaluation, results_folder(run)
+    splits = {label(name): scored_split(name, keys.split) for name in keys.beir_datasets}
+    results = {name: run_folder.read_json(folder / f"{name}.json") for name in splits}
+    return all(results[name].get("split", split) == split for name, split in splits.items())
 
 
 def _newest(paths: Sequence[Path]) -> float:

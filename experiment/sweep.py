@@ -33,7 +33,7 @@ from experiment.plan import (
     select,
     training_processes,
 )
-from experiment.progress import Lacking, is_evaluated, is_trained, results_folder, state, sweep_lock
+from experiment.progress import Lacking, has_asked_splits, is_evaluated, is_trained, results_folder, state, sweep_lock
 from experiment.run_folder import FolderInUse, locked
 from experiment.teed import MESSAGE, run_teed
 from sparse_model.errors import RunError, UserError
@@ -159,7 +159,7 @@ class Sweep:
 
 
 def _has_figures(run: Run) -> bool:
-    return (results_folder(run) / "summary.json").is_file()
+    return (results_folder(run) / "summary.json").is_file() and has_asked_splits(run)
 
 
 def _has_failed(run: Run) -> bool:
