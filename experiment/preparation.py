@@ -2,11 +2,9 @@
 
 import errno
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from pathlib import Path
 
 from experiment import run_folder
 from experiment.command import logged_to
@@ -41,7 +39,7 @@ def prepare(settings: Settings) -> None:
         UserError: for everything that cannot be used; RunError: if a teacher's scores are not finite.
     """
     keys = settings.preparation
-    settings.run.output_dir = settings.run.output_dir or f"data/{Path(os.path.abspath(keys.dataset)).name}_ft"
+    settings.run.output_dir = settings.prepared_data
     settings.evaluation.split = settings.evaluation.split or "train"
     if keys.source:
         _only_texts(settings)

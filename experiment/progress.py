@@ -12,7 +12,7 @@ from experiment.engines import check_engine
 from experiment.evaluation import evaluation_folder
 from experiment.plan import Run, has_training_data, preparations
 from experiment.settings import Settings
-from retrieval.beir_data import label, parse_name
+from retrieval.beir_data import data_files, label, parse_name, scored_split
 from sparse_model.errors import RunError, UserError
 from training.checkpoints import complete_checkpoints
 
@@ -27,8 +27,9 @@ def is_trained(run: Run) -> bool:
     length = {key: settings.value(key) for key in ("max_steps", "num_train_epochs")}
     if finished != length or not (folder / "model.safetensors").is_file() or differing(run):
         return False
-    data = settings.data.train_file or settings.data.train_file_dir
-    return _newest([Path(str(data))]) <= _newest([folder / "run.json"])
+    data = Path(str(settings.data.train_file or settings.data.train_file_dir))
+    sets = [*data.iterdir()] if settings.data.train_file_dir and data.is_dir() else []
+    return _newest([data, *sets]) <= _newest([folder / "run.json"])
 
 
 def differing(run: Run) -> dict[str, str]:
@@ -61,7 +62,16 @@ def is_evaluated(run: Run) -> bool:
     inputs = [*places, *(place / "qrels" for place in places)]
     model = settings.model.model_name_or_path
     inputs += [run.folder / "model.safetensors"] if run.trains else [Path(model)] if model else []
-    return _newest(inputs) <= _newest([summary]) and all((folder / f"{name}.json").is_file() for name in wanted)
+    is_whole = all((folder / f"{name}.json").is_file() for name in wanted)
+    return _newest(inputs) <= _newest([summary]) and is_whole and has_asked_splits(run)
+
+
+def has_asked_splits(run: Run) -> bool:
+    """Whether none of the results is over another split than the config says now."""
+    keys, folder = run.scored.evaluation, results_folder(run)
+    splits = {label(name): scored_split(name, keys.split) for name in keys.beir_datasets}
+    results = {name: run_folder.read_json(folder / f"{name}.json") for name in splits}
+    return all(results[name].get("split", split) == split for name, split in splits.items())
 
 
 def _newest(paths: Sequence[Path]) -> float:
@@ -123,9 +133,15 @@ class Lacking:
                 yield f"training data {data.train_file} is missing"
             if data.train_file_dir and not Path(data.train_file_dir).is_dir():
                 yield f"training data {data.train_file_dir} is missing"
-        absent = [name for name in settings.evaluation.beir_datasets if not data_set(settings, name)]
-        if absent:
+        places = {name: data_set(settings, name) for name in settings.evaluation.beir_datasets}
+        if absent := [name for name, place in places.items() if not place]:
             yield f"data sets not in {settings.evaluation.beir_dir}: {' '.join(absent)}"
+        for name, place in places.items():
+            try:
+                if place:
+                    data_files(place, scored_split(name, settings.evaluation.split))
+            except UserError as error:
+                yield str(error)
         if problem := self._engine_problem(settings):
             yield f"no search engine: {problem}"
         if settings.value("fp16") and not torch.cuda.is_available():

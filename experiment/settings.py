@@ -6,6 +6,7 @@ Keys that are not ours are fields of the installed transformers.TrainingArgument
 
 import dataclasses
 import difflib
+import os
 import re
 from collections.abc import Iterable
 from functools import cache
@@ -31,7 +32,7 @@ from experiment.keys import (
     RunKeys,
     TeacherKeys,
 )
-from retrieval.beir_data import label
+from retrieval.beir_data import label, parse_name
 from sparse_model import UserError
 
 REFUSED = {
@@ -88,6 +89,11 @@ class Settings:
             return Path("output", *below)
         name = self.model.model_name_or_path or self.evaluation.baseline or "run"
         return Path("output", Path(name).resolve().name if Path(name).exists() else Path(name).name)
+
+    @property
+    def prepared_data(self) -> str:
+        """Where a data preparation's data set goes: output_dir, or data/<dataset>_ft."""
+        return self.run.output_dir or f"data/{Path(os.path.abspath(self.preparation.dataset)).name}_ft"
 
     def on_command_line(self, *keys: str) -> dict[str, Any]:
         """The given ones of `keys` that stand on the command line, with their values."""
@@ -170,16 +176,34 @@ def _common_mistakes(settings: Settings) -> list[str]:
     if model.use_l0 and "activation_type" in settings.given and model.activation_type != "l1_relu":
         found.append(f"use_l0: true means activation_type: l1_relu, but activation_type is {model.activation_type}.")
     found += engine_mistakes(evaluation, settings.opensearch, settings.given)
-    names = [label(name) for name in evaluation.beir_datasets]
-    if not names:
+    if not evaluation.beir_datasets:
         found.append("beir_datasets: empty; name at least one data set.")
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        found.append(f"beir_datasets: {name} stands twice; results are filed by name ({name}:dev+test: two splits).")
-    if "summary" in names:
+    found += _data_set_mistakes("beir_datasets", evaluation.beir_datasets)
+    found += _data_set_mistakes("eval_beir_datasets", evaluation.eval_beir_datasets or [])
+    if evaluation.split and _are_no_splits(evaluation.split):
+        found.append(f"split: {evaluation.split} is no split, nor several as in dev+test, each once.")
+    if "summary" in map(label, evaluation.beir_datasets):
         found.append("beir_datasets: a data set cannot be called summary; rename its folder.")
     if evaluation.evaluation_name and not re.fullmatch(r"(?!runs$)[\w=-][\w.=-]*", evaluation.evaluation_name):
         found.append("evaluation_name: a plain folder name of letters, digits, _, ., = and - is needed (not runs).")
     return found
+
+
+def _data_set_mistakes(key: str, names: list[str]) -> list[str]:
+    found = [
+        f"{key}: {name}: after a data set's name stands nothing, :split or :split+split, each split once."
+        for name in names
+        if name.startswith(":") or name.endswith(":") or _are_no_splits(parse_name(name)[1] or "test")
+    ]
+    labels = [label(name) for name in names]
+    for name in sorted({name for name in labels if labels.count(name) > 1}):
+        found.append(f"{key}: {name} stands twice; results are filed by name ({name}:dev+test: two splits).")
+    return found
+
+
+def _are_no_splits(text: str) -> bool:
+    splits = [split.strip() for split in text.split("+")]
+    return "" in splits or len({*splits}) < len(splits)
 
 
 def training_mistakes(settings: Settings) -> list[str]:

@@ -22,6 +22,7 @@ from experiment.estimate import Estimate
 from experiment.plan import (
     PAPER_FOLDERS,
     Run,
+    check_preparations,
     count_processes,
     find_configs,
     launch,
@@ -32,7 +33,7 @@ from experiment.plan import (
     select,
     training_processes,
 )
-from experiment.progress import Lacking, is_evaluated, is_trained, results_folder, state, sweep_lock
+from experiment.progress import Lacking, has_asked_splits, is_evaluated, is_trained, results_folder, state, sweep_lock
 from experiment.run_folder import FolderInUse, locked
 from experiment.teed import MESSAGE, run_teed
 from sparse_model.errors import RunError, UserError
@@ -61,11 +62,11 @@ class StepFailed(Exception):
 
 @dataclass
 class Sweep:
-    """Works through `runs`; the report (its folder, then further options) is over every evaluated one of `reported`."""
+    """Works through `runs`; the report is over every evaluated one of `reported`."""
 
     runs: Sequence[Run]
     reported: Sequence[Run]
-    report: Sequence[str]
+    report: str
     processes: int
     failures: list[str] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
@@ -146,18 +147,19 @@ class Sweep:
         """Over the runs that have figures and those that failed."""
         if not any(_has_figures(run) for run in self.reported):
             return
-        folders = [str(run.folder) for run in self.reported if _has_figures(run) or _has_failed(run)]
-        output, *options = self.report
-        command = [sys.executable, "-m", "experiment.report", "--output", output, *options, *folders]
+        runs = [run for run in self.reported if _has_figures(run) or _has_failed(run)]
         try:
-            with locked(Path(output), patience=math.inf):
+            options = report_options(runs)
+            folders = [str(run.folder) for run in runs]
+            command = [sys.executable, "-m", "experiment.report", "--output", self.report, *options, *folders]
+            with locked(Path(self.report), patience=math.inf):
                 self._execute("report", command, None)
         except (StepFailed, UserError) as error:
             self.failures.append(str(error))
 
 
 def _has_figures(run: Run) -> bool:
-    return (results_folder(run) / "summary.json").is_file()
+    return (results_folder(run) / "summary.json").is_file() and has_asked_splits(run)
 
 
 def _has_failed(run: Run) -> bool:
@@ -217,7 +219,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         names = arguments.configs or [f"config/{folder}" for folder in PAPER_FOLDERS]
         every = read_runs(find_configs(names), overrides, arguments.name)
         runs, processes = select(every, arguments.only), count_processes()
-        report = [report_folder(arguments.configs, arguments.name), *report_options(every)]
+        check_preparations(runs)
+        report_options(every)  # so that a mistake is said now, and not once all is done
+        report = report_folder(arguments.configs, arguments.name)
         if arguments.dry_run:
             print(table(runs, processes))
             return 0

@@ -59,6 +59,11 @@ def parse_name(name: str) -> tuple[str, str | None]:
     return (before, split) if before and split and "/" not in split else (name, None)
 
 
+def scored_split(name: str, split: str | None) -> str:
+    """The split that counts for a data set's name: its own, else `split`, else the default."""
+    return parse_name(name)[1] or split or default_split(label(name))
+
+
 def label(name: str) -> str:
     """What the results of a data set are filed under: its folder's name."""
     return Path(parse_name(name)[0]).name
@@ -72,10 +77,9 @@ def load_beir(name_or_path: str, beir_dir: str, split: str | None = None) -> Bei
     Raises:
         UserError: an unknown name, a failed download, a file that cannot be used (with line and remedy).
     """
-    name_or_path, own_split = parse_name(name_or_path)
-    folder = locate(name_or_path, beir_dir)
+    split = scored_split(name_or_path, split)
+    folder = locate(parse_name(name_or_path)[0], beir_dir)
     name = folder.name
-    split = own_split or split or default_split(name)
     paths = data_files(folder, split)
     qrels, notes = _read_qrels(paths[2:])
     corpus = _read_records(paths[0], "document")
@@ -154,7 +158,8 @@ def _qrels_file(folder: Path, split: str) -> Path:
             return path
     there = sorted({p.name.split(".tsv")[0] for p in (folder / "qrels").glob("*.tsv*")})
     raise UserError(
-        f"{folder}: no qrels/{split}.tsv; splits that are there: {', '.join(there) or 'none'} (key: split)."
+        f"{folder}: no qrels/{split}.tsv; splits that are there: {', '.join(there) or 'none'} "
+        "(name:split, or key: split)."
     )
 
 

@@ -12,6 +12,7 @@ import yaml
 from experiment import plan, progress, run_folder, sweep
 from experiment.estimate import SPEED, Estimate
 from sparse_model.errors import UserError
+from tests.retrieval.bag_of_words import write_beir
 
 
 @pytest.fixture
@@ -81,6 +82,36 @@ def test_a_folder_may_say_how_its_report_divides_the_data_sets(configs: Path) ->
     message = str(caught.value)
     assert message.count("config/sweep/report.yaml: ") == 2 and "titel: " in message and "groups: " in message
     assert message.endswith("The keys of a report.yaml: title, baseline, groups.")
+
+
+def test_what_a_report_cannot_heed_is_said(configs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = configs / "report.yaml"
+    path.write_text("baseline: c\ngroups: {near: ['tiny:dev'], far: [tinny]}\n")
+    assert plan.report_options(runs_of("config/sweep")) == ["--group", "near=tiny"]
+    message = capsys.readouterr().err
+    assert "report.yaml: baseline: c is none of the runs" in message
+    assert "report.yaml: groups.far: no run is scored on tinny" in message
+    path.write_text("title: --x\ngroups: {near: [], a=b: [tiny]}\n")
+    with pytest.raises(UserError) as caught:
+        plan.report_options(runs_of("config/sweep"))
+    assert str(caught.value).count("config/sweep/report.yaml: ") == 3
+    path.write_text("groups: {tiny: [tiny]}\n")
+    with pytest.raises(UserError, match=r"groups.tiny: is a data set's name"):
+        plan.report_options(runs_of("config/sweep"))
+
+
+def test_two_folders_with_a_report_yaml(configs: Path) -> None:
+    other = configs.parent / "other"
+    other.mkdir()
+    (other / "c.yaml").write_text("baseline: bm25\nbeir_datasets: [more]\n")
+    (configs / "report.yaml").write_text("baseline: a\ngroups: {near: [tiny]}\n")
+    (other / "report.yaml").write_text("groups: {far: [more]}\n")
+    runs = runs_of("config/sweep", "config/other")
+    words = ["--baseline", "sweep/a", "--group", "near=tiny", "--group", "far=more"]
+    assert plan.report_options(runs) == words, "the report names runs by their folders, too"
+    (other / "report.yaml").write_text("groups: {near: [more]}\n")
+    with pytest.raises(UserError, match=r"other/report.yaml: groups.near: config/sweep/report.yaml says otherwise"):
+        plan.report_options(runs)
 
 
 def test_commands(configs: Path) -> None:
@@ -176,6 +207,30 @@ def test_a_folder_of_training_data_is_prepared_by_the_configs_in_data(
     assert "training data mix is missing" not in out
 
 
+def test_configs_of_data_are_checked_before_anything_is_run(configs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = configs / "data"
+    data.mkdir()
+    texts = {"a": "output_dir: [", "b": "datasett: x", "c": "output_dir: mix", "d": "output_dir: ./mix/"}
+    for name, text in texts.items():
+        (data / f"{name}.yaml").write_text(text + "\n")
+    assert sweep.main(["config/sweep"]) == 2 and not Path("output").exists()
+    message = capsys.readouterr().err
+    assert "data/a.yaml: is not valid YAML" in message and "data/b.yaml: datasett: unknown key" in message
+    assert "config/sweep/data/d.yaml and config/sweep/data/c.yaml would both write to mix" in message
+
+
+def test_data_are_found_by_default_names_and_through_links(configs: Path) -> None:
+    (configs / "data").mkdir()
+    (configs / "data" / "one.yaml").write_text("dataset: one\n")
+    (run,) = runs_of("config/sweep/a.yaml", overrides=("train_file=data/one_ft",))
+    assert list(plan.preparations(run).values()) == [Path("data/one_ft")]
+    Path("mix").mkdir()
+    Path("link").symlink_to("mix")
+    (configs / "data" / "one.yaml").write_text("dataset: one\noutput_dir: link/one\n")
+    (run,) = runs_of("config/sweep/a.yaml", overrides=("train_file=null", "train_file_dir=mix/"))
+    assert list(plan.preparations(run).values()) == [Path("link/one")]
+
+
 def test_states_follow_the_files(configs: Path) -> None:
     (run,) = runs_of("config/sweep/a.yaml", overrides=("max_steps=10",))
     (run.folder / "checkpoint-4").mkdir(parents=True)
@@ -213,6 +268,31 @@ def test_newer_inputs_are_looked_at_again(configs: Path) -> None:
     Path("t.jsonl").touch()
     os.utime("t.jsonl", (later, later))
     assert progress.state(run) == "new"
+
+
+def test_results_of_another_split_do_not_count(configs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run,) = runs_of("config/sweep/a.yaml")
+    finish(run)
+    score(run)
+    run_folder.write_json(run.folder / "evaluation" / "tiny.json", {"dataset": "tiny", "split": "test"})
+    assert progress.state(run) == "evaluated"
+    (dev,) = runs_of("config/sweep/a.yaml", overrides=("beir_datasets=tiny:dev",))
+    assert progress.state(dev) == "trained"
+    write_beir(Path("data/beir/tiny"), [], [], [])
+    assert sweep.main(["--dry-run", "config/sweep/a.yaml", "--", "beir_datasets=tiny:dev+test"]) == 0
+    assert "no qrels/dev.tsv; splits that are there: test" in capsys.readouterr().out
+
+
+def test_newer_data_in_a_folder_of_sets_are_looked_at(configs: Path) -> None:
+    (run,) = runs_of("config/sweep/a.yaml", overrides=("train_file=null", "train_file_dir=mix"))
+    finish(run)
+    Path("mix/one").mkdir(parents=True)
+    Path("mix/one/state.json").touch()
+    os.utime("mix/one/state.json", (1, 1))
+    assert progress.is_trained(run)
+    later = (run.folder / "run.json").stat().st_mtime + 5
+    os.utime("mix/one/state.json", (later, later))
+    assert not progress.is_trained(run)
 
 
 def test_hours_are_measured_ones_where_there_are_any(configs: Path) -> None:

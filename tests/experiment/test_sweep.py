@@ -73,7 +73,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def start(*words: str) -> int:
-    return sweep.main(["--name", "two", *words, "config/two"])
+    return sweep.main(["--name", "two", "config/two", *words])
 
 
 def begin() -> multiprocessing.process.BaseProcess:
@@ -213,6 +213,15 @@ def test_only_some(here: Path) -> None:
     assert start("--only", "two/a") == 0
     assert Path("reported").read_text().endswith("output/two/a output/two/b"), "the report is over all of them"
     assert start("--only", "*/c") == 2
+
+
+def test_figures_of_another_split_wait_for_their_turn(here: Path) -> None:
+    assert start() == 0
+    for name in "ab":
+        (here / f"output/two/{name}/evaluation/tiny.json").write_text('{"split": "test"}')
+    assert start("--only", "*/a", "--", "beir_datasets=tiny:dev") == 0
+    assert calls()[len(ALL) :] == ["evaluate_beir a", "report"]
+    assert Path("reported").read_text().endswith("--output output/report/two output/two/a")
 
 
 def test_the_report_heeds_the_folders_report_yaml(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
