@@ -58,6 +58,11 @@ def read_with_bases(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[Path,
     return [*before, (path, mapping)]
 
 
+def merged(path: Path) -> dict[str, Any]:
+    """The YAML's mapping over those of its bases."""
+    return {key: value for _, mapping in read_with_bases(path) for key, value in mapping.items()}
+
+
 class _UniqueKeyLoader(yaml.SafeLoader):
     """YAML would let the last of two equal keys win without a word."""
 

@@ -14,7 +14,7 @@ from experiment import run_folder
 from experiment.plan import Run, training_processes
 from experiment.progress import cached, data_set, is_evaluated, is_trained, results_folder
 from experiment.settings import Settings
-from retrieval.beir_data import label
+from retrieval.beir_data import dataset_name
 from training.checkpoints import complete_checkpoints, step_of
 
 # Assumed until runs have been measured, floating-point operations a second: a 16 GB GPU in fp16, 2 CPU cores.
@@ -69,7 +69,7 @@ class Estimate:
             measured = self._pace.get(self._kind(run))
             seconds += steps * (mean(measured) if measured else self._assumed_pace(run.settings))
         for name in run.scored.evaluation.beir_datasets:
-            measured = self._scoring.get(_scoring_kind(run, label(name)))
+            measured = self._scoring.get(_scoring_kind(run, dataset_name(name)))
             seconds += mean(measured) if measured else self._assumed_scoring(run.scored, name)
         return seconds
 
@@ -109,7 +109,7 @@ class Estimate:
         if place:
             tokens = sum(file.stat().st_size for file in place.glob("corpus.jsonl*")) / BYTES_A_TOKEN
         else:
-            tokens = DOCUMENTS.get(label(name), math.nan) * TOKENS_A_DOCUMENT
+            tokens = DOCUMENTS.get(dataset_name(name), math.nan) * TOKENS_A_DOCUMENT
         devices = self._processes if _device() == "GPU" else 1
         return 2 * _parameters(settings) * tokens / devices / SPEED[_device()]
 
@@ -143,9 +143,9 @@ def _measured_pace(run: Run) -> float | None:
 
 def _measured_scoring(run: Run) -> Iterator[tuple[str, float]]:
     for name in run.scored.evaluation.beir_datasets:
-        result = run_folder.read_json(results_folder(run) / f"{label(name)}.json")
+        result = run_folder.read_json(results_folder(run) / f"{dataset_name(name)}.json")
         if isinstance(result.get("seconds"), (int, float)):
-            yield label(name), result["seconds"]
+            yield dataset_name(name), result["seconds"]
 
 
 def _scoring_kind(run: Run, name: str) -> tuple[Any, ...]:

@@ -7,16 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from experiment import run_folder
-from experiment.config_file import read_with_bases
 from experiment.models import EVALUATED_MODEL_KEYS
 from experiment.settings import Settings, load_settings
-from retrieval.beir_data import label
 from sparse_model.errors import UserError
 from training.checkpoints import complete_checkpoints
 
@@ -34,23 +30,6 @@ NOT_FOR_ALL = {
     "overwrite": "every start would train anew; move the old folders aside, or give --name for another place",
     "dry_run": "give --dry-run before the --",
 }
-
-
-def _labels(names: Any) -> Any:
-    """Data sets as the report calls them, whether or not their splits are named."""
-    return [label(name) if isinstance(name, str) else name for name in names] if isinstance(names, list) else names
-
-
-class ReportKeys(BaseModel):
-    """What report.yaml in a folder of configs says: the options of experiment.report of the same names."""
-
-    model_config = ConfigDict(extra="forbid")
-    title: Annotated[str, Field(pattern="^[^-]|^$")] = ""
-    baseline: str | None = None
-    groups: dict[
-        Annotated[str, Field(pattern=r"^[^=\s-][^=]*$")],
-        Annotated[list[str], BeforeValidator(_labels), Field(min_length=1)],
-    ] = {}
 
 
 @dataclass(frozen=True)
@@ -189,115 +168,6 @@ def training_processes(run: Run, processes: int) -> int:
     """What a training was begun with, since it can only go on with as many; else `processes`."""
     recorded = run_folder.read_json(run.folder / "run.json").get("processes")
     return recorded if isinstance(recorded, int) and complete_checkpoints(run.folder) else processes
-
-
-def preparations(run: Run) -> dict[Path, Path]:
-    """What data_preparation.py is to be run with before this run: configs, and the missing data that each makes.
-
-    The configs are those of the folder data/ beside the run's config, and config/data_preparation.yaml.
-    """
-    data = run.settings.data
-    wanted, folder = (os.path.realpath(path) if path else None for path in (data.train_file, data.train_file_dir))
-    missing = {}
-    for config in _preparing(run):
-        made = _made_by(config)
-        is_wanted = made and (os.path.realpath(made) == wanted or os.path.realpath(made.parent) == folder)
-        if made and is_wanted and not has_training_data(made):
-            missing[config] = Path(os.path.relpath(made))
-    return missing
-
-
-def _preparing(run: Run) -> list[Path]:
-    """The configs that may be said to prepare a run's data."""
-    found = [*sorted((run.config.parent / "data").glob("*.yaml")), PREPARATION]
-    return [path for path in found if run.trains and path.name != "base.yaml" and path.is_file()]
-
-
-def _made_by(config: Path) -> Path | None:
-    """The data set's folder, absolute, if the config prepares one."""
-    settings = load_settings([str(config)])
-    if settings.given.keys().isdisjoint(("output_dir", *OF_A_PREPARATION)):
-        return None
-    return Path(settings.prepared_data).expanduser().absolute()
-
-
-def check_preparations(runs: Sequence[Run]) -> None:
-    """Look at the configs that prepare data before anything is run.
-
-    Raises:
-        UserError: with the mistakes of all of them, and for two that would write to one folder.
-    """
-    mistakes: list[str] = []
-    taken: dict[str, Path] = {}
-    for config in dict.fromkeys(config for run in runs for config in _preparing(run)):
-        try:
-            made = _made_by(config)
-        except UserError as error:
-            mistakes += str(error).splitlines()
-            continue
-        if made and (other := taken.setdefault(os.path.realpath(made), config)) != config:
-            mistakes.append(f"{config} and {other} would both write to {os.path.relpath(made)}")
-    if mistakes:
-        raise UserError("\n".join(dict.fromkeys(mistakes)))
-
-
-def has_training_data(path: str | Path) -> bool:
-    """Whether a file or a whole data set folder is there; state.json is the last file of one."""
-    return Path(path).is_file() or Path(path, "state.json").is_file()
-
-
-def report_options(runs: Sequence[Run]) -> list[str]:
-    """The words for experiment.report that the report.yaml beside the configs stand for.
-
-    Groups of data sets that the runs are not scored on are left out, and a baseline that is none of the runs.
-
-    Raises:
-        UserError: naming every mistake in such a file, and what two of them say differently.
-    """
-    words, mistakes = [], []
-    said: dict[str, tuple[object, Path]] = {}
-    scored = {label(name) for run in runs for name in run.scored.evaluation.beir_datasets}
-    for path in dict.fromkeys(run.config.parent / REPORT for run in runs):
-        if not path.is_file():
-            continue
-        try:
-            keys = ReportKeys.model_validate({k: v for _, mapping in read_with_bases(path) for k, v in mapping.items()})
-        except UserError as error:
-            mistakes.append(str(error))
-            continue
-        except ValidationError as error:
-            mistakes += [f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-            continue
-        here: dict[str, object] = {f"groups.{name}": datasets for name, datasets in keys.groups.items()}
-        for key, value in (here | {"title": keys.title, "baseline": keys.baseline}).items():
-            before, other = said.setdefault(key, (value, path)) if value else (value, path)
-            if before != value:
-                mistakes.append(f"{path}: {key}: {other} says otherwise; mend one, or give one folder at a time.")
-        words += ["--title", keys.title] if keys.title else []
-        baseline = _baseline(keys.baseline, runs) if keys.baseline else None
-        words += ["--baseline", baseline] if baseline else []
-        left_out = [f"baseline: {keys.baseline} is none of the runs"] if keys.baseline and not baseline else []
-        for name, datasets in keys.groups.items():
-            if name in scored:
-                mistakes.append(f"{path}: groups.{name}: is a data set's name; give the group another.")
-            words += ["--group", f"{name}={','.join(datasets)}"] if scored.issuperset(datasets) else []
-            unscored = ", ".join(sorted({*datasets} - scored))
-            left_out += [f"groups.{name}: no run is scored on {unscored}"] if unscored else []
-        print("".join(f"{path}: {what}; left out of the report\n" for what in left_out), end="", file=sys.stderr)
-    if mistakes:
-        raise UserError("\n".join([*mistakes, f"The keys of a {REPORT}: {', '.join(ReportKeys.model_fields)}."]))
-    return words
-
-
-def _baseline(name: str, runs: Sequence[Run]) -> str | None:
-    """How the report will call the run that a folder's report.yaml calls so: by its path below all runs' folder."""
-    above = os.path.commonpath([run.folder.parent.absolute() for run in runs])
-    known = {Path(os.path.relpath(run.folder, above)).as_posix() for run in runs}
-    known |= {re.sub(r"[-_.]?seed[-_=]?\d+$", "", path) for path in known}
-    known |= {"BM25"} if any(run.scored.evaluation.baseline for run in runs) else set()
-    run_name, dot, evaluation = name.partition(" · ")
-    found = [path for path in sorted(known) if f"/{path}".endswith(f"/{run_name}")]
-    return f"{found[0]}{dot}{evaluation}" if found else None
 
 
 def report_folder(names: Sequence[str], name: str | None) -> str:

@@ -10,9 +10,10 @@ from huggingface_hub import try_to_load_from_cache
 from experiment import run_folder
 from experiment.engines import check_engine
 from experiment.evaluation import evaluation_folder
-from experiment.plan import Run, has_training_data, preparations
+from experiment.plan import Run
+from experiment.prepared_data import has_training_data, preparations
 from experiment.settings import Settings
-from retrieval.beir_data import data_files, label, parse_name, scored_split
+from retrieval.beir_data import data_files, dataset_name, parse_name, scored_split
 from sparse_model.errors import RunError, UserError
 from training.checkpoints import complete_checkpoints
 
@@ -55,7 +56,7 @@ def is_evaluated(run: Run) -> bool:
     """Whether there are results for every data set, none older than the model or the data."""
     settings, folder = run.scored, results_folder(run)
     summary = folder / "summary.json"
-    wanted = [label(name) for name in settings.evaluation.beir_datasets]
+    wanted = [dataset_name(name) for name in settings.evaluation.beir_datasets]
     if run_folder.read_json(summary).get("datasets") != wanted or (run.trains and not is_trained(run)):
         return False
     places = [place for name in settings.evaluation.beir_datasets if (place := data_set(settings, name))]
@@ -69,7 +70,7 @@ def is_evaluated(run: Run) -> bool:
 def has_asked_splits(run: Run) -> bool:
     """Whether none of the results is over another split than the config says now."""
     keys, folder = run.scored.evaluation, results_folder(run)
-    splits = {label(name): scored_split(name, keys.split) for name in keys.beir_datasets}
+    splits = {dataset_name(name): scored_split(name, keys.split) for name in keys.beir_datasets}
     results = {name: run_folder.read_json(folder / f"{name}.json") for name in splits}
     return all(results[name].get("split", split) == split for name, split in splits.items())
 

@@ -32,7 +32,7 @@ from experiment.keys import (
     RunKeys,
     TeacherKeys,
 )
-from retrieval.beir_data import label, parse_name
+from retrieval.beir_data import dataset_name, parse_name
 from sparse_model import UserError
 
 REFUSED = {
@@ -182,7 +182,7 @@ def _common_mistakes(settings: Settings) -> list[str]:
     found += _data_set_mistakes("eval_beir_datasets", evaluation.eval_beir_datasets or [])
     if evaluation.split and _are_no_splits(evaluation.split):
         found.append(f"split: {evaluation.split} is no split, nor several as in dev+test, each once.")
-    if "summary" in map(label, evaluation.beir_datasets):
+    if "summary" in map(dataset_name, evaluation.beir_datasets):
         found.append("beir_datasets: a data set cannot be called summary; rename its folder.")
     if evaluation.evaluation_name and not re.fullmatch(r"(?!runs$)[\w=-][\w.=-]*", evaluation.evaluation_name):
         found.append("evaluation_name: a plain folder name of letters, digits, _, ., = and - is needed (not runs).")
@@ -195,7 +195,7 @@ def _data_set_mistakes(key: str, names: list[str]) -> list[str]:
         for name in names
         if name.startswith(":") or name.endswith(":") or _are_no_splits(parse_name(name)[1] or "test")
     ]
-    labels = [label(name) for name in names]
+    labels = [dataset_name(name) for name in names]
     for name in sorted({name for name in labels if labels.count(name) > 1}):
         found.append(f"{key}: {name} stands twice; results are filed by name ({name}:dev+test: two splits).")
     return found

@@ -22,18 +22,17 @@ from experiment.estimate import Estimate
 from experiment.plan import (
     PAPER_FOLDERS,
     Run,
-    check_preparations,
     count_processes,
     find_configs,
     launch,
-    preparations,
     read_runs,
     report_folder,
-    report_options,
     select,
     training_processes,
 )
+from experiment.prepared_data import check_preparations, preparations
 from experiment.progress import Lacking, has_asked_splits, is_evaluated, is_trained, results_folder, state, sweep_lock
+from experiment.report_keys import report_options
 from experiment.run_folder import FolderInUse, locked
 from experiment.teed import MESSAGE, run_teed
 from sparse_model.errors import RunError, UserError
@@ -124,19 +123,20 @@ class Sweep:
         self._execute(step, run.command(step, processes), run.folder / run_folder.SWEEP_LOG)
 
     def _prepare(self, run: Run) -> None:
-        """The training data, once; a second sweep waits for the first one's."""
+        """Each set of training data once; a second sweep waits for the first one's."""
         for config, data in preparations(run).items():
-            if config not in self._unprepared:
-                print(f"=== {data} is missing and prepared first, by {config}", flush=True)
-                try:
-                    with locked(data.with_name(f"{data.name}.sweep"), patience=math.inf):
-                        if config in preparations(run):
-                            command = launch("data_preparation.py", config, [], self.processes)
-                            self._execute("prepare data", command, data.with_name(f"{data.name}.log"))
+            if config in self._unprepared:
+                raise self._unprepared[config]
+            print(f"=== {data} is missing and prepared first, by {config}", flush=True)
+            with locked(data.with_name(f"{data.name}.sweep"), patience=math.inf):
+                if config not in preparations(run):
                     continue
+                try:
+                    command = launch("data_preparation.py", config, [], self.processes)
+                    self._execute("prepare data", command, data.with_name(f"{data.name}.log"))
                 except StepFailed as error:
                     self._unprepared[config] = error
-            raise self._unprepared[config]
+                    raise
 
     def _execute(self, step: str, command: list[str], log: Path | None) -> None:
         code, lines = run_teed(command, log, run_folder.shown(command))

@@ -61,10 +61,10 @@ def parse_name(name: str) -> tuple[str, str | None]:
 
 def scored_split(name: str, split: str | None) -> str:
     """The split that counts for a data set's name: its own, else `split`, else the default."""
-    return parse_name(name)[1] or split or default_split(label(name))
+    return parse_name(name)[1] or split or default_split(dataset_name(name))
 
 
-def label(name: str) -> str:
+def dataset_name(name: str) -> str:
     """What the results of a data set are filed under: its folder's name."""
     return Path(parse_name(name)[0]).name
 

@@ -12,24 +12,8 @@ import yaml
 from experiment import plan, progress, run_folder, sweep
 from experiment.estimate import SPEED, Estimate
 from sparse_model.errors import UserError
+from tests.experiment.sweeps import runs_of
 from tests.retrieval.bag_of_words import write_beir
-
-
-@pytest.fixture
-def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a training and a baseline; the working folder is a fresh one."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("NPROC", "1")
-    folder = tmp_path / "config" / "sweep"
-    folder.mkdir(parents=True)
-    (folder / "base.yaml").write_text("beir_datasets: [tiny]\n")
-    (folder / "a.yaml").write_text("base: base.yaml\nmodel_name_or_path: m\ntrain_file: t.jsonl\ndata_type: kd\n")
-    (folder / "b.yaml").write_text("base: base.yaml\nbaseline: bm25\n")
-    return folder
-
-
-def runs_of(*names: str, overrides: tuple[str, ...] = (), name: str | None = None) -> list[plan.Run]:
-    return plan.read_runs(plan.find_configs(names), overrides, name)
 
 
 def words(run: plan.Run, step: str, processes: int = 1) -> str:
@@ -67,51 +51,6 @@ def test_a_folders_data_preparation_is_no_run(configs: Path) -> None:
     assert "data_preparation" not in [path.stem for path in plan.find_configs(["config/sweep"])]
     with pytest.raises(UserError, match=r"mined.yaml: prepares data; it is for data_preparation.py"):
         runs_of("config/sweep")
-
-
-def test_a_folder_may_say_how_its_report_divides_the_data_sets(configs: Path) -> None:
-    assert plan.report_options(runs_of("config/sweep")) == []
-    path = configs / "report.yaml"
-    path.write_text("title: Ours\nbaseline: a\ngroups: {near: [tiny], far: [tiny, absent]}\n")
-    runs = runs_of("config/sweep")
-    assert [run.config.stem for run in runs] == ["a", "b"], "it is no run"
-    assert plan.report_options(runs) == ["--title", "Ours", "--baseline", "a", "--group", "near=tiny"]
-    path.write_text("titel: Ours\ngroups: [tiny]\n")
-    with pytest.raises(UserError) as caught:
-        plan.report_options(runs)
-    message = str(caught.value)
-    assert message.count("config/sweep/report.yaml: ") == 2 and "titel: " in message and "groups: " in message
-    assert message.endswith("The keys of a report.yaml: title, baseline, groups.")
-
-
-def test_what_a_report_cannot_heed_is_said(configs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = configs / "report.yaml"
-    path.write_text("baseline: c\ngroups: {near: ['tiny:dev'], far: [tinny]}\n")
-    assert plan.report_options(runs_of("config/sweep")) == ["--group", "near=tiny"]
-    message = capsys.readouterr().err
-    assert "report.yaml: baseline: c is none of the runs" in message
-    assert "report.yaml: groups.far: no run is scored on tinny" in message
-    path.write_text("title: --x\ngroups: {near: [], a=b: [tiny]}\n")
-    with pytest.raises(UserError) as caught:
-        plan.report_options(runs_of("config/sweep"))
-    assert str(caught.value).count("config/sweep/report.yaml: ") == 3
-    path.write_text("groups: {tiny: [tiny]}\n")
-    with pytest.raises(UserError, match=r"groups.tiny: is a data set's name"):
-        plan.report_options(runs_of("config/sweep"))
-
-
-def test_two_folders_with_a_report_yaml(configs: Path) -> None:
-    other = configs.parent / "other"
-    other.mkdir()
-    (other / "c.yaml").write_text("baseline: bm25\nbeir_datasets: [more]\n")
-    (configs / "report.yaml").write_text("baseline: a\ngroups: {near: [tiny]}\n")
-    (other / "report.yaml").write_text("groups: {far: [more]}\n")
-    runs = runs_of("config/sweep", "config/other")
-    words = ["--baseline", "sweep/a", "--group", "near=tiny", "--group", "far=more"]
-    assert plan.report_options(runs) == words, "the report names runs by their folders, too"
-    (other / "report.yaml").write_text("groups: {near: [more]}\n")
-    with pytest.raises(UserError, match=r"other/report.yaml: groups.near: config/sweep/report.yaml says otherwise"):
-        plan.report_options(runs)
 
 
 def test_commands(configs: Path) -> None:
@@ -174,61 +113,6 @@ def test_the_table_shows_how_runs_stand_and_what_they_miss(configs: Path, capsys
     assert not (configs.parent.parent / "output").exists(), "looking changes nothing"
     assert sweep.main(["--dry-run", "config/sweep", "--", "idf_path=some/one"]) == 0
     assert "missing for 1 of 2: query weights some/one are not on this disk" in capsys.readouterr().out
-
-
-def test_missing_training_data_are_prepared_by_the_config_that_writes_them(configs: Path) -> None:
-    (run,) = runs_of("config/sweep/a.yaml")
-    (configs.parent / "data_preparation.yaml").write_text("output_dir: ./t.jsonl\n")
-    assert plan.preparations(run) == {Path("config/data_preparation.yaml"): Path("t.jsonl")}
-    Path("t.jsonl").mkdir()  # begun: state.json comes last
-    assert plan.preparations(run)
-    Path("t.jsonl", "state.json").touch()
-    assert not plan.preparations(run)
-    (other,) = runs_of("config/sweep/a.yaml", overrides=("train_file=other.jsonl",))
-    assert not plan.preparations(other)
-
-
-def test_a_folder_of_training_data_is_prepared_by_the_configs_in_data(
-    configs: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (configs / "data").mkdir()
-    (configs / "data" / "base.yaml").write_text("model_name_or_path: m\n")
-    for name, folder in (("one", "mix/one"), ("two", "mix/two"), ("else", "elsewhere")):
-        (configs / "data" / f"{name}.yaml").write_text(f"base: base.yaml\noutput_dir: {folder}\n")
-    of_a_folder = ("train_file=null", "train_file_dir=mix")
-    (run,) = runs_of("config/sweep/a.yaml", overrides=of_a_folder)
-    assert sorted(map(str, plan.preparations(run).values())) == ["mix/one", "mix/two"]
-    Path("mix/one").mkdir(parents=True)
-    Path("mix/one/state.json").touch()
-    assert list(plan.preparations(run)) == [Path("config/sweep/data/two.yaml")], "the other one is there"
-    assert sweep.main(["--dry-run", "config/sweep/a.yaml", "--", *of_a_folder]) == 0
-    out = capsys.readouterr().out
-    assert "training data mix/two is missing; config/sweep/data/two.yaml prepares it first" in out
-    assert "training data mix is missing" not in out
-
-
-def test_configs_of_data_are_checked_before_anything_is_run(configs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = configs / "data"
-    data.mkdir()
-    texts = {"a": "output_dir: [", "b": "datasett: x", "c": "output_dir: mix", "d": "output_dir: ./mix/"}
-    for name, text in texts.items():
-        (data / f"{name}.yaml").write_text(text + "\n")
-    assert sweep.main(["config/sweep"]) == 2 and not Path("output").exists()
-    message = capsys.readouterr().err
-    assert "data/a.yaml: is not valid YAML" in message and "data/b.yaml: datasett: unknown key" in message
-    assert "config/sweep/data/d.yaml and config/sweep/data/c.yaml would both write to mix" in message
-
-
-def test_data_are_found_by_default_names_and_through_links(configs: Path) -> None:
-    (configs / "data").mkdir()
-    (configs / "data" / "one.yaml").write_text("dataset: one\n")
-    (run,) = runs_of("config/sweep/a.yaml", overrides=("train_file=data/one_ft",))
-    assert list(plan.preparations(run).values()) == [Path("data/one_ft")]
-    Path("mix").mkdir()
-    Path("link").symlink_to("mix")
-    (configs / "data" / "one.yaml").write_text("dataset: one\noutput_dir: link/one\n")
-    (run,) = runs_of("config/sweep/a.yaml", overrides=("train_file=null", "train_file_dir=mix/"))
-    assert list(plan.preparations(run).values()) == [Path("link/one")]
 
 
 def test_states_follow_the_files(configs: Path) -> None:

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from experiment import plan
+from experiment import prepared_data
 from experiment.config_file import read_with_bases
-from experiment.plan import find_configs, preparations, read_runs, report_options
+from experiment.plan import find_configs, read_runs
+from experiment.prepared_data import preparations
+from experiment.report_keys import report_options
 from experiment.settings import load_settings
 
 SMALL = Path(__file__).parents[2] / "config" / "small"
@@ -38,7 +40,7 @@ def test_names_say_the_values() -> None:
 
 def test_data_and_report_belong_to_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(SMALL.parents[1])
-    monkeypatch.setattr(plan, "has_training_data", lambda path: False)
+    monkeypatch.setattr(prepared_data, "has_training_data", lambda path: False)
     first, *others = read_runs(find_configs(["config/small/plain_0.yaml", "config/small/bm25.yaml"]), [], None)
     names = ("medquad", "qed-nq", "squad-sent")
     made = {Path(f"config/small/data/{name}.yaml"): Path("data/small", name) for name in names}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.beir_data import BEIR_13, default_split, label, load_beir
+from retrieval.beir_data import BEIR_13, dataset_name, default_split, load_beir
 from sparse_model.errors import UserError
 from tests.retrieval.bag_of_words import write_beir
 from tests.retrieval.conftest import CORPUS, QRELS, QUERIES
@@ -138,7 +138,7 @@ def test_splits_of_a_name(tiny: Path) -> None:
     assert both.doc_ids == test.doc_ids and {*both.query_ids} == {*test.query_ids, *other.query_ids}
     assert both.qrels["q2"] == {"d2": 1, "d3": 1} and both.qrels["q1"] == test.qrels["q1"]
     assert len({data.fingerprint for data in (both, other, test)}) == 3
-    assert label("tiny:dev") == label(f"{tiny}:dev+test") == label("tiny") == "tiny"
+    assert dataset_name("tiny:dev") == dataset_name(f"{tiny}:dev+test") == dataset_name("tiny") == "tiny"
     assert "no qrels/train.tsv" in mistake(tiny, "tiny:dev+train")
 
 

@@ -1,0 +1,7 @@
+"""Runs of the configs that a test wrote."""
+
+from experiment import plan
+
+
+def runs_of(*names: str, overrides: tuple[str, ...] = (), name: str | None = None) -> list[plan.Run]:
+    return plan.read_runs(plan.find_configs(names), overrides, name)
