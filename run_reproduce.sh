@@ -2,7 +2,8 @@
 # Train and evaluate configs one after the other, then write one report over them.
 #
 #   bash run_reproduce.sh                                   the paper's 56 runs: seven folders under config/
-#   bash run_reproduce.sh config/quickstart/flops.yaml …    these configs; a folder stands for its *.yaml files
+#   bash run_reproduce.sh config/small                      these configs; a folder stands for its *.yaml files but
+#                                                           base.yaml, data_preparation.yaml and report.yaml
 #   bash run_reproduce.sh --dry-run                         check keys and values; how each run stands, hours left
 #   bash run_reproduce.sh --only 'mask_vary_*/200_*'        runs whose <family>/<name> fits
 #   bash run_reproduce.sh --name trial config/baseline -- max_steps=100     overrides for every config, and
