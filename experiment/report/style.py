@@ -22,7 +22,7 @@ from retrieval.drawing import png
 
 STYLE: Any = DRAWING_STYLE | {"svg.fonttype": "none"}  # letters stay text, which keeps a page small
 MARKERS = "osD^vP*XhpH<>"
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C6D00", "#56B4E9", "#444444")  # after Okabe and Ito
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C6D00", "#56B4E9", "#444444", "#7B3294")  # after Okabe, Ito
 LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)), (0, (1, 1)))
 LOG_SPAN = 10.0  # an axis is logarithmic once its largest value is this many times its smallest
 HOVER = "hover-"
