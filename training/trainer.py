@@ -28,6 +28,7 @@ from training.teachers import Encode, teacher_scores
 
 # Steps between two looks for collapse or NaN; each look waits for the device.
 GUARD_STEPS = 50
+STATISTICS = "statistics.pt"  # of a checkpoint: what was to be logged next
 
 # numpy's random state, which older versions of transformers do not name as safe to load without pickle.
 torch.serialization.add_safe_globals(
@@ -122,7 +123,7 @@ class Trainer(transformers.Trainer):
         with torch.autocast(document_NV.device.type, enabled=False):
             teacher_QN = self._teacher_scores(inputs)
             loss, parts = self.objective(query_QV, document_NV, teacher_QN, keys_N, self.state.global_step)
-        self.statistics.add(parts, document_NV)
+        self.statistics.add({**parts, "loss": loss}, document_NV)
         return loss
 
     def _teacher_scores(self, inputs: dict[str, Any]) -> Tensor:
@@ -153,7 +154,7 @@ class Trainer(transformers.Trainer):
         return self.optimizer
 
     def log(self, logs: dict[str, float], *args: Any) -> None:
-        """Add the statistics since the last log to a training log."""
+        """Add the statistics since the last log to a training log; its loss begins anew at a resumption, ours not."""
         if "loss" in logs:
             self.statistics.check()
             logs = logs | self.statistics.drain()
@@ -180,6 +181,7 @@ class Trainer(transformers.Trainer):
         self.args.save_total_limit = limit
         barrier()
         if self.is_world_process_zero():
+            torch.save(self.statistics.state_dict(), folder / STATISTICS)
             checkpoints.mark_complete(folder, self.state.global_step)
             checkpoints.rotate(folder.parent, limit, self.state.best_model_checkpoint)
         barrier()
@@ -200,6 +202,9 @@ class Trainer(transformers.Trainer):
         for name, part in parts.items():
             path = Path(checkpoint) / f"{name}.pt"
             part.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        statistics = Path(checkpoint) / STATISTICS
+        if statistics.is_file():  # older checkpoints have none
+            self.statistics.load_state_dict(torch.load(statistics, map_location="cpu", weights_only=True))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         load_weights(self.encoder, Path(resume_from_checkpoint))

@@ -44,6 +44,33 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tiny_model: Path, posnegs_fil
     assert untimed[0] == untimed[1]
 
 
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_what_is_logged_between_two_checkpoints_survives_a_stop(
+    tiny_model: Path, posnegs_file: Path, tmp_path: Path, accumulation: int
+) -> None:
+    """Logged after steps 4 and 8, saved after steps 3 and 6; stopped after step 7: the averages are those of all steps.
+
+    Before, they were those of the steps since the last checkpoint.
+    """
+    more = ["save_strategy=steps", "save_steps=3", "logging_steps=4", "max_steps=8", "save_total_limit=9"]
+    more += [f"gradient_accumulation_steps={accumulation}", "per_device_train_batch_size=2"]
+    for folder in ("whole", "stopped"):
+        train(load_settings(words_for(tiny_model, posnegs_file, tmp_path / folder, *more)))
+    stopped = tmp_path / "stopped"
+    (stopped / "checkpoint-8" / "complete.json").unlink()
+    record = json.loads((stopped / "run.json").read_text())
+    del record["finished"]
+    (stopped / "run.json").write_text(json.dumps(record))
+    (stopped / "model.safetensors").unlink()
+    train(load_settings(words_for(tiny_model, posnegs_file, stopped, *more)))
+    keys = ("step", "loss", "infonce", "flops_d", "lambda_d", "d_length", "d_length_p95", "unused_tokens")
+    logged = [
+        [{key: line[key] for key in keys} for line in lines(folder) if "infonce" in line]
+        for folder in (tmp_path / "whole", stopped)
+    ]
+    assert logged[0] == logged[1] and [line["step"] for line in logged[0]] == [4, 8]
+
+
 def test_a_run_killed_after_its_last_checkpoint_trains_no_further(
     tiny_model: Path, posnegs_file: Path, tmp_path: Path
 ) -> None:
