@@ -14,7 +14,7 @@ from experiment import run_folder
 from experiment.plan import Run, training_processes
 from experiment.progress import cached, data_set, is_evaluated, is_trained, results_folder
 from experiment.settings import Settings
-from retrieval.beir_data import dataset_name
+from retrieval.dataset_names import dataset_name
 from training.checkpoints import complete_checkpoints, step_of
 
 # Assumed until runs have been measured, floating-point operations a second: a 16 GB GPU in fp16, 2 CPU cores.

@@ -27,8 +27,9 @@ from experiment.models import (
     vector_files,
 )
 from experiment.settings import Settings
-from retrieval.beir_data import BeirData, load_beir, parse_name
+from retrieval.beir_data import BeirData, load_beir
 from retrieval.bm25 import evaluate_bm25
+from retrieval.dataset_names import parse_name
 from retrieval.distributed import is_main, on_main
 from retrieval.download import NAMES
 from retrieval.evaluate import Result, evaluate

@@ -1,7 +1,6 @@
 """report.yaml in a folder of configs: what their report compares with, and how it divides the data sets."""
 
 import difflib
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,8 @@ from pydantic import AfterValidator, Field, ValidationError
 from experiment.config_file import merged
 from experiment.keys import Keys
 from experiment.plan import REPORT, Run
-from retrieval.beir_data import dataset_name
+from experiment.report.systems import without_seed
+from retrieval.dataset_names import dataset_name
 from sparse_model.errors import UserError
 
 Title = Annotated[str, Field(pattern="^[^-]|^$")]
@@ -45,14 +45,14 @@ def report_options(runs: Sequence[Run]) -> list[str]:
     path = folders.pop() / REPORT
     if folders or not path.is_file():
         return []
-    keys = _read(path)
+    scored = {dataset_name(name) for run in runs for name in run.scored.evaluation.beir_datasets}
+    keys = _read(path, scored)
     words = ["--title", keys.title] if keys.title else []
     left_out = []
-    if keys.baseline in {_without_seed(run.config.stem) for run in runs}:
+    if keys.baseline in {without_seed(run.config.stem) for run in runs}:
         words += ["--baseline", str(keys.baseline)]
     elif keys.baseline:
         left_out.append(f"baseline: {keys.baseline} is none of the runs")
-    scored = {dataset_name(name) for run in runs for name in run.scored.evaluation.beir_datasets}
     for name, datasets in keys.groups.items():
         if unscored := sorted({*datasets} - scored):
             left_out.append(f"groups.{name}: no run is scored on {', '.join(unscored)}")
@@ -62,25 +62,20 @@ def report_options(runs: Sequence[Run]) -> list[str]:
     return words
 
 
-def _read(path: Path) -> ReportKeys:
+def _read(path: Path, scored: set[str]) -> ReportKeys:
     try:
         keys = ReportKeys.model_validate(merged(path))
     except ValidationError as error:
         found = [f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise UserError("\n".join([*found, f"The keys of a {REPORT}: {', '.join(ReportKeys.model_fields)}."])) from None
-    names = {_without_seed(config.stem) for config in path.parent.glob("*.yaml")}
+    names = {without_seed(config.stem) for config in path.parent.glob("*.yaml")}
     mistakes = []
     if keys.baseline and keys.baseline not in names:
         near = difflib.get_close_matches(keys.baseline, names, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
         mistakes.append(f"{path}: baseline: {keys.baseline} is no config of this folder.{hint}")
-    taken = {dataset for datasets in keys.groups.values() for dataset in datasets} & keys.groups.keys()
-    mistakes += [f"{path}: groups.{name}: is a data set's name; give the group another." for name in sorted(taken)]
+    taken = sorted(scored & keys.groups.keys())
+    mistakes += [f"{path}: groups.{name}: is a data set's name; give the group another." for name in taken]
     if mistakes:
         raise UserError("\n".join(mistakes))
     return keys
-
-
-def _without_seed(name: str) -> str:
-    """The name that the report gives to runs which differ in their seed only."""
-    return re.sub(r"[-_.]?seed[-_=]?\d+$", "", name) or name

@@ -1,8 +1,4 @@
-"""BEIR folders: corpus.jsonl, queries.jsonl and qrels/<split>.tsv, each also as .gz, checked while read.
-
-A data set is named by its folder and, where that is not the split asked for, the splits to score:
-"trec-dl-mini:dev+test" is one corpus, encoded once, with the queries of both.
-"""
+"""BEIR folders: corpus.jsonl, queries.jsonl and qrels/<split>.tsv, each also as .gz, checked while read."""
 
 import difflib
 import gzip
@@ -17,6 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from retrieval import distributed, download
+from retrieval.dataset_names import parse_name, scored_split, splits_of
 from retrieval.fingerprint import fingerprint
 from retrieval.metrics import Qrels
 from sparse_model.errors import UserError
@@ -46,27 +43,6 @@ class BeirData:
     """16 hex digits over the content of the files."""
     notes: list[str]
     """What is odd about the data, a sentence each."""
-
-
-def default_split(name: str) -> str:
-    """The split that is reported for a data set: dev for msmarco, else test."""
-    return "dev" if name == "msmarco" else "test"
-
-
-def parse_name(name: str) -> tuple[str, str | None]:
-    """A data set's name or path, and the split after its colon, if there is one."""
-    before, colon, split = name.rpartition(":")
-    return (before, split) if before and split and "/" not in split else (name, None)
-
-
-def scored_split(name: str, split: str | None) -> str:
-    """The split that counts for a data set's name: its own, else `split`, else the default."""
-    return parse_name(name)[1] or split or default_split(dataset_name(name))
-
-
-def dataset_name(name: str) -> str:
-    """What the results of a data set are filed under: its folder's name."""
-    return Path(parse_name(name)[0]).name
 
 
 def load_beir(name_or_path: str, beir_dir: str, split: str | None = None) -> BeirData:
@@ -125,7 +101,7 @@ def data_files(folder: Path, split: str) -> list[Path]:
     Raises:
         UserError: for the first that is missing.
     """
-    qrels = [_qrels_file(folder, part) for part in split.split("+")]
+    qrels = [_qrels_file(folder, part) for part in splits_of(split)]
     return [_file(folder, "corpus.jsonl"), _file(folder, "queries.jsonl"), *qrels]
 
 

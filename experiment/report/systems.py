@@ -130,9 +130,14 @@ def _system(members: list[tuple[Run, Evaluation]], main: str) -> System:
         return System(name, BM25, BM25, (members[0],))
     name = run.name
     if len(members) > 1:
-        name = re.sub(r"[-_.]?seed[-_=]?\d+$", "", name) or name
+        name = without_seed(name)
     name += "" if evaluation.name == main else f" · {evaluation.name}"
     return System(name, run.folder.resolve().parent.name, run.kind, tuple(members), is_main=evaluation.name == main)
+
+
+def without_seed(name: str) -> str:
+    """The name of runs that differ in their seed only."""
+    return re.sub(r"[-_.]?seed[-_=]?\d+$", "", name) or name
 
 
 def _told_apart(systems: list[System]) -> list[System]:

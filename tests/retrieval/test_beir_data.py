@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.beir_data import BEIR_13, dataset_name, default_split, load_beir
+from retrieval.beir_data import BEIR_13, load_beir
+from retrieval.dataset_names import dataset_name, default_split
 from sparse_model.errors import UserError
 from tests.retrieval.bag_of_words import write_beir
 from tests.retrieval.conftest import CORPUS, QRELS, QUERIES
