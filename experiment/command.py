@@ -12,8 +12,8 @@ from datetime import timedelta
 import torch
 from accelerate import PartialState
 
-from experiment.help_text import help_text
-from experiment.settings import Settings, load_settings
+from experiment.settings.help import help_text
+from experiment.settings.settings import Settings, load_settings
 from sparse_model import RunError, UserError
 
 # Rank 0 searches and writes while the others wait.

@@ -8,9 +8,9 @@ from hashlib import sha256
 from pathlib import Path
 
 from experiment import run_folder
-from experiment.engine_keys import keeps_index
 from experiment.models import vector_facts
-from experiment.settings import Settings
+from experiment.settings.engine_rules import keeps_index
+from experiment.settings.settings import Settings
 from retrieval import distributed
 from retrieval.beir_data import BeirData
 from retrieval.engine import Engine, ExactEngine

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from experiment import run_folder
-from experiment.engine_keys import keeps_index
 from experiment.engines import MakeEngine, check_engine, open_engines
 from experiment.models import (
     EVALUATED_MODEL_KEYS,
@@ -26,7 +25,8 @@ from experiment.models import (
     set_precision,
     vector_files,
 )
-from experiment.settings import Settings
+from experiment.settings.engine_rules import keeps_index
+from experiment.settings.settings import Settings
 from retrieval.beir_data import BeirData, load_beir
 from retrieval.bm25 import evaluate_bm25
 from retrieval.dataset_names import parse_name

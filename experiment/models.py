@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from experiment.combinations import training_mistakes
 from experiment.run_folder import FAILED, read_yaml
-from experiment.settings import Settings
+from experiment.settings.rules import training_mistakes
+from experiment.settings.settings import Settings
 from retrieval.fingerprint import fingerprint
 from sparse_model import SparseEncoder, UserError, load
 from sparse_model.layout import describe, longest_input, resolve

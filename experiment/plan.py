@@ -12,7 +12,7 @@ import torch
 
 from experiment import run_folder
 from experiment.models import EVALUATED_MODEL_KEYS
-from experiment.settings import Settings, load_settings
+from experiment.settings.settings import Settings, load_settings
 from sparse_model.errors import UserError
 from training.checkpoints import complete_checkpoints
 

@@ -11,7 +11,7 @@ from experiment.command import logged_to
 from experiment.models import device, load_miner, set_precision
 from experiment.preparation_checks import preparation_mistakes, require_room_and_engine
 from experiment.preparation_estimate import estimate
-from experiment.settings import Settings
+from experiment.settings.settings import Settings
 from experiment.stages import Stages
 from mining.candidates import Corpus, corpus_of, totals
 from mining.card import About

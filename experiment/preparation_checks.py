@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from experiment.engines import check_engine
-from experiment.settings import Settings
+from experiment.settings.settings import Settings
 from mining.teachers import TeacherSpec, check_teacher
 from retrieval.beir_data import data_files, locate
 from retrieval.download import NAMES

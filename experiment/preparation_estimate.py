@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from experiment.settings import Settings
+from experiment.settings.settings import Settings
 from mining.candidates import Corpus
 from mining.teachers import TeacherSpec, load_teacher
 from mining.vectors import Vectors

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiment.plan import OF_A_PREPARATION, PREPARATION, Run
-from experiment.settings import load_settings
+from experiment.settings.settings import load_settings
 from sparse_model.errors import UserError
 
 

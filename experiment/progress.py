@@ -12,7 +12,7 @@ from experiment.engines import check_engine
 from experiment.evaluation import evaluation_folder
 from experiment.plan import Run
 from experiment.prepared_data import has_training_data, preparations
-from experiment.settings import Settings
+from experiment.settings.settings import Settings
 from retrieval.beir_data import data_files
 from retrieval.dataset_names import dataset_name, parse_name, scored_split
 from sparse_model.errors import RunError, UserError

@@ -22,8 +22,8 @@ from typing import IO, Any
 
 import yaml
 
-from experiment.keys import GROUPS
-from experiment.settings import Settings, without_credentials
+from experiment.settings.keys import GROUPS
+from experiment.settings.settings import Settings, without_credentials
 from retrieval.files import move_aside, read_json, write_atomically, write_json
 from retrieval.fingerprint import hash_of as hash_of
 from sparse_model import UserError

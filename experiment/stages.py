@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 
-from experiment.engine_keys import keeps_index
 from experiment.engines import corpus_hash, open_engines
 from experiment.models import brings_idf, device, model_files, vector_facts, vector_files
-from experiment.settings import Settings
+from experiment.settings.engine_rules import keeps_index
+from experiment.settings.settings import Settings
 from mining.candidates import Corpus, Shards, mine
 from mining.scoring import score
 from mining.teachers import TeacherSpec, load_teacher

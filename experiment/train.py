@@ -11,7 +11,7 @@ from accelerate import PartialState
 from experiment import online_teachers, run_folder
 from experiment.command import logged_to
 from experiment.models import load_for_training
-from experiment.settings import Settings
+from experiment.settings.settings import Settings
 from retrieval.beir_data import load_beir
 from retrieval.distributed import is_main, on_main, world_size
 from retrieval.evaluate import evaluate

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from experiment.evaluation import run_evaluation
-from experiment.settings import load_settings
+from experiment.settings.settings import load_settings
 from tests.conftest import write_jsonl
 
 SHARED = os.environ.get("SPARSE_SHARED") or None

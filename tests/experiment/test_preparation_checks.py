@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from experiment.command import logged_to
-from experiment.help_text import help_text
 from experiment.preparation import teacher_spec
 from experiment.preparation_checks import preparation_mistakes, require_room_and_engine
 from experiment.preparation_estimate import Stage
-from experiment.settings import Settings, load_settings
+from experiment.settings.help import help_text
+from experiment.settings.settings import Settings, load_settings
 from sparse_model import UserError
 from tests.mining.models import make_dense
 

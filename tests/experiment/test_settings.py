@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from experiment.combinations import training_mistakes
-from experiment.engine_keys import keeps_index
-from experiment.help_text import help_text
-from experiment.keys import GROUP_OF
-from experiment.settings import load_settings
+from experiment.settings.engine_rules import keeps_index
+from experiment.settings.help import help_text
+from experiment.settings.keys import GROUP_OF
+from experiment.settings.rules import training_mistakes
+from experiment.settings.settings import load_settings
 from sparse_model import UserError
 
 GOOD = "model_name_or_path: m\ntrain_file: t.jsonl\ndata_type: kd\n"

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from experiment import prepared_data
-from experiment.config_file import read_with_bases
 from experiment.plan import find_configs, read_runs
 from experiment.prepared_data import preparations
 from experiment.report_keys import report_options
-from experiment.settings import load_settings
+from experiment.settings.files import read_with_bases
+from experiment.settings.settings import load_settings
 
 SMALL = Path(__file__).parents[2] / "config" / "small"
 ACTIVATIONS = {"act": "l1_relu", "l2": "l2_relu", "l3": "l3_relu"}

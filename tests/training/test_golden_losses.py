@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiment.settings import load_settings
+from experiment.settings.settings import load_settings
 from experiment.train import train
 from tests.conftest import SENTENCES, make_model, write_jsonl
 

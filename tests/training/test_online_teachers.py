@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 import sparse_model
-from experiment.settings import load_settings
+from experiment.settings.settings import load_settings
 from experiment.train import train
 from sparse_model import UserError
 from tests.mining.models import make_cross_encoder, make_dense, make_sparse

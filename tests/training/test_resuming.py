@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from experiment import run_folder
-from experiment.settings import load_settings
+from experiment.settings.settings import load_settings
 from experiment.train import train
 from sparse_model import UserError
 from tests.training.runs import lines, weights, words_for

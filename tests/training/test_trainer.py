@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import sparse_model
-from experiment.settings import load_settings
+from experiment.settings.settings import load_settings
 from experiment.train import build_objective, load_examples, train
 from sparse_model import RunError, UserError
 from tests.conftest import write_jsonl

@@ -9,8 +9,8 @@ import transformers
 from pydantic.fields import FieldInfo
 from transformers import TrainingArguments
 
-from experiment.keys import GROUP_OF, GROUPS, Keys, TeacherKeys
-from experiment.settings import REFUSED, trainer_defaults
+from experiment.settings.keys import GROUP_OF, GROUPS, Keys, TeacherKeys
+from experiment.settings.settings import REFUSED, trainer_defaults
 
 
 def help_text(command: str) -> str:

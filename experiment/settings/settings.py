@@ -16,9 +16,8 @@ from typing import Any, get_type_hints
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from transformers import TrainingArguments
 
-from experiment.combinations import common_mistakes, training_mistakes
-from experiment.config_file import COMMAND_LINE, parse_arguments, read_with_bases
-from experiment.keys import (
+from experiment.settings.files import COMMAND_LINE, parse_arguments, read_with_bases
+from experiment.settings.keys import (
     GROUP_OF,
     GROUPS,
     DataKeys,
@@ -31,6 +30,7 @@ from experiment.keys import (
     RunKeys,
     TeacherKeys,
 )
+from experiment.settings.rules import common_mistakes, training_mistakes
 from sparse_model import UserError
 
 REFUSED = {

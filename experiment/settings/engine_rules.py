@@ -3,7 +3,7 @@
 import ssl
 from collections.abc import Container
 
-from experiment.keys import EvaluationKeys, OpenSearchKeys
+from experiment.settings.keys import EvaluationKeys, OpenSearchKeys
 from retrieval.opensearch.client import split_address
 from retrieval.opensearch.preflight import BASE_HEAP, MIB
 from sparse_model import UserError

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from experiment.keys import GROUP_OF
+from experiment.settings.keys import GROUP_OF
 from sparse_model import UserError
 
 COMMAND_LINE = "command line"

@@ -4,11 +4,11 @@ import re
 from typing import TYPE_CHECKING
 
 from experiment import online_teachers
-from experiment.engine_keys import engine_mistakes
+from experiment.settings.engine_rules import engine_mistakes
 from retrieval.dataset_names import dataset_name, has_bad_splits, parse_name
 
 if TYPE_CHECKING:
-    from experiment.settings import Settings
+    from experiment.settings.settings import Settings
 
 
 def common_mistakes(settings: "Settings") -> list[str]:
