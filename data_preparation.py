@@ -12,8 +12,8 @@ import sys
 # Threads that wait go to sleep soon: on shared cores, spinning for long makes encoding several times slower.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
-from experiment.command import run_command  # noqa: E402
-from experiment.preparation import prepare  # noqa: E402
+from experiment.run.command import run_command  # noqa: E402
+from experiment.run.prepare import prepare  # noqa: E402
 
 
 def main() -> int:

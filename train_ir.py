@@ -12,8 +12,8 @@ import sys
 # Threads that wait go to sleep soon: on shared cores, spinning for long makes training several times slower.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
-from experiment.command import run_command  # noqa: E402
-from experiment.train import train  # noqa: E402
+from experiment.run.command import run_command  # noqa: E402
+from experiment.run.train import train  # noqa: E402
 
 
 def main() -> int:

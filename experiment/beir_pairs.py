@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from experiment.run_folder import write_atomically
+from experiment.run.folder import write_atomically
 from retrieval.beir_data import BeirData, load_beir
 from retrieval.rows import read_rows
 from sparse_model.errors import UserError

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from experiment import run_folder
-from experiment.models import EVALUATED_MODEL_KEYS
+from experiment.run import folder as run_folder
+from experiment.run.models import EVALUATED_MODEL_KEYS
 from experiment.settings.settings import Settings, load_settings
 from sparse_model.errors import UserError
 from training.checkpoints import complete_checkpoints

@@ -23,7 +23,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from experiment.docstring_pairs import Pair, deduplicate, rank_of, read_packages, split_of
-from experiment.run_folder import read_json
+from experiment.run.folder import read_json
 from sparse_model.errors import UserError
 
 MAX_QUERIES = 500  # with judgements, of each held-out split

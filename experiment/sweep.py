@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from experiment import run_folder
 from experiment.estimate import Estimate
 from experiment.plan import (
     PAPER_FOLDERS,
@@ -33,7 +32,8 @@ from experiment.plan import (
 from experiment.prepared_data import check_preparations, preparations
 from experiment.progress import Lacking, has_asked_splits, is_evaluated, is_trained, results_folder, state, sweep_lock
 from experiment.report_keys import report_options
-from experiment.run_folder import FolderInUse, locked
+from experiment.run import folder as run_folder
+from experiment.run.folder import FolderInUse, locked
 from experiment.teed import MESSAGE, run_teed
 from sparse_model.errors import RunError, UserError
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from experiment.evaluation import run_evaluation
+from experiment.run.evaluate import run_evaluation
 from experiment.settings.settings import load_settings
 from tests.conftest import write_jsonl
 

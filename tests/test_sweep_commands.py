@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from experiment import sweep
-from experiment.run_folder import holder
+from experiment.run.folder import holder
 
 ROOT = Path(__file__).parents[1]
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from experiment.report.runs import DEFAULT, Evaluation, Run, finite
-from experiment.run_folder import WEIGHT_KEYS
+from experiment.run.folder import WEIGHT_KEYS
 from sparse_model.errors import UserError
 
 BM25 = "BM25"

@@ -3,7 +3,7 @@
 import re
 from typing import TYPE_CHECKING
 
-from experiment import online_teachers
+from experiment.run import online_teachers
 from experiment.settings.engine_rules import engine_mistakes
 from retrieval.dataset_names import dataset_name, has_bad_splits, parse_name
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiment import plan, progress, run_folder, sweep
+from experiment import plan, progress, sweep
 from experiment.estimate import SPEED, Estimate
+from experiment.run import folder as run_folder
 from sparse_model.errors import UserError
 from tests.experiment.sweeps import runs_of
 from tests.retrieval.bag_of_words import write_beir

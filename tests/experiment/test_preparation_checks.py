@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from experiment.command import logged_to
-from experiment.preparation import teacher_spec
-from experiment.preparation_checks import preparation_mistakes, require_room_and_engine
-from experiment.preparation_estimate import Stage
+from experiment.run.command import logged_to
+from experiment.run.prepare import teacher_spec
+from experiment.run.prepare_checks import preparation_mistakes, require_room_and_engine
+from experiment.run.prepare_estimate import Stage
 from experiment.settings.help import help_text
 from experiment.settings.settings import Settings, load_settings
 from sparse_model import UserError

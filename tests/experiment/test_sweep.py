@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from experiment import run_folder, sweep
+from experiment import sweep
+from experiment.run import folder as run_folder
 from experiment.teed import telling
 
 ROOT = Path(__file__).parents[2]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from experiment.run.train import train
 from experiment.settings.settings import load_settings
-from experiment.train import train
 from tests.conftest import SENTENCES, make_model, write_jsonl
 
 GOLDEN = Path(__file__).with_name("golden_losses.json")

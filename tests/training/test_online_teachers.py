@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 import sparse_model
+from experiment.run.train import train
 from experiment.settings.settings import load_settings
-from experiment.train import train
 from sparse_model import UserError
 from tests.mining.models import make_cross_encoder, make_dense, make_sparse
 from tests.test_commands import TORCHRUN, run

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiment import run_folder
+from experiment.run import folder as run_folder
+from experiment.run.train import train
 from experiment.settings.settings import load_settings
-from experiment.train import train
 from sparse_model import UserError
 from tests.training.runs import lines, weights, words_for
 

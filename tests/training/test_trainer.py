@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import sparse_model
+from experiment.run.train import build_objective, load_examples, train
 from experiment.settings.settings import load_settings
-from experiment.train import build_objective, load_examples, train
 from sparse_model import RunError, UserError
 from tests.conftest import write_jsonl
 from tests.training.runs import NO_DROPOUT, lines, weights, words_for

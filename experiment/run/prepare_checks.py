@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from experiment.engines import check_engine
+from experiment.run.engines import check_engine
 from experiment.settings.settings import Settings
 from mining.teachers import TeacherSpec, check_teacher
 from retrieval.beir_data import data_files, locate

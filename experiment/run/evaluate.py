@@ -13,9 +13,9 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from experiment import run_folder
-from experiment.engines import MakeEngine, check_engine, open_engines
-from experiment.models import (
+from experiment.run import folder as run_folder
+from experiment.run.engines import MakeEngine, check_engine, open_engines
+from experiment.run.models import (
     EVALUATED_MODEL_KEYS,
     idf_from_corpus,
     load_for_evaluation,

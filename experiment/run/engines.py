@@ -7,8 +7,8 @@ from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from pathlib import Path
 
-from experiment import run_folder
-from experiment.models import vector_facts
+from experiment.run import folder as run_folder
+from experiment.run.models import vector_facts
 from experiment.settings.engine_rules import keeps_index
 from experiment.settings.settings import Settings
 from retrieval import distributed

@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from experiment.engines import corpus_hash, open_engines
-from experiment.models import brings_idf, device, model_files, vector_facts, vector_files
+from experiment.run.engines import corpus_hash, open_engines
+from experiment.run.models import brings_idf, device, model_files, vector_facts, vector_files
 from experiment.settings.engine_rules import keeps_index
 from experiment.settings.settings import Settings
 from mining.candidates import Corpus, Shards, mine

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from experiment.run_folder import FAILED, read_yaml
+from experiment.run.folder import FAILED, read_yaml
 from experiment.settings.rules import training_mistakes
 from experiment.settings.settings import Settings
 from retrieval.fingerprint import fingerprint

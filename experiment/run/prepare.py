@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
-from experiment import run_folder
-from experiment.command import logged_to
-from experiment.models import device, load_miner, set_precision
-from experiment.preparation_checks import preparation_mistakes, require_room_and_engine
-from experiment.preparation_estimate import estimate
+from experiment.run import folder as run_folder
+from experiment.run.command import logged_to
+from experiment.run.models import device, load_miner, set_precision
+from experiment.run.prepare_checks import preparation_mistakes, require_room_and_engine
+from experiment.run.prepare_estimate import estimate
+from experiment.run.stages import Stages
 from experiment.settings.settings import Settings
-from experiment.stages import Stages
 from mining.candidates import Corpus, corpus_of, totals
 from mining.card import About
 from mining.dataset import write_rows

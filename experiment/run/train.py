@@ -8,9 +8,10 @@ from typing import Any
 import transformers
 from accelerate import PartialState
 
-from experiment import online_teachers, run_folder
-from experiment.command import logged_to
-from experiment.models import load_for_training
+from experiment.run import folder as run_folder
+from experiment.run import online_teachers
+from experiment.run.command import logged_to
+from experiment.run.models import load_for_training
 from experiment.settings.settings import Settings
 from retrieval.beir_data import load_beir
 from retrieval.distributed import is_main, on_main, world_size
