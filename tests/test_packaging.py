@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiment.plan import REPORT
-from experiment.report_keys import ReportKeys
 from experiment.settings.files import merged
 from experiment.settings.settings import load_settings
+from experiment.sweep.report_options import ReportKeys
+from experiment.sweep.runs import REPORT
 
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")

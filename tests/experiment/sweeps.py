@@ -1,6 +1,6 @@
 """Runs of the configs that a test wrote."""
 
-from experiment import plan
+from experiment.sweep import runs as plan
 
 
 def runs_of(*names: str, overrides: tuple[str, ...] = (), name: str | None = None) -> list[plan.Run]:

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiment.plan import PAPER_FOLDERS, find_configs, read_runs
 from experiment.settings.files import read_with_bases
 from experiment.settings.settings import load_settings
+from experiment.sweep.runs import PAPER_FOLDERS, find_configs, read_runs
 
 CONFIG = Path(__file__).parents[2] / "config"
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiment import plan, progress, sweep
-from experiment.estimate import SPEED, Estimate
 from experiment.run import folder as run_folder
+from experiment.sweep import progress, sweep
+from experiment.sweep import runs as plan
+from experiment.sweep.time_left import SPEED, Estimate
 from sparse_model.errors import UserError
 from tests.experiment.sweeps import runs_of
 from tests.retrieval.bag_of_words import write_beir

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from experiment import sweep
-from experiment.prepared_data import preparations
+from experiment.sweep import sweep
+from experiment.sweep.data import preparations
 from tests.experiment.sweeps import runs_of
 
 

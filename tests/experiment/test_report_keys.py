@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiment.report_keys import report_options
+from experiment.sweep.report_options import report_options
 from sparse_model.errors import UserError
 from tests.experiment.sweeps import runs_of
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from experiment import prepared_data
-from experiment.plan import find_configs, read_runs
-from experiment.prepared_data import preparations
-from experiment.report_keys import report_options
 from experiment.settings.files import read_with_bases
 from experiment.settings.settings import load_settings
+from experiment.sweep import data as prepared_data
+from experiment.sweep.data import preparations
+from experiment.sweep.report_options import report_options
+from experiment.sweep.runs import find_configs, read_runs
 
 SMALL = Path(__file__).parents[2] / "config" / "small"
 ACTIVATIONS = {"act": "l1_relu", "l2": "l2_relu", "l3": "l3_relu"}

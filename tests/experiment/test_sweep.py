@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from experiment import sweep
 from experiment.run import folder as run_folder
-from experiment.teed import telling
+from experiment.sweep import sweep
+from experiment.sweep.child import telling
 
 ROOT = Path(__file__).parents[2]
 

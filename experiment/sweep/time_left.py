@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from experiment.plan import Run, training_processes
-from experiment.progress import cached, data_set, is_evaluated, is_trained, results_folder
 from experiment.run import folder as run_folder
 from experiment.settings.settings import Settings
+from experiment.sweep.progress import cached, data_set, is_evaluated, is_trained, results_folder
+from experiment.sweep.runs import Run, training_processes
 from retrieval.dataset_names import dataset_name
 from training.checkpoints import complete_checkpoints, step_of
 

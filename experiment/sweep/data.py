@@ -7,8 +7,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiment.plan import OF_A_PREPARATION, PREPARATION, Run
 from experiment.settings.settings import load_settings
+from experiment.sweep.runs import OF_A_PREPARATION, PREPARATION, Run
 from sparse_model.errors import UserError
 
 

@@ -7,12 +7,12 @@ from textwrap import shorten
 import torch
 from huggingface_hub import try_to_load_from_cache
 
-from experiment.plan import Run
-from experiment.prepared_data import has_training_data, preparations
 from experiment.run import folder as run_folder
 from experiment.run.engines import check_engine
 from experiment.run.evaluate import evaluation_folder
 from experiment.settings.settings import Settings
+from experiment.sweep.data import has_training_data, preparations
+from experiment.sweep.runs import Run
 from retrieval.beir_data import data_files
 from retrieval.dataset_names import dataset_name, parse_name, scored_split
 from sparse_model.errors import RunError, UserError

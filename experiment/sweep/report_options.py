@@ -8,10 +8,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from experiment.plan import REPORT, Run
 from experiment.report.systems import without_seed
 from experiment.settings.files import merged
 from experiment.settings.keys import Keys
+from experiment.sweep.runs import REPORT, Run
 from retrieval.dataset_names import dataset_name
 from sparse_model.errors import UserError
 

@@ -1,6 +1,6 @@
 """What run_reproduce.sh does: train, evaluate and report a list of configs, from wherever an earlier start got to.
 
-    python -m experiment.sweep [--dry-run] [--only PATTERN] [--name NAME] [CONFIG or FOLDER]… [-- key=value…]
+    python -m experiment.sweep.sweep [--dry-run] [--only PATTERN] [--name NAME] [CONFIG or FOLDER]… [-- key=value…]
 
 Each step is a command of its own, with its output on the screen and in sweep.log of the run's folder. A run that
 fails leaves failed.json there, and the rest goes on. Several sweeps may be at work on the same runs: each run is
@@ -17,8 +17,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from experiment.estimate import Estimate
-from experiment.plan import (
+from experiment.run import folder as run_folder
+from experiment.run.folder import FolderInUse, locked
+from experiment.sweep.child import MESSAGE, run_teed
+from experiment.sweep.data import check_preparations, preparations
+from experiment.sweep.progress import (
+    Lacking,
+    has_asked_splits,
+    is_evaluated,
+    is_trained,
+    results_folder,
+    state,
+    sweep_lock,
+)
+from experiment.sweep.report_options import report_options
+from experiment.sweep.runs import (
     PAPER_FOLDERS,
     Run,
     count_processes,
@@ -29,12 +42,7 @@ from experiment.plan import (
     select,
     training_processes,
 )
-from experiment.prepared_data import check_preparations, preparations
-from experiment.progress import Lacking, has_asked_splits, is_evaluated, is_trained, results_folder, state, sweep_lock
-from experiment.report_keys import report_options
-from experiment.run import folder as run_folder
-from experiment.run.folder import FolderInUse, locked
-from experiment.teed import MESSAGE, run_teed
+from experiment.sweep.time_left import Estimate
 from sparse_model.errors import RunError, UserError
 
 # What a killed sweep started ends soon after it; so long it is waited for.
