@@ -24,12 +24,12 @@ install: .venv/installed  ## make .venv, or bring it up to date (PYTHON=python3.
 	@touch $@
 
 quickstart: install  ## real text, three short trainings, BM25 beside them, a report (7 minutes on 2 cores)
-	$(PY) -m experiment.quickstart_data --output_dir data/quickstart
+	$(PY) -m pairs.quickstart --output_dir data/quickstart
 	PYTHON=$(PY) bash run_reproduce.sh --name quickstart $(QUICKSTART_CONFIGS)
 
 SMOKE := output/report/quickstart-smoke
 quickstart-smoke: install  ## the quickstart with a few steps, to see that everything works
-	$(PY) -m experiment.quickstart_data --output_dir data/quickstart-smoke --smoke
+	$(PY) -m pairs.quickstart --output_dir data/quickstart-smoke --smoke
 	PYTHON=$(PY) bash run_reproduce.sh --name quickstart-smoke $(QUICKSTART_CONFIGS) -- \
 		model_name_or_path=data/quickstart-smoke/model train_file=data/quickstart-smoke/train.jsonl \
 		beir_datasets=quickstart-smoke max_steps=40 warmup_steps=4 flops_d_T=20 save_steps=20

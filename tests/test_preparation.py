@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import sparse_model
-from experiment.beir_pairs import main as beir_pairs
+from pairs.beir import main as beir_pairs
 from tests.conftest import WORDS, make_model
 from tests.retrieval.bag_of_words import write_beir
 from tests.test_commands import ENVIRONMENT, ROOT, TORCHRUN, run

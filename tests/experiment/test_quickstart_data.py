@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from experiment import quickstart_data
-from experiment.beir_pairs import main as beir_pairs
-from experiment.docstring_pairs import Pair, deduplicate, pairs_of_source, split_docstring, split_of
+from pairs import quickstart as quickstart_data
+from pairs.beir import main as beir_pairs
+from pairs.docstrings import Pair, deduplicate, pairs_of_source, split_docstring, split_of
 from retrieval.beir_data import load_beir
 from sparse_model.errors import UserError
 

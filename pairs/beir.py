@@ -1,7 +1,7 @@
 """Training pairs from a BEIR folder's judgements, or with negatives from a prepared data set.
 
-    python -m experiment.beir_pairs scifact --beir_dir data/beir --split train --output data/scifact/train.jsonl
-    python -m experiment.beir_pairs data/scifact_ft --negatives 8 --output data/scifact/mined.jsonl
+    python -m pairs.beir scifact --beir_dir data/beir --split train --output data/scifact/train.jsonl
+    python -m pairs.beir data/scifact_ft --negatives 8 --output data/scifact/mined.jsonl
 
 One row for each judged document with a grade above 0, `data_type: posnegs`: {query, pos}, to be trained with in-batch
 negatives, or {query, pos, negs} where the data set is one that data_preparation.py wrote.

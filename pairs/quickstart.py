@@ -1,6 +1,6 @@
 """Build the quickstart's data from the documentation strings of the Python that runs it.
 
-    python -m experiment.quickstart_data --output_dir data/quickstart
+    python -m pairs.quickstart --output_dir data/quickstart
 
 Every machine that can run this project has tens of thousands of real query-document pairs on its disk: the
 summary sentence of a documentation string is the query, the signature and body without that sentence the
@@ -22,8 +22,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from experiment.docstring_pairs import Pair, deduplicate, rank_of, read_packages, split_of
 from experiment.run.folder import read_json
+from pairs.docstrings import Pair, deduplicate, rank_of, read_packages, split_of
 from sparse_model.errors import UserError
 
 MAX_QUERIES = 500  # with judgements, of each held-out split

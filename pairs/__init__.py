@@ -1,0 +1,1 @@
+"""Training pairs {query, pos}: from judgements of a BEIR folder, from documentation strings."""
