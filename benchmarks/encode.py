@@ -24,9 +24,10 @@ import torch
 from scipy.sparse import csr_matrix, vstack
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from benchmarks import measure, models
+from benchmarks import made_models as models
+from benchmarks import measure
 from retrieval.beir_data import load_beir
-from retrieval.evaluate import evaluate
+from retrieval.score_dataset import evaluate
 from sparse_model import SparseEncoder
 
 OURS, OURS_LOW_HEAD = "this toolkit, float32-exact", "this toolkit, bfloat16 head"

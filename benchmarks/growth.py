@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks import measure, models, search
+from benchmarks import made_models as models
+from benchmarks import measure, search
 from sparse_model.head import positive_logits
 
 HIDDEN, DOCUMENTS, LENGTH = 128, 16, 256

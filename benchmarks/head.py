@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks import measure, models
+from benchmarks import made_models as models
+from benchmarks import measure
 from sparse_model import SparseEncoder, head
 
 OURS, SCREEN_OFF, LOW, DENSE = "this toolkit, float32-exact", "screen off", "bfloat16 product", "dense autograd"

@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks import measure, models
+from benchmarks import made_models as models
+from benchmarks import measure
 from training.collator import Collator
 from training.data import Example
 from training.objective import Objective

@@ -13,7 +13,7 @@ from mining.vectors import VectorCache, pair_scores
 from retrieval import distributed
 from retrieval.beir_data import BeirData
 from retrieval.engine import Engine
-from retrieval.evaluate import trec_order
+from retrieval.score_dataset import trec_order
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mining.pictures import ranks_picture, scores_picture
+from mining.card_pictures import ranks_picture, scores_picture
 from mining.rows import Recipe
 from mining.statistics import Statistics
 from retrieval.files import write_atomically, write_json

@@ -21,8 +21,8 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from mining.card import About, write_card
-from mining.pairs import ReadPairs, Texts
 from mining.rows import Recipe, row_batches, row_schema, sort_pairs
+from mining.scored_pairs import ReadPairs, Texts
 from mining.statistics import Statistics
 from retrieval import distributed
 from retrieval.files import read_json, require_disk, set_aside, whole, write_json

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from mining.normalise import Normalization, Scope, combine, scopes
-from mining.pairs import QueryPairs, Teacher, Texts
+from mining.scored_pairs import QueryPairs, Teacher, Texts
 from mining.statistics import Counts, Histogram, Scorer, Statistics
 from sparse_model.errors import UserError
 

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from mining.arrays import read_arrays, write_arrays
 from mining.candidates import Corpus, Shards
-from mining.pairs import QueryPairs
+from mining.scored_pairs import QueryPairs
 from mining.vectors import VectorCache, pair_scores
 from retrieval import distributed
 from sparse_model.errors import RunError

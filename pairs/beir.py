@@ -16,7 +16,7 @@ from typing import Any
 
 from experiment.run.folder import write_atomically
 from retrieval.beir_data import BeirData, load_beir
-from retrieval.rows import read_rows
+from retrieval.row_files import read_rows
 from sparse_model.errors import UserError
 
 

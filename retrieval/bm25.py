@@ -11,8 +11,8 @@ import snowballstemmer
 
 from retrieval import distributed
 from retrieval.beir_data import BeirData
-from retrieval.evaluate import Result, make_run, run_figures, trec_order, vector_figures
 from retrieval.exact import best
+from retrieval.score_dataset import Result, make_run, run_figures, trec_order, vector_figures
 
 # Anserini's parameters, with which BEIR's BM25 figures were published (Thakur et al. 2021, arXiv 2104.08663).
 K1, B = 0.9, 0.4

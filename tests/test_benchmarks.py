@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks import encode, growth, head, measure, models, page, rows, search, training_step
+from benchmarks import distillation_rows as rows
+from benchmarks import encode, growth, head, measure, page, search, training_step
+from benchmarks import made_models as models
 
 TINY: dict[str, Any] = {"folders": {"tiny": None}, "documents": 2, "length": 16, "rounds": 1, "vocabulary": 300}
 RUNS: dict[str, Callable[[], dict[str, Any]]] = {

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from retrieval.rows import FILE_READERS, is_list_of, is_number, read_rows
+from retrieval.row_files import FILE_READERS, is_list_of, is_number, read_rows
 from sparse_model import UserError
 
 COLUMNS = {"kd": ("query", "docs", "scores"), "posnegs": ("query", "pos", "negs")}

@@ -18,12 +18,12 @@ from transformers import TrainerCallback, TrainerState
 from retrieval.distributed import barrier
 from sparse_model import SparseEncoder, UserError
 from sparse_model.checkpoint import load_weights
-from training import checkpoints
+from training import step_checkpoints as checkpoints
 from training.collator import Collator
 from training.data import EpochSampler, Examples
 from training.gather import gather
+from training.logged import Statistics
 from training.objective import Objective
-from training.statistics import Statistics
 from training.teachers import Encode, teacher_scores
 
 # Steps between two looks for collapse or NaN; each look waits for the device.

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from experiment.report.comparisons import area_section, significance_section
+from experiment.report.paper_figures import published_section
 from experiment.report.pictures import (
     activation_picture,
     dataset_picture,
@@ -18,8 +19,7 @@ from experiment.report.pictures import (
     sweep_pictures,
     training_pictures,
 )
-from experiment.report.published import published_section
-from experiment.report.rows import as_csv, make_rows, setting
+from experiment.report.results_csv import as_csv, make_rows, setting
 from experiment.report.runs import Run, load_runs
 from experiment.report.systems import System, find_baseline, main_datasets, make_systems
 from experiment.report.tables import LONG, Cell, Section, Table, result_sections, short_heading

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from experiment.report.rows import SETTINGS, setting
+from experiment.report.results_csv import SETTINGS, setting
 from experiment.report.runs import finite
 from experiment.report.systems import BM25, System
 

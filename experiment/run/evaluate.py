@@ -32,11 +32,11 @@ from retrieval.bm25 import evaluate_bm25
 from retrieval.dataset_names import parse_name
 from retrieval.distributed import is_main, on_main
 from retrieval.download import NAMES
-from retrieval.evaluate import Result, evaluate
 from retrieval.fingerprint import fingerprint
 from retrieval.metrics import Run, per_query
 from retrieval.opensearch.engine import OpenSearchEngine
 from retrieval.run_file import read_run, write_run
+from retrieval.score_dataset import Result, evaluate
 from sparse_model import SparseEncoder, UserError, corpus_idf
 
 logger = logging.getLogger(__name__)

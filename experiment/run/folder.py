@@ -27,7 +27,7 @@ from experiment.settings.settings import Settings, without_credentials
 from retrieval.files import move_aside, read_json, write_atomically, write_json
 from retrieval.fingerprint import hash_of as hash_of
 from sparse_model import UserError
-from training.checkpoints import complete_checkpoints
+from training.step_checkpoints import complete_checkpoints
 
 logger = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from experiment.settings.settings import Settings
 from mining.candidates import Corpus, corpus_of, totals
 from mining.card import About
 from mining.dataset import write_rows
-from mining.pairs import Teacher
-from mining.published import Published
+from mining.published_rows import Published
 from mining.repair import repair
 from mining.rows import Recipe
+from mining.scored_pairs import Teacher
 from mining.scoring import reader
 from mining.teachers import TeacherSpec
 from retrieval.beir_data import BeirData, load_beir

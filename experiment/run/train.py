@@ -15,11 +15,11 @@ from experiment.run.models import load_for_training
 from experiment.settings.settings import Settings
 from retrieval.beir_data import load_beir
 from retrieval.distributed import is_main, on_main, world_size
-from retrieval.evaluate import evaluate
 from retrieval.files import require_disk
 from retrieval.fingerprint import fingerprint
+from retrieval.score_dataset import evaluate
 from sparse_model import SparseEncoder, UserError, corpus_idf
-from training import checkpoints
+from training import step_checkpoints as checkpoints
 from training.arguments import build_arguments
 from training.collator import text_key
 from training.data import Examples, row_files, training_files

@@ -16,7 +16,7 @@ from experiment.sweep.runs import Run
 from retrieval.beir_data import data_files
 from retrieval.dataset_names import dataset_name, parse_name, scored_split
 from sparse_model.errors import RunError, UserError
-from training.checkpoints import complete_checkpoints
+from training.step_checkpoints import complete_checkpoints
 
 # Keys that the model says where the config does not: what the run recorded is then no difference.
 SAID_BY_THE_MODEL = ("activation_type", "inf_free", "max_seq_length")

@@ -14,7 +14,7 @@ from experiment.run import folder as run_folder
 from experiment.run.models import EVALUATED_MODEL_KEYS
 from experiment.settings.settings import Settings, load_settings
 from sparse_model.errors import UserError
-from training.checkpoints import complete_checkpoints
+from training.step_checkpoints import complete_checkpoints
 
 PAPER_FOLDERS = (
     "mask_vary_threshold mask+activation_vary_threshold mask+activation_vary_lambda mask_vary_lambda "

@@ -15,7 +15,7 @@ from experiment.settings.settings import Settings
 from experiment.sweep.progress import cached, data_set, is_evaluated, is_trained, results_folder
 from experiment.sweep.runs import Run, training_processes
 from retrieval.dataset_names import dataset_name
-from training.checkpoints import complete_checkpoints, step_of
+from training.step_checkpoints import complete_checkpoints, step_of
 
 # Assumed until runs have been measured, floating-point operations a second: a 16 GB GPU in fp16, 2 CPU cores.
 SPEED = {"GPU": 2.5e13, "CPU": 1e11}

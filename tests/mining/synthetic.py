@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mining.pairs import QueryPairs
+from mining.scored_pairs import QueryPairs
 
 
 @dataclass(frozen=True)
 class Texts:
-    """What mining.pairs.Texts asks for."""
+    """What mining.scored_pairs.Texts asks for."""
 
     query_ids: list[str]
     queries: list[str]

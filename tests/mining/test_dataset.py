@@ -15,8 +15,8 @@ import torch.multiprocessing as mp
 import mining.dataset
 from mining.card import About
 from mining.dataset import write_rows
-from mining.pairs import Teacher
 from mining.rows import Recipe
+from mining.scored_pairs import Teacher
 from sparse_model import UserError
 from tests.mining.synthetic import make_texts, reader
 from training.data import Examples

@@ -9,7 +9,7 @@ import pytest
 
 from mining.card import About
 from mining.dataset import write_rows
-from mining.published import Published
+from mining.published_rows import Published
 from mining.rows import Recipe
 from retrieval.beir_data import BeirData, load_beir
 from sparse_model import UserError

@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mining.pairs import QueryPairs, Teacher
 from mining.rows import ROWS_PER_BATCH, Recipe, row_batches, row_schema, sort_pairs
+from mining.scored_pairs import QueryPairs, Teacher
 from sparse_model import UserError
 from tests.mining.synthetic import make_texts
 

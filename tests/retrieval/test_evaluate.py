@@ -15,8 +15,8 @@ from scipy.sparse import csr_matrix
 from retrieval import distributed
 from retrieval.beir_data import BeirData, load_beir
 from retrieval.bm25 import K1, B, evaluate_bm25
-from retrieval.evaluate import evaluate, prune
 from retrieval.metrics import METRICS
+from retrieval.score_dataset import evaluate, prune
 from sparse_model.errors import UserError
 from tests.retrieval.bag_of_words import BagOfWords, random_beir, write_beir
 

@@ -17,7 +17,7 @@ from tests.conftest import write_jsonl
 from tests.training.runs import NO_DROPOUT, lines, weights, words_for
 from training.arguments import build_arguments
 from training.data import Examples
-from training.statistics import Statistics
+from training.logged import Statistics
 from training.trainer import Trainer
 
 

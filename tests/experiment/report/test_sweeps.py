@@ -12,7 +12,7 @@ import pytest
 from experiment.report.__main__ import main
 from experiment.report.comparisons import area_section, significance_section
 from experiment.report.curves import heat_map, training_picture
-from experiment.report.published import published_section
+from experiment.report.paper_figures import published_section
 from experiment.report.quality import Point, quality_picture
 from experiment.report.runs import load_runs
 from experiment.report.significance import compare, holm

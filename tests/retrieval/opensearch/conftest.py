@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from retrieval.beir_data import BeirData, load_beir
-from retrieval.evaluate import Result, evaluate
 from retrieval.opensearch.client import Server
 from retrieval.opensearch.engine import OpenSearchEngine, Options
 from retrieval.opensearch.host import usable_folder
 from retrieval.opensearch.node import Node
+from retrieval.score_dataset import Result, evaluate
 from tests.retrieval.bag_of_words import BagOfWords, random_beir
 from tests.retrieval.opensearch.helpers import ALL, TOKENS, MakeEngine, MakeNode
 from tests.retrieval.opensearch.proxy import Proxy, proxied

@@ -6,9 +6,9 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retrieval.beir_data import BeirData
-from retrieval.evaluate import Result, evaluate
 from retrieval.opensearch.engine import OpenSearchEngine
 from retrieval.opensearch.node import Node
+from retrieval.score_dataset import Result, evaluate
 from tests.retrieval.bag_of_words import VOCABULARY, BagOfWords
 
 MakeNode = Callable[..., Node]

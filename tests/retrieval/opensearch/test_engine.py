@@ -7,9 +7,9 @@ import pytest
 from scipy.sparse import csr_matrix, identity
 
 from retrieval.beir_data import BeirData
-from retrieval.evaluate import Result, evaluate
 from retrieval.opensearch.client import Server
 from retrieval.opensearch.features import stored_precision
+from retrieval.score_dataset import Result, evaluate
 from tests.retrieval.bag_of_words import VOCABULARY, BagOfWords
 from tests.retrieval.opensearch.helpers import ALL, SAME, TOKENS, MakeEngine, on, same
 

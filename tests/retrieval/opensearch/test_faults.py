@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from retrieval.beir_data import BeirData
-from retrieval.evaluate import Result
 from retrieval.opensearch.client import Server
 from retrieval.opensearch.engine import OpenSearchEngine, Options
 from retrieval.opensearch.node import Node
+from retrieval.score_dataset import Result
 from sparse_model.errors import RunError
 from tests.retrieval.bag_of_words import BagOfWords
 from tests.retrieval.opensearch.helpers import ALL, TOKENS, MakeEngine, MakeNode, Watched, on, same

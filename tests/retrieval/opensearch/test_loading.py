@@ -7,13 +7,13 @@ import pytest
 
 from retrieval.beir_data import BeirData
 from retrieval.engine import ExactEngine
-from retrieval.evaluate import Result, evaluate
 from retrieval.opensearch.client import Server
 from retrieval.opensearch.features import stored_precision
 from retrieval.opensearch.index import REPLICAS_S
 from retrieval.opensearch.ingest import Loader
 from retrieval.opensearch.node import Node
 from retrieval.opensearch.preflight import check_server
+from retrieval.score_dataset import Result, evaluate
 from sparse_model.errors import RunError, UserError
 from tests.retrieval.bag_of_words import BagOfWords
 from tests.retrieval.opensearch.helpers import ALL, MakeEngine, Scaled, Watched, on, same

@@ -1,6 +1,6 @@
 """Writing a training set from scored candidates: seconds, and the most memory that the process held.
 
-    python -m benchmarks.rows [--queries 100000] [--candidates 100] [--documents 100000] [--teachers 4] [--json FILE]
+    python -m benchmarks.distillation_rows [--queries 100000] [--candidates 100] [--documents 100000] [--teachers 4] [--json FILE]
 
 Scores are random, texts short (a passage of MS MARCO has 335 characters: give --length for more on disk). All of the
 data set is written, joined and described, as data_preparation.py does after scoring.
@@ -21,8 +21,8 @@ import numpy as np
 from benchmarks import measure
 from mining.card import About
 from mining.dataset import write_rows
-from mining.pairs import QueryPairs, ReadPairs, Teacher
 from mining.rows import Recipe
+from mining.scored_pairs import QueryPairs, ReadPairs, Teacher
 
 
 def run(queries: int, candidates: int, documents: int, teachers: int, length: int = 60) -> dict[str, Any]:
@@ -62,7 +62,9 @@ def random_pairs(documents: int, candidates: int, teachers: int) -> ReadPairs:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.rows", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.distillation_rows", description=(__doc__ or "").split("\n")[0]
+    )
     sizes = {"queries": 100_000, "candidates": 100, "documents": 100_000, "teachers": 4, "length": 60}
     for name, size in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=size)

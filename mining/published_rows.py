@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mining.pairs import QueryPairs, Teacher
+from mining.scored_pairs import QueryPairs, Teacher
 from retrieval.beir_data import BeirData
 from retrieval.fingerprint import fingerprint
-from retrieval.rows import is_list_of, is_number, read_rows
+from retrieval.row_files import is_list_of, is_number, read_rows
 from sparse_model.errors import UserError
 
 QUERY_COLUMNS = ("query", "query_id", "q_id", "qid")
@@ -25,7 +25,7 @@ ROWS_AT_ONCE = 1000
 
 
 class Published:
-    """Candidates and scores of somebody's rows of ids, with a data set's texts; see mining.pairs for what it offers.
+    """Candidates and scores of somebody's rows of ids, with a data set's texts; see mining.scored_pairs for what it offers.
 
     Args:
         source: a hub id, or the path of a save_to_disk folder, of a folder of .parquet or .jsonl files, or of one.
@@ -57,7 +57,7 @@ class Published:
         return fingerprint(file["filename"] for file in self._rows.cache_files)
 
     def read(self, start: int, stop: int) -> Iterator[QueryPairs]:
-        """Rows start … stop - 1; see mining.pairs.ReadPairs."""
+        """Rows start … stop - 1; see mining.scored_pairs.ReadPairs."""
         number = start
         for table in self._rows.select(range(start, stop)).with_format("arrow").iter(ROWS_AT_ONCE):
             ids = _strings(pc.list_flatten(table[self._documents]))
