@@ -4,7 +4,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 QUICKSTART := bm25 flops l0_mask l0_mask_activation
 QUICKSTART_CONFIGS := $(QUICKSTART:%=config/quickstart/%.yaml)
-PACKAGES := sparse_model losses training mining retrieval experiment
+PACKAGES := sparse_model losses training mining pairs retrieval experiment
 
 .DEFAULT_GOAL := help
 .PHONY: help install quickstart quickstart-smoke test test-paper-versions lint benchmark

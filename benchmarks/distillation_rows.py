@@ -1,6 +1,6 @@
 """Writing a training set from scored candidates: seconds, and the most memory that the process held.
 
-    python -m benchmarks.distillation_rows [--queries 100000] [--candidates 100] [--documents 100000] [--teachers 4] [--json FILE]
+    python -m benchmarks.distillation_rows [--queries 100000] [--candidates 100] [--documents 100000] [--teachers 4]
 
 Scores are random, texts short (a passage of MS MARCO has 335 characters: give --length for more on disk). All of the
 data set is written, joined and described, as data_preparation.py does after scoring.

@@ -1,1 +1,1 @@
-"""Experiments: typed settings, run folders, the report."""
+"""From YAML to results, in four rooms: settings ← run ← sweep; report reads what runs left."""

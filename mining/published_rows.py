@@ -25,7 +25,7 @@ ROWS_AT_ONCE = 1000
 
 
 class Published:
-    """Candidates and scores of somebody's rows of ids, with a data set's texts; see mining.scored_pairs for what it offers.
+    """Candidates and scores of somebody's rows of ids, with a data set's texts (see mining.scored_pairs).
 
     Args:
         source: a hub id, or the path of a save_to_disk folder, of a folder of .parquet or .jsonl files, or of one.

@@ -1,1 +1,1 @@
-"""Training pairs {query, pos}: from judgements of a BEIR folder, from documentation strings."""
+"""Training pairs {query, pos} out of what is there: a BEIR folder's judgements (beir), documentation (quickstart)."""

@@ -234,7 +234,7 @@ def versions() -> dict[str, str]:
 
 def git_commit() -> str | None:
     """The commit of the program's own checkout, with "+changes" if files differ from it; None outside git."""
-    here = Path(__file__).resolve().parent.parent
+    here = Path(__file__).resolve().parents[2]
     try:
         options = {"cwd": here, "capture_output": True, "text": True, "check": True}
         commit = subprocess.run(["git", "rev-parse", "HEAD"], **options).stdout.strip()  # type: ignore[call-overload]

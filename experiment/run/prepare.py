@@ -16,6 +16,7 @@ from experiment.settings.settings import Settings
 from mining.candidates import Corpus, corpus_of, totals
 from mining.card import About
 from mining.dataset import write_rows
+from mining.normalise import Normalization
 from mining.published_rows import Published
 from mining.repair import repair
 from mining.rows import Recipe
@@ -71,7 +72,7 @@ def _only_texts(settings: Settings) -> None:
     keys, data = settings.preparation, _load_data(settings)
     published = Published(str(keys.source), data)
     # One column of scores is what the teachers' scores became already.
-    method = keys.normalization if len(published.teachers) > 1 else "none"
+    method: Normalization = keys.normalization if len(published.teachers) > 1 else "none"
     how = Recipe(published.teachers, method, keys.normalization_scope, keys.normalization_batch_size)
     rows = on_main(published.fingerprint)
     about = About(

@@ -147,7 +147,7 @@ def _key(word: str) -> str:
 
 def launch(script: str, config: Path, overrides: Sequence[str], processes: int) -> list[str]:
     """The words that run one of the commands in so many processes."""
-    path = os.path.relpath(Path(__file__).resolve().parent.parent / script)
+    path = os.path.relpath(Path(__file__).resolve().parents[2] / script)
     many = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     return [sys.executable, *(many if processes > 1 else []), path, str(config), *overrides]
 

@@ -241,7 +241,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (UserError, RunError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -173,7 +173,7 @@ def test_renamed_fields_of_older_versions_are_mapped() -> None:
 
 
 def test_output_dir_follows_the_config_path() -> None:
-    config = Path(__file__).parents[2] / "config" / "quickstart" / "flops.yaml"
+    config = Path(__file__).parents[3] / "config" / "quickstart" / "flops.yaml"
     assert load_settings([str(config)]).output_dir == Path("output/quickstart/flops")
     assert load_settings(["model_name_or_path=org/some-model"]).output_dir == Path("output/some-model")
     assert load_settings([str(config), "output_dir=x"]).output_dir == Path("x")

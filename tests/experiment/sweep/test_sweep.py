@@ -15,7 +15,7 @@ from experiment.run import folder as run_folder
 from experiment.sweep import sweep
 from experiment.sweep.child import telling
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 # Notes each call; "training" and "evaluation" leave what the real ones leave, as far as a sweep looks at it.
 STAND_IN = """#!{python} -IS
