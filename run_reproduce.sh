@@ -20,4 +20,4 @@ if [[ -z "${PYTHON:-}" ]]; then
     PYTHON=.venv/bin/python
     [[ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" && -x "$PYTHON" ]] || PYTHON=python3
 fi
-exec "$PYTHON" -m experiment.sweep.sweep "$@"
+exec "$PYTHON" -m experiment.sweep "$@"

@@ -1,6 +1,6 @@
 """What run_reproduce.sh does: train, evaluate and report a list of configs, from wherever an earlier start got to.
 
-    python -m experiment.sweep.sweep [--dry-run] [--only PATTERN] [--name NAME] [CONFIG or FOLDER]… [-- key=value…]
+    python -m experiment.sweep [--dry-run] [--only PATTERN] [--name NAME] [CONFIG or FOLDER]… [-- key=value…]
 
 Each step is a command of its own, with its output on the screen and in sweep.log of the run's folder. A run that
 fails leaves failed.json there, and the rest goes on. Several sweeps may be at work on the same runs: each run is
