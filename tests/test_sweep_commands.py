@@ -68,4 +68,4 @@ def test_the_script_takes_python_from_the_environment(tmp_path: Path) -> None:
     done = subprocess.run(
         command, cwd=tmp_path, env={**os.environ, "PYTHON": str(fake)}, capture_output=True, text=True
     )
-    assert done.returncode == 7 and done.stdout == f"{ROOT}: -m experiment.sweep.sweep --only a b/* -- seed=1\n"
+    assert done.returncode == 7 and done.stdout == f"{ROOT}: -m experiment.sweep --only a b/* -- seed=1\n"
