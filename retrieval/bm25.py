@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -12,7 +13,8 @@ import snowballstemmer
 from retrieval import distributed
 from retrieval.beir_data import BeirData
 from retrieval.exact import best
-from retrieval.score_dataset import Result, make_run, run_figures, trec_order, vector_figures
+from retrieval.metrics import DEFAULT_METRICS, per_query
+from retrieval.score_dataset import DatasetScores, make_rankings, quality_figures, trec_order, vector_figures
 
 # Anserini's parameters, with which BEIR's BM25 figures were published (Thakur et al. 2021, arXiv 2104.08663).
 K1, B = 0.9, 0.4
@@ -24,16 +26,16 @@ def tokenize(texts: Sequence[str]) -> list[list[str]]:
     return bm25s.tokenize(list(texts), stopwords="en", stemmer=stemmer.stemWords, return_ids=False, show_progress=False)
 
 
-def evaluate_bm25(data: BeirData, top_k: int = 1000) -> Result:
+def score_bm25(data: BeirData, top_k: int = 1000, metrics: Sequence[str] = DEFAULT_METRICS) -> DatasetScores:
     """Rank data by BM25 (Lucene's form). To be called in every process; rank 0 does the work.
 
     Lengths are mean counts of distinct terms, and FLOPS is over the corpus's own terms.
     """
-    result = _evaluate(data, top_k) if distributed.is_main() else Result({}, {})
-    return Result(distributed.broadcast(result.figures), result.run)
+    scores = _score(data, top_k, metrics) if distributed.is_main() else DatasetScores({}, {}, {})
+    return replace(scores, figures=distributed.broadcast(scores.figures))
 
 
-def _evaluate(data: BeirData, top_k: int) -> Result:
+def _score(data: BeirData, top_k: int, metrics: Sequence[str]) -> DatasetScores:
     started = time.perf_counter()
     order = trec_order(data.doc_ids)
     documents = tokenize([data.texts[i] for i in order])
@@ -47,10 +49,11 @@ def _evaluate(data: BeirData, top_k: int) -> Result:
     none = np.zeros(len(documents), np.float32)
     hits = [best(index.get_scores_from_ids(q) if q else none, top_k + 1) for q in queries]
     finished = time.perf_counter()
-    run = make_run(data, order, hits, top_k)
+    rankings = make_rankings(data, order, hits, top_k)
+    values = per_query(data.qrels, rankings, metrics)
     frequencies = [_frequencies(rows, len(vocabulary)) for rows in (ids, queries)]
     figures: dict[str, Any] = {
-        **run_figures(data, run),
+        **quality_figures(data, values, metrics),
         **vector_figures(frequencies[0], len(ids), frequencies[1], len(queries)),
         "engine": "bm25s",
         "encode_docs_per_s": len(documents) / (indexed - started),
@@ -58,7 +61,7 @@ def _evaluate(data: BeirData, top_k: int) -> Result:
         "index_bytes": sum(a.nbytes for a in getattr(index, "scores", {}).values() if isinstance(a, np.ndarray)),
         "seconds": time.perf_counter() - started,
     }
-    return Result(figures, run)
+    return DatasetScores(figures, rankings, values)
 
 
 def _frequencies(rows: list[list[int]], vocabulary: int) -> np.ndarray:

@@ -13,20 +13,32 @@ from retrieval.beir_data import BeirData
 from retrieval.encode import Encoder, encode_blocks
 from retrieval.engine import Engine, ExactEngine, frequencies
 from retrieval.exact import Hits
-from retrieval.metrics import Run, flops, mean_length, score_run
+from retrieval.metrics import (
+    DEFAULT_METRICS,
+    QueryFigures,
+    Rankings,
+    figure_name,
+    flops,
+    mean_length,
+    means,
+    per_query,
+    score_rankings,
+)
 
 
 @dataclass(frozen=True)
-class Result:
+class DatasetScores:
     """The outcome on one data set."""
 
     figures: dict[str, Any]
     """What goes into evaluation/<dataset>.json; the same in every process."""
-    run: Run
-    """Query id to [(document id, score)], best first; empty in processes other than rank 0."""
+    rankings: Rankings
+    """Each query's hits, best first; empty in processes other than rank 0."""
+    per_query: QueryFigures
+    """The metrics of each query; empty in processes other than rank 0."""
 
 
-def evaluate(
+def score_dataset(
     encoder: Encoder,
     data: BeirData,
     top_k: int = 1000,
@@ -34,14 +46,16 @@ def evaluate(
     batch_size: int = 32,
     engine: Engine | None = None,
     search: bool = True,
-) -> Result:
+    metrics: Sequence[str] = DEFAULT_METRICS,
+) -> DatasetScores:
     """Encode, index and search data. To be called in every process; each encodes its own blocks of documents.
 
     Args:
         top_k: documents a query that are kept, that of the query's own id left out.
         query_prune: see `prune`.
         engine: where documents go (None: the exact engine).
-        search: False: index only; the figures are then those of the index, the run is empty.
+        search: False: index only; the figures are then those of the index, there are no rankings.
+        metrics: see `retrieval.metrics`; of an approximate search, the first two are given of an exact one too.
     """
     started = time.perf_counter()
     engine = engine or ExactEngine()
@@ -55,7 +69,7 @@ def evaluate(
         lambda skip: encode_blocks(encoder, texts, batch_size, skip),
     )
     if not search:
-        return Result({"documents": len(texts), **engine.measure(queries[:0], top_k)}, {})
+        return DatasetScores({"documents": len(texts), **engine.measure(queries[:0], top_k)}, {}, {})
     distributed.barrier()
     searching = time.perf_counter()
     # One more than asked for, in case the query's own document is among them.
@@ -64,20 +78,21 @@ def evaluate(
     approximate = engine.approximate or query_prune > 0
     exact_hits = engine.search(whole_queries, top_k + 1, exhaustive=True) if approximate else None
     measured = engine.measure(queries, top_k + 1)
-    run, figures = {}, {}
+    rankings, values, figures = {}, {}, {}
     if distributed.is_main():
-        run = make_run(data, order, hits, top_k)
+        rankings = make_rankings(data, order, hits, top_k)
+        values = per_query(data.qrels, rankings, metrics)
         figures = {
-            **run_figures(data, run),
+            **quality_figures(data, values, metrics),
             **vector_figures(document_df, len(data.doc_ids), frequencies(queries), len(data.queries)),
             **measured,
             "search_queries_per_s": len(data.queries) / search_s,
         }
         if exact_hits is not None:
-            exact = make_run(data, order, exact_hits, top_k)
-            figures |= loss_figures(figures, run_figures(data, exact), run, exact)
+            exact = make_rankings(data, order, exact_hits, top_k)
+            figures |= loss_figures(figures, score_rankings(data.qrels, exact, metrics[:2]), rankings, exact)
         figures["seconds"] = time.perf_counter() - started
-    return Result(distributed.broadcast(figures), run)
+    return DatasetScores(distributed.broadcast(figures), rankings, values)
 
 
 def trec_order(doc_ids: Sequence[str]) -> list[int]:
@@ -95,19 +110,20 @@ def prune(queries: csr_matrix, share: float) -> csr_matrix:
     return queries
 
 
-def make_run(data: BeirData, order: Sequence[int], hits: Hits, top_k: int) -> Run:
+def make_rankings(data: BeirData, order: Sequence[int], hits: Hits, top_k: int) -> Rankings:
     """Hits as ids and floats; position p is document order[p]. The query's own id is left out."""
-    run: Run = {}
+    rankings: Rankings = {}
     for qid, (positions, scores) in zip(data.query_ids, hits, strict=True):
         named = [(data.doc_ids[order[p]], float(s)) for p, s in zip(positions, scores, strict=True)]
-        run[qid] = [hit for hit in named if hit[0] != qid][:top_k]
-    return run
+        rankings[qid] = [hit for hit in named if hit[0] != qid][:top_k]
+    return rankings
 
 
-def run_figures(data: BeirData, run: Run) -> dict[str, Any]:
-    """What was scored, and the metrics."""
+def quality_figures(data: BeirData, values: QueryFigures, metrics: Sequence[str]) -> dict[str, Any]:
+    """What was scored, the names of the metrics' figures, and their means over queries."""
     counts = {"queries": len(data.queries), "documents": len(data.doc_ids)}
-    return {"dataset": data.name, "split": data.split, **counts, **score_run(data.qrels, run)}
+    names = [figure_name(metric) for metric in metrics]
+    return {"dataset": data.name, "split": data.split, **counts, "metrics": names, **means(values, metrics)}
 
 
 def vector_figures(document_df_V: np.ndarray, n_documents: int, query_df_V: np.ndarray, n_queries: int) -> dict:
@@ -119,17 +135,26 @@ def vector_figures(document_df_V: np.ndarray, n_documents: int, query_df_V: np.n
     }
 
 
-def loss_figures(figures: dict[str, Any], exact_figures: dict[str, Any], run: Run, exact: Run) -> dict[str, float]:
+def loss_figures(
+    figures: dict[str, Any], exact_figures: dict[str, float], rankings: Rankings, exact: Rankings
+) -> dict[str, float]:
     """What an approximate ranking (pruned queries, two phases) loses against that by all scores.
 
-    exact_<metric> and <metric>_loss = exact - approximate, for NDCG@10 and recall@100; overlap@k: the share of the
+    exact_<metric> and <metric>_loss = exact - approximate, for each of exact_figures; overlap@k: the share of the
     exact ranking's first k that are among the approximate one's first k, as a mean over queries with hits.
     """
     found: dict[str, float] = {}
-    for metric in ("ndcg@10", "recall@100"):
-        found[f"exact_{metric}"] = exact_figures[metric]
-        found[f"{metric}_loss"] = exact_figures[metric] - figures[metric]
+    for name, value in exact_figures.items():
+        found[f"exact_{name}"] = value
+        found[f"{name}_loss"] = value - figures[name]
     for k in (10, 100):
-        pairs = [({doc for doc, _ in exact[qid][:k]}, {doc for doc, _ in run[qid][:k]}) for qid in exact if exact[qid]]
-        found[f"overlap@{k}"] = sum(len(best & kept) / len(best) for best, kept in pairs) / max(len(pairs), 1)
+        found[f"overlap@{k}"] = _overlap(rankings, exact, k)
     return found
+
+
+def _overlap(rankings: Rankings, exact: Rankings, k: int) -> float:
+    shared = []
+    for qid, hits in exact.items():
+        if best := {doc for doc, _ in hits[:k]}:
+            shared.append(len(best.intersection(doc for doc, _ in rankings[qid][:k])) / len(best))
+    return sum(shared) / max(len(shared), 1)

@@ -28,15 +28,15 @@ from experiment.run.models import (
 from experiment.settings.engine_rules import keeps_index
 from experiment.settings.settings import Settings
 from retrieval.beir_data import BeirData, load_beir
-from retrieval.bm25 import evaluate_bm25
+from retrieval.bm25 import score_bm25
 from retrieval.dataset_names import parse_name
 from retrieval.distributed import is_main, on_main
 from retrieval.download import NAMES
 from retrieval.fingerprint import fingerprint
-from retrieval.metrics import Run, per_query
+from retrieval.metrics import DEFAULT_METRICS, QueryFigures, figure_name, per_query
 from retrieval.opensearch.engine import OpenSearchEngine
 from retrieval.run_file import read_run, write_run
-from retrieval.score_dataset import Result, evaluate
+from retrieval.score_dataset import DatasetScores, quality_figures, score_dataset
 from sparse_model import SparseEncoder, UserError, corpus_idf
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def run_evaluation(settings: Settings) -> None:
     encoder = None if settings.evaluation.baseline else load_for_evaluation(settings)
     if encoder is not None:
         set_precision(settings, encoder)
-    inputs = on_main(lambda: _inputs(settings))
+    inputs = on_main(lambda: evaluation_inputs(settings))
     folder = evaluation_folder(settings)
     if settings.run.dry_run:
         _print_plan(settings, folder, encoder)
@@ -123,20 +123,21 @@ def evaluation_folder(settings: Settings) -> Path:
 
 def _score(
     settings: Settings, encoder: SparseEncoder | None, data: BeirData, engines: Callable[[], MakeEngine]
-) -> Result:
+) -> DatasetScores:
     keys, batch_size = settings.evaluation, settings.value("per_device_eval_batch_size") * 4
     if encoder is None:
-        return evaluate_bm25(data, keys.top_k)
+        return score_bm25(data, keys.top_k, keys.metrics)
     if encoder.inf_free and idf_from_corpus(settings):
         encoder.use_idf(corpus_idf(encoder.tokenizer, data.texts, encoder.vocabulary_size, is_main()))
     engine = engines()(data)
-    result = evaluate(encoder, data, keys.top_k, keys.query_prune, batch_size, engine, keys.do_search)
+    options = (keys.top_k, keys.query_prune, batch_size, engine, keys.do_search, keys.metrics)
+    result = score_dataset(encoder, data, *options)
     if isinstance(engine, OpenSearchEngine) and keys.do_search and not keeps_index(keys, settings.opensearch):
         engine.delete()
     return result
 
 
-def _inputs(settings: Settings) -> dict[str, Any]:
+def evaluation_inputs(settings: Settings) -> dict[str, Any]:
     """What a result depends on beside the data: the settings that change it and the model's files."""
     keys = {key: settings.value(key) for key in RESULT_KEYS}
     if settings.evaluation.baseline:
@@ -157,9 +158,7 @@ def _stored(folder: Path, data: BeirData, inputs: dict[str, Any], settings: Sett
     same = stored.get("config hash") == inputs["config hash"] and stored.get("data hash") == data.fingerprint
     run = folder / "runs" / f"{data.name}.trec.gz"
     if same and not settings.run.overwrite and run.is_file():
-        if not _per_query_file(folder, data).is_file():
-            _write_per_query(folder, data, read_run(run))
-        return stored
+        return _rescored(folder, data, stored, settings.evaluation.metrics)
     if path.exists():
         aside = run_folder.move_aside(path)
         for old in (run, _per_query_file(folder, data)):
@@ -169,19 +168,35 @@ def _stored(folder: Path, data: BeirData, inputs: dict[str, Any], settings: Sett
     return None
 
 
-def _write(settings: Settings, folder: Path, data: BeirData, result: Result, inputs: dict[str, Any]) -> dict[str, Any]:
+def _rescored(folder: Path, data: BeirData, stored: dict[str, Any], metrics: list[str]) -> dict[str, Any]:
+    """The stored figures; where other metrics are asked for, those are computed from the run that lies there."""
+    names = list(map(figure_name, metrics))
+    before = stored.get("metrics", list(map(figure_name, DEFAULT_METRICS)))
+    if names == before and set(names) <= run_folder.read_json(_per_query_file(folder, data)).keys():
+        return stored
+    values = per_query(data.qrels, read_run(folder / "runs" / f"{data.name}.trec.gz"), metrics)
+    _write_per_query(_per_query_file(folder, data), values, names)
+    if names == before:
+        return stored
+    rest = {key: value for key, value in stored.items() if key not in (*before, "metrics")}
+    record = quality_figures(data, values, metrics) | rest
+    run_folder.write_json(folder / f"{data.name}.json", record)
+    logger.info("%s: %s from the stored run", data.name, ", ".join(names))
+    return record
+
+
+def _write(
+    settings: Settings, folder: Path, data: BeirData, result: DatasetScores, inputs: dict[str, Any]
+) -> dict[str, Any]:
     record = dict(result.figures) | inputs | {"data hash": data.fingerprint, "seed": settings.value("seed")}
     record |= {"versions": run_folder.versions(), "git commit": run_folder.git_commit()}
     record["command"] = run_folder.command_line()
-    write_run(folder / "runs" / f"{data.name}.trec.gz", result.run)
-    _write_per_query(folder, data, result.run)
+    write_run(folder / "runs" / f"{data.name}.trec.gz", result.rankings)
+    _write_per_query(_per_query_file(folder, data), result.per_query, record["metrics"])
     # Last, so that its existence means that the data set is done.
     run_folder.write_json(folder / f"{data.name}.json", record)
-    figures = result.figures
-    logger.info(
-        "%s: NDCG@10 %.4f, recall@100 %.4f, FLOPS %.3f, %.1f tokens a document",
-        *(data.name, figures["ndcg@10"], figures["recall@100"], figures["flops"], figures["d_length"]),
-    )
+    quality = ", ".join(f"{name} {record[name]:.4f}" for name in record["metrics"][:2])
+    logger.info("%s: %s, FLOPS %.3f, %.1f tokens a document", data.name, quality, record["flops"], record["d_length"])
     return record
 
 
@@ -189,11 +204,10 @@ def _per_query_file(folder: Path, data: BeirData) -> Path:
     return folder / "runs" / f"{data.name}.per_query.json"
 
 
-def _write_per_query(folder: Path, data: BeirData, run: Run) -> None:
-    """NDCG@10 of every judged query, which paired tests need: {"ndcg@10": {query id: value}}."""
-    first = {qid: hits[:10] for qid, hits in run.items()}
-    values = {qid: round(figures["ndcg@10"], 6) for qid, figures in per_query(data.qrels, first).items()}
-    run_folder.write_atomically(_per_query_file(folder, data), json.dumps({"ndcg@10": values}) + "\n")
+def _write_per_query(path: Path, values: QueryFigures, names: list[str]) -> None:
+    """The figures of every judged query, which paired tests need: {figure: {query id: value}}."""
+    by_name = {name: {qid: round(figures[name], 6) for qid, figures in values.items()} for name in names}
+    run_folder.write_atomically(path, json.dumps(by_name) + "\n")
 
 
 def _summarise(folder: Path, results: list[dict[str, Any]], inputs: dict[str, Any]) -> None:
@@ -218,11 +232,13 @@ def _summarise(folder: Path, results: list[dict[str, Any]], inputs: dict[str, An
 
 
 def _table(results: list[dict[str, Any]], means: dict[str, float]) -> str:
-    columns = ["ndcg@10", "recall@100", "mrr@10", "flops", "q_length", "d_length"]
-    width = max(len("average"), *(len(result["dataset"]) for result in results))
+    columns = [*results[0].get("metrics", map(figure_name, DEFAULT_METRICS)), "flops", "q_length", "d_length"]
     rows = [*results, *([{"dataset": "average", **means}] if len(results) > 1 else [])]
-    lines = [" ".join([" " * width, *(f"{name:>10}" for name in columns)])]
-    lines += [" ".join([f"{row['dataset']:<{width}}", *(f"{row[name]:>10.4f}" for name in columns)]) for row in rows]
+    width = max(len(row["dataset"]) for row in [*rows, {"dataset": "average"}])
+    lines = [" ".join([" " * width, *(f"{name:>8}" for name in columns)])]
+    for row in rows:
+        figures = (f"{row[name]:>{max(len(name), 8)}.4f}" for name in columns)
+        lines.append(" ".join([f"{row['dataset']:<{width}}", *figures]))
     return "\n".join(lines)
 
 

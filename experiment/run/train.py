@@ -17,7 +17,8 @@ from retrieval.beir_data import load_beir
 from retrieval.distributed import is_main, on_main, world_size
 from retrieval.files import require_disk
 from retrieval.fingerprint import fingerprint
-from retrieval.score_dataset import evaluate
+from retrieval.metrics import figure_name
+from retrieval.score_dataset import score_dataset
 from sparse_model import SparseEncoder, UserError, corpus_idf
 from training import step_checkpoints as checkpoints
 from training.arguments import build_arguments
@@ -110,7 +111,7 @@ def trainer_fields(settings: Settings) -> dict[str, Any]:
     """The given fields of TrainingArguments, and what follows from eval_beir_datasets."""
     fields = dict(settings.training)
     if settings.evaluation.eval_beir_datasets:
-        fields.setdefault("metric_for_best_model", "eval_ndcg@10")
+        fields.setdefault("metric_for_best_model", f"eval_{figure_name(settings.evaluation.metrics[0])}")
     return fields
 
 
@@ -154,13 +155,15 @@ def build_objective(settings: Settings) -> Objective:
 
 
 def evaluate_while_training(settings: Settings, encoder: SparseEncoder) -> dict[str, float]:
-    """Means over eval_beir_datasets, and each data set's NDCG@10."""
+    """Means over eval_beir_datasets, and the first metric of each data set."""
     keys, names = settings.evaluation, settings.evaluation.eval_beir_datasets or []
     data_sets = [load_beir(name, keys.beir_dir, keys.split) for name in names]
-    results = [evaluate(encoder, data, keys.top_k, keys.query_prune).figures for data in data_sets]
+    score = lambda data: score_dataset(encoder, data, keys.top_k, keys.query_prune, metrics=keys.metrics)  # noqa: E731
+    results = [score(data).figures for data in data_sets]
     numbers = [name for name, value in results[0].items() if isinstance(value, float)]
     means = {name: sum(result[name] for result in results) / len(results) for name in numbers}
-    return means | {f"{result['dataset']}_ndcg@10": result["ndcg@10"] for result in results}
+    first = figure_name(keys.metrics[0])
+    return means | {f"{result['dataset']}_{first}": result[first] for result in results}
 
 
 def plan(settings: Settings, encoder: SparseEncoder, parts: list[Examples], args: Any) -> str:

@@ -1,14 +1,19 @@
 """Every key of ours with its type, default and meaning, in groups; the meaning stands under the key."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from retrieval.beir_data import BEIR_13
+from retrieval.metrics import DEFAULT_METRICS
 
 
 def _split_commas(value: Any) -> Any:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    parts = re.split(r",(?![^()]*\))", value)  # a metric may hold commas between parentheses
+    return [part.strip() for part in parts if part.strip()]
 
 
 Names = Annotated[list[str], BeforeValidator(_split_commas)]
@@ -123,6 +128,9 @@ class EvaluationKeys(Keys):
     """qrels to score; null: test (dev for msmarco); train where data are prepared"""
     engine: Literal["exact", "opensearch"] = "exact"
     """exact: an inverted index in memory; opensearch: a server (opensearch_url) or a private node (opensearch_home)"""
+    metrics: Names = list(DEFAULT_METRICS)
+    """ir_measures names such as nDCG@20, RR@10, R@1000, P(rel=2)@5, and R_cap@100 (BEIR's capped recall), the one that
+    counts first; another list is computed from the runs that are stored, without encoding"""
     top_k: Positive = 1000
     """hits a query"""
     baseline: Literal["bm25"] | None = None

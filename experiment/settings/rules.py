@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from experiment.run import online_teachers
 from experiment.settings.engine_rules import engine_mistakes
 from retrieval.dataset_names import dataset_name, has_bad_splits, parse_name
+from retrieval.metrics import metric_mistakes
 
 if TYPE_CHECKING:
     from experiment.settings.settings import Settings
@@ -23,6 +24,8 @@ def common_mistakes(settings: "Settings") -> list[str]:
     found += _data_set_mistakes("eval_beir_datasets", evaluation.eval_beir_datasets or [])
     if evaluation.split and has_bad_splits(evaluation.split):
         found.append(f"split: {evaluation.split} is no split, nor several as in dev+test, each once.")
+    if "metrics" in settings.given:
+        found += [f"metrics: {text}" for text in metric_mistakes(evaluation.metrics, evaluation.top_k)]
     if "summary" in map(dataset_name, evaluation.beir_datasets):
         found.append("beir_datasets: a data set cannot be called summary; rename its folder.")
     if evaluation.evaluation_name and not re.fullmatch(r"(?!runs$)[\w=-][\w.=-]*", evaluation.evaluation_name):

@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 import pytrec_eval
 
-from retrieval.metrics import METRICS, flops, mean_length, per_query, score_run
+from retrieval.metrics import (
+    DEFAULT_METRICS,
+    PRIMARY,
+    figure_name,
+    flops,
+    mean_length,
+    metric_mistakes,
+    per_query,
+    score_rankings,
+)
+
+FIGURES = tuple(map(figure_name, DEFAULT_METRICS))
 
 
 def test_graded_ndcg_and_the_rest_by_hand() -> None:
@@ -29,17 +40,17 @@ def test_mrr_stops_at_rank_ten_and_map_does_not() -> None:
 
 def test_recall_at_both_depths() -> None:
     hits = [(f"d{i}", 2000.0 - i) for i in range(1001)]
-    means = score_run({"q": {"d50": 1, "d500": 1, "d1000": 1, "absent": 1}}, {"q": hits})
+    means = score_rankings({"q": {"d50": 1, "d500": 1, "d1000": 1, "absent": 1}}, {"q": hits})
     assert means["recall@100"] == 0.25 and means["recall@1000"] == 0.5
 
 
 def test_means_are_over_all_judged_queries() -> None:
     qrels = {"hit": {"a": 1}, "empty": {"a": 1}, "missing": {"a": 1}, "nothing relevant": {"a": 0}}
-    means = score_run(
+    means = score_rankings(
         qrels, {"hit": [("a", 1.0)], "empty": [], "nothing relevant": [("a", 1.0)], "other": [("a", 1.0)]}
     )
-    assert means == {metric: 0.25 for metric in METRICS}
-    assert score_run(qrels, {}) == {metric: 0.0 for metric in METRICS}
+    assert means == {metric: 0.25 for metric in FIGURES}
+    assert score_rankings(qrels, {}) == {metric: 0.0 for metric in FIGURES}
 
 
 def test_equal_scores_rank_by_id_descending_whatever_the_order_given() -> None:
@@ -72,3 +83,67 @@ def test_flops_and_lengths_by_hand() -> None:
     documents, queries = np.array([3, 1, 2]), np.array([1, 2, 0])
     assert flops(documents, 4, queries, 2) == pytest.approx(0.625)
     assert mean_length(documents, 4) == 1.5 and mean_length(queries, 2) == 1.5
+
+
+GRADES = {"q": {"a": 2, "b": 1, "c": 0, "e": 1}}
+HITS = {"q": [("c", 9.0), ("a", 8.0), ("x", 7.0), ("b", 6.0)]}
+
+
+@pytest.mark.parametrize(
+    ("metric", "figure", "value"),
+    [
+        ("nDCG@2", "ndcg@2", 2 / math.log2(3) / (2 + 1 / math.log2(3))),
+        ("P@4", "p@4", 0.5),
+        ("P(rel=2)@2", "p(rel=2)@2", 0.5),
+        ("R@2", "recall@2", 1 / 3),
+        ("R_cap@2", "r_cap@2", 0.5),
+        ("RR", "mrr", 0.5),
+        ("RR@1", "mrr@1", 0.0),
+        ("RR(rel=1)@2", "mrr@2", 0.5),
+        ("AP@2", "map@2", 0.5 / 3),
+        ("Success@1", "success@1", 0.0),
+        ("Judged@4", "judged@4", 0.75),
+    ],
+)
+def test_any_metric_by_name(metric: str, figure: str, value: float) -> None:
+    """Grades a 2, b 1, c 0, e 1; ranking c, a, x, b."""
+    assert figure_name(metric) == figure
+    assert per_query(GRADES, HITS, [metric])["q"] == {figure: pytest.approx(value)}
+
+
+def test_figures_do_not_depend_on_the_other_metrics() -> None:
+    asked = ["RR@1", "RR@10", "AP", "nDCG@10", "R_cap@3", "RR", "P(rel=2)@5"]
+    together = per_query(GRADES, HITS, asked)["q"]
+    assert together == {name: v for m in asked for name, v in per_query(GRADES, HITS, [m])["q"].items()}
+
+
+def test_names_of_todays_figures() -> None:
+    assert FIGURES == ("ndcg@10", "recall@100", "recall@1000", "mrr@10", "map") and FIGURES[0] == PRIMARY
+
+
+@pytest.mark.parametrize(
+    ("metrics", "sentence"),
+    [
+        (["ndcg@10"], "ndcg@10 is no metric. Did you mean nDCG@10?"),
+        (["nDGC@20"], "nDGC@20 is no metric. Did you mean nDCG@20?"),
+        (["mrr@10"], "mrr@10 is no metric. Did you mean RR@10?"),
+        (["recall@5"], "recall@5 is no metric. Did you mean R@5?"),
+        (["r_cap@5"], "r_cap@5 is no metric. Did you mean R_cap@5?"),
+        (["what is this"], "what is this is no metric. Those of ir_measures are known"),
+        (["P"], "P needs a cutoff: P@10."),
+        (["R_cap"], "R_cap needs a cutoff: R_cap@10."),
+        (["nDCG@0"], "nDCG@0: the cutoff is not a number of hits"),
+        (["R@50"], "R@50 looks at more hits than top_k: 20 keeps"),
+        (["SetP(depth=3)"], "SetP(depth=3): unsupported params"),
+        (["ERR@10"], "ERR@10 cannot be computed by pytrec_eval"),
+        (["RR@10", "MRR@10"], "mrr@10 stands twice."),
+        ([], "empty; name at least one metric"),
+    ],
+)
+def test_mistakes_are_named(metrics: list[str], sentence: str) -> None:
+    assert metric_mistakes(metrics, top_k=20)[0].startswith(sentence)
+
+
+def test_every_mistake_is_told() -> None:
+    assert len(metric_mistakes(["ndcg@10", "nDCG@10", "P"], 1000)) == 2
+    assert metric_mistakes(DEFAULT_METRICS, 1000) == []

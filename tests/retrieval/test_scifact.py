@@ -8,7 +8,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from retrieval.beir_data import BeirData, load_beir
-from retrieval.bm25 import evaluate_bm25
+from retrieval.bm25 import score_bm25
 from retrieval.exact import ExactIndex
 
 SHARED = os.environ.get("SPARSE_SHARED") or None
@@ -33,7 +33,7 @@ def scifact() -> BeirData:
 
 def test_bm25_reaches_the_published_figure(scifact: BeirData) -> None:
     assert (len(scifact.doc_ids), len(scifact.queries), scifact.notes) == (5183, 300, [])
-    assert evaluate_bm25(scifact).figures["ndcg@10"] == pytest.approx(0.676, abs=0.01)
+    assert score_bm25(scifact).figures["ndcg@10"] == pytest.approx(0.676, abs=0.01)
 
 
 def test_exact_search_takes_well_under_a_second(scifact: BeirData) -> None:

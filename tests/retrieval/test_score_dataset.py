@@ -14,9 +14,9 @@ from scipy.sparse import csr_matrix
 
 from retrieval import distributed
 from retrieval.beir_data import BeirData, load_beir
-from retrieval.bm25 import K1, B, evaluate_bm25
-from retrieval.metrics import METRICS
-from retrieval.score_dataset import evaluate, prune
+from retrieval.bm25 import K1, B, score_bm25
+from retrieval.metrics import DEFAULT_METRICS, figure_name
+from retrieval.score_dataset import prune, score_dataset
 from sparse_model.errors import UserError
 from tests.retrieval.bag_of_words import BagOfWords, random_beir, write_beir
 
@@ -40,19 +40,19 @@ def brute_force_run(data: BeirData, k: int) -> dict[str, list[tuple[str, float]]
 
 @pytest.mark.parametrize("k", [1, 7, 1000])
 def test_run_equals_brute_force(data: BeirData, k: int) -> None:
-    assert evaluate(BagOfWords(), data, top_k=k).run == brute_force_run(data, k)
+    assert score_dataset(BagOfWords(), data, top_k=k).rankings == brute_force_run(data, k)
 
 
 def test_the_querys_own_document_is_left_out_and_replaced(tmp_path: Path) -> None:
     corpus = [{"_id": name, "text": "a b"} for name in ("1", "2", "3")]
     folder = write_beir(tmp_path / "own", corpus, [{"_id": "3", "text": "a"}], [("3", "1", 1)])
-    run = evaluate(BagOfWords(), load_beir(str(folder), ""), top_k=2).run
+    run = score_dataset(BagOfWords(), load_beir(str(folder), ""), top_k=2).rankings
     assert [doc for doc, _ in run["3"]] == ["2", "1"]
 
 
 def test_figures_against_an_independent_count(data: BeirData) -> None:
     encoder = BagOfWords()
-    figures = evaluate(encoder, data).figures
+    figures = score_dataset(encoder, data).figures
     queries = encoder.encode_queries(data.queries).toarray() > 0
     documents = encoder.encode_documents(data.texts).toarray() > 0
     pairs = [(q & d).sum() for q in queries for d in documents]
@@ -62,14 +62,14 @@ def test_figures_against_an_independent_count(data: BeirData) -> None:
     assert (figures["dataset"], figures["split"], figures["engine"]) == ("random", "test", "exact")
     assert (figures["queries"], figures["documents"]) == (20, 200)
     assert figures["index_bytes"] == documents.sum() * 6
-    assert set(METRICS) | set(TIMINGS) <= figures.keys() and json.dumps(figures)
+    assert set(map(figure_name, DEFAULT_METRICS)) | set(TIMINGS) <= figures.keys() and json.dumps(figures)
 
 
 def test_same_as_beirs_own_evaluation(data: BeirData) -> None:
     from beir.retrieval.evaluation import EvaluateRetrieval
 
-    result = evaluate(BagOfWords(), data)
-    run = {qid: dict(hits) for qid, hits in result.run.items()}
+    result = score_dataset(BagOfWords(), data)
+    run = {qid: dict(hits) for qid, hits in result.rankings.items()}
     ndcg, average_precision, recall, _ = EvaluateRetrieval.evaluate(data.qrels, run, [10, 100, 1000])
     assert result.figures["ndcg@10"] == pytest.approx(ndcg["NDCG@10"], abs=1e-5)
     assert result.figures["recall@100"] == pytest.approx(recall["Recall@100"], abs=1e-5)
@@ -87,15 +87,15 @@ def test_query_prune_drops_weights_up_to_the_share() -> None:
 
 
 def test_query_prune_shortens_queries(data: BeirData) -> None:
-    full, pruned = (evaluate(BagOfWords(), data, query_prune=share).figures for share in (0.0, 0.9))
+    full, pruned = (score_dataset(BagOfWords(), data, query_prune=share).figures for share in (0.0, 0.9))
     assert pruned["q_length"] < full["q_length"] and pruned["flops"] < full["flops"]
 
 
 def test_empty_texts_everywhere(tmp_path: Path) -> None:
     folder = write_beir(tmp_path / "e", [{"_id": "d", "text": ""}], [{"_id": "q", "text": ""}], [("q", "d", 1)])
     data = load_beir(str(folder), "")
-    for result in (evaluate(BagOfWords(), data), evaluate_bm25(data)):
-        assert result.run == {"q": []} and result.figures["ndcg@10"] == 0 and result.figures["flops"] == 0
+    for result in (score_dataset(BagOfWords(), data), score_bm25(data)):
+        assert result.rankings == {"q": []} and result.figures["ndcg@10"] == 0 and result.figures["flops"] == 0
 
 
 def test_bm25_by_hand(tiny: Path) -> None:
@@ -103,11 +103,11 @@ def test_bm25_by_hand(tiny: Path) -> None:
 
     Lucene's form: idf = ln(1 + (3 - 1 + 0.5)/(1 + 0.5)), times tf/(tf + k1(1 - b + b · 0.9)) with tf = 1.
     """
-    result = evaluate_bm25(load_beir(str(tiny), ""))
-    (doc, score), *rest = result.run["q2"]
+    result = score_bm25(load_beir(str(tiny), ""))
+    (doc, score), *rest = result.rankings["q2"]
     expected = math.log(1 + 2.5 / 1.5) / (1 + K1 * (1 - B + B * 0.9))
     assert (doc, rest) == ("d3", []) and score == pytest.approx(expected, rel=1e-6)
-    assert [doc for doc, _ in result.run["q1"]] == ["d1", "d2"]
+    assert [doc for doc, _ in result.rankings["q1"]] == ["d1", "d2"]
     # Distinct terms: cat chase mice / dog chase cat / mice eat chees; queries: cat, chees.
     assert (result.figures["d_length"], result.figures["q_length"]) == (3, 1)
     assert result.figures["flops"] == pytest.approx(1 / 2 * 2 / 3 + 1 / 2 * 1 / 3)
@@ -117,7 +117,7 @@ def test_bm25_by_hand(tiny: Path) -> None:
 def test_bm25_ties_rank_by_id_descending_at_the_cut_off(tmp_path: Path) -> None:
     corpus = [{"_id": str(i), "text": "same words here"} for i in range(1, 12)]
     folder = write_beir(tmp_path / "ties", corpus, [{"_id": "q", "text": "words"}], [("q", "1", 1)])
-    run = evaluate_bm25(load_beir(str(folder), ""), top_k=3).run
+    run = score_bm25(load_beir(str(folder), ""), top_k=3).rankings
     assert [doc for doc, _ in run["q"]] == ["9", "8", "7"]
 
 
@@ -138,7 +138,7 @@ def _in_two_processes(rank: int, folder: str, out: str) -> None:
         said = str(error)
     inside = distributed.on_main(lambda: (distributed.world_size(), distributed.on_main(lambda: "nested")))
     data = load_beir(folder, "")
-    result = evaluate(BagOfWords(), data, top_k=50)
+    result = score_dataset(BagOfWords(), data, top_k=50)
     answer = {
         "lengths": lengths,
         "gathered": gathered.tolist(),
@@ -146,8 +146,8 @@ def _in_two_processes(rank: int, folder: str, out: str) -> None:
         "said": said,
         "inside": inside,
         "figures": result.figures,
-        "run": result.run,
-        "bm25": evaluate_bm25(data).figures,
+        "run": result.rankings,
+        "bm25": score_bm25(data).figures,
     }
     Path(out, f"{rank}.json").write_text(json.dumps(answer))
     # No destroy_process_group: in torch 2.5, right after a collective, it can wait forever for gloo's thread, which
@@ -166,8 +166,8 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
         assert answer["shared"] == "from 0" and answer["said"] == "said by rank 0"
         assert answer["inside"] == [1, "nested"]
     data = load_beir(folder, "")
-    alone, bm25 = evaluate(BagOfWords(), data, top_k=50), evaluate_bm25(data)
-    assert {qid: [tuple(hit) for hit in hits] for qid, hits in answers[0]["run"].items()} == alone.run
+    alone, bm25 = score_dataset(BagOfWords(), data, top_k=50), score_bm25(data)
+    assert {qid: [tuple(hit) for hit in hits] for qid, hits in answers[0]["run"].items()} == alone.rankings
     assert answers[1]["run"] == {}
     for answer in answers:
         for figures, expected in ((answer["figures"], alone.figures), (answer["bm25"], bm25.figures)):

@@ -13,7 +13,7 @@ from retrieval.opensearch.client import Server
 from retrieval.opensearch.engine import OpenSearchEngine, Options
 from retrieval.opensearch.host import usable_folder
 from retrieval.opensearch.node import Node
-from retrieval.score_dataset import Result, evaluate
+from retrieval.score_dataset import DatasetScores, score_dataset
 from tests.retrieval.bag_of_words import BagOfWords, random_beir
 from tests.retrieval.opensearch.helpers import ALL, TOKENS, MakeEngine, MakeNode
 from tests.retrieval.opensearch.proxy import Proxy, proxied
@@ -84,9 +84,9 @@ def data(tmp_path: Path) -> BeirData:
 
 
 @pytest.fixture
-def exact(data: BeirData) -> Result:
+def exact(data: BeirData) -> DatasetScores:
     """What the exact engine makes of `data`."""
-    return evaluate(BagOfWords(), data, ALL)
+    return score_dataset(BagOfWords(), data, ALL)
 
 
 @pytest.fixture

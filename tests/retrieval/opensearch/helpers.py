@@ -8,7 +8,7 @@ from scipy.sparse import csr_matrix
 from retrieval.beir_data import BeirData
 from retrieval.opensearch.engine import OpenSearchEngine
 from retrieval.opensearch.node import Node
-from retrieval.score_dataset import Result, evaluate
+from retrieval.score_dataset import DatasetScores, score_dataset
 from tests.retrieval.bag_of_words import VOCABULARY, BagOfWords
 
 MakeNode = Callable[..., Node]
@@ -62,10 +62,10 @@ class Scaled(BagOfWords):
         return csr_matrix(weights.multiply(1 + np.arange(VOCABULARY) / 4))
 
 
-def same(result: Result, expected: Result) -> None:
-    assert result.run == expected.run
+def same(result: DatasetScores, expected: DatasetScores) -> None:
+    assert result.rankings == expected.rankings
     assert {key: result.figures[key] for key in SAME} == {key: expected.figures[key] for key in SAME}
 
 
-def on(engine: OpenSearchEngine, data: BeirData, encoder: BagOfWords | None = None, **options) -> Result:
-    return evaluate(encoder or BagOfWords(), data, ALL, engine=engine, **options)
+def on(engine: OpenSearchEngine, data: BeirData, encoder: BagOfWords | None = None, **options) -> DatasetScores:
+    return score_dataset(encoder or BagOfWords(), data, ALL, engine=engine, **options)

@@ -9,7 +9,7 @@ from scipy.sparse import csr_matrix, identity
 from retrieval.beir_data import BeirData
 from retrieval.opensearch.client import Server
 from retrieval.opensearch.features import stored_precision
-from retrieval.score_dataset import Result, evaluate
+from retrieval.score_dataset import DatasetScores, score_dataset
 from tests.retrieval.bag_of_words import VOCABULARY, BagOfWords
 from tests.retrieval.opensearch.helpers import ALL, SAME, TOKENS, MakeEngine, on, same
 
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.opensearch, pytest.mark.xdist_group("opensearch")]
 
 
 def test_the_same_rankings_and_figures_as_the_exact_engine(
-    make_engine: MakeEngine, data: BeirData, exact: Result
+    make_engine: MakeEngine, data: BeirData, exact: DatasetScores
 ) -> None:
     result = on(make_engine(), data)
     same(result, exact)
@@ -52,7 +52,7 @@ def test_scores_are_predicted_by_rounded_weights(make_engine: MakeEngine) -> Non
 
 
 def test_queries_beyond_the_clause_limit_keep_their_heaviest_tokens(
-    make_engine: MakeEngine, server: Server, data: BeirData, exact: Result, caplog: pytest.LogCaptureFixture
+    make_engine: MakeEngine, server: Server, data: BeirData, exact: DatasetScores, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = make_engine("limit")
     on(engine, data, search=False)
@@ -63,17 +63,19 @@ def test_queries_beyond_the_clause_limit_keep_their_heaviest_tokens(
         server.call("PUT", "/_cluster/settings", {"transient": {"indices.query.bool.max_clause_count": None}})
     cut = int(sum(n > 2 for n in np.diff(BagOfWords().encode_queries(data.queries).indptr)))
     assert result.figures["queries_cut"] == cut > 0 and f"{cut} queries have more than 2 tokens" in caplog.text
-    assert result.run != exact.run and result.figures["flops"] == exact.figures["flops"]
+    assert result.rankings != exact.rankings and result.figures["flops"] == exact.figures["flops"]
 
 
-def test_two_phases_and_pruning_report_their_loss(make_engine: MakeEngine, data: BeirData, exact: Result) -> None:
+def test_two_phases_and_pruning_report_their_loss(
+    make_engine: MakeEngine, data: BeirData, exact: DatasetScores
+) -> None:
     """All documents of the first phase are rescored; what it misses are those with light tokens alone."""
     two = on(make_engine("two", two_phase=True), data).figures
     assert two["exact_ndcg@10"] == exact.figures["ndcg@10"]
     assert two["ndcg@10_loss"] == pytest.approx(exact.figures["ndcg@10"] - two["ndcg@10"])
     assert two["overlap@10"] == 1.0  # weights of 1 to 1.75: all are above 0.4 × the heaviest
     pruned = on(make_engine("two"), data, query_prune=0.9).figures
-    in_memory = evaluate(BagOfWords(), data, ALL, query_prune=0.9).figures
+    in_memory = score_dataset(BagOfWords(), data, ALL, query_prune=0.9).figures
     for key in (*SAME, "exact_ndcg@10", "ndcg@10_loss", "recall@100_loss", "overlap@10", "overlap@100"):
         assert pruned[key] == in_memory[key], key
     assert pruned["overlap@10"] < 1
@@ -91,16 +93,16 @@ def test_two_phases_rescore_by_all_tokens(make_engine: MakeEngine) -> None:
     assert engine.search(query, 10, exhaustive=True)[0][0].tolist() == [1, 2, 0]
 
 
-def test_more_hits_than_a_window(make_engine: MakeEngine, data: BeirData, exact: Result) -> None:
+def test_more_hits_than_a_window(make_engine: MakeEngine, data: BeirData, exact: DatasetScores) -> None:
     engine = make_engine("window", two_phase=True)
-    assert evaluate(BagOfWords(), data, 10**9, engine=engine).run == exact.run
+    assert score_dataset(BagOfWords(), data, 10**9, engine=engine).rankings == exact.rankings
 
 
-def test_shards_change_nothing(make_engine: MakeEngine, data: BeirData, exact: Result) -> None:
+def test_shards_change_nothing(make_engine: MakeEngine, data: BeirData, exact: DatasetScores) -> None:
     same(on(make_engine("shards", shards=3), data), exact)
 
 
 def test_empty_texts(make_engine: MakeEngine, data: BeirData) -> None:
     empty = replace(data, doc_ids=["a", "b"], texts=["", ""], query_ids=["q"], queries=[""], qrels={"q": {"a": 1}})
     result = on(make_engine("empty"), empty)
-    assert result.run == {"q": []} and result.figures["d_length"] == 0 and "latency_p50_ms" not in result.figures
+    assert result.rankings == {"q": []} and result.figures["d_length"] == 0 and "latency_p50_ms" not in result.figures

@@ -11,7 +11,7 @@ from retrieval.beir_data import BeirData
 from retrieval.opensearch.client import Server
 from retrieval.opensearch.engine import OpenSearchEngine, Options
 from retrieval.opensearch.node import Node
-from retrieval.score_dataset import Result
+from retrieval.score_dataset import DatasetScores
 from sparse_model.errors import RunError
 from tests.retrieval.bag_of_words import BagOfWords
 from tests.retrieval.opensearch.helpers import ALL, TOKENS, MakeEngine, MakeNode, Watched, on, same
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.opensearch, pytest.mark.xdist_group("opensearch")]
 
 
 def test_nothing_is_lost_where_requests_are_refused_dropped_and_delayed(
-    make_engine: MakeEngine, server: Server, proxy: Proxy, data: BeirData, exact: Result, monkeypatch
+    make_engine: MakeEngine, server: Server, proxy: Proxy, data: BeirData, exact: DatasetScores, monkeypatch
 ) -> None:
     """30 % of requests refused with 429, others dropped before or after the server saw them, or late."""
     monkeypatch.setattr("retrieval.opensearch.ingest.LEAST_BYTES", 10_000)  # many requests
@@ -32,12 +32,12 @@ def test_nothing_is_lost_where_requests_are_refused_dropped_and_delayed(
     on(engine, data, search=False)
     assert engine._index.count() == 2500 and min(proxy.counts.values()) >= 2, proxy.counts
     same(on(make_engine("proxy", server, skip_ingest=True), data), exact)
-    hits = [qid for qid, _ in on(make_engine("proxy", through), data).run.items()]
+    hits = [qid for qid, _ in on(make_engine("proxy", through), data).rankings.items()]
     assert len(hits) == len(data.queries)
 
 
 def test_a_late_answer_is_asked_for_again(
-    make_engine: MakeEngine, proxy: Proxy, data: BeirData, exact: Result, monkeypatch
+    make_engine: MakeEngine, proxy: Proxy, data: BeirData, exact: DatasetScores, monkeypatch
 ) -> None:
     proxy.delayed = 0.3
     monkeypatch.setattr("retrieval.opensearch.client.REQUEST_S", 0.25)
@@ -59,7 +59,7 @@ def test_a_server_that_stays_away_ends_the_run(make_engine: MakeEngine, proxy: P
 
 
 def test_a_node_killed_while_loading_and_started_again(
-    make_node: MakeNode, data: BeirData, exact: Result, monkeypatch
+    make_node: MakeNode, data: BeirData, exact: DatasetScores, monkeypatch
 ) -> None:
     """kill -9 in the middle; later it is back on the same data folder and port, and the run never noticed."""
     monkeypatch.setattr("retrieval.opensearch.ingest.LEAST_BYTES", 50_000)
@@ -86,7 +86,7 @@ def test_a_node_killed_while_loading_and_started_again(
     node.stop()
 
 
-def test_a_cluster_loses_nothing_with_a_node(make_node: MakeNode, data: BeirData, exact: Result) -> None:
+def test_a_cluster_loses_nothing_with_a_node(make_node: MakeNode, data: BeirData, exact: DatasetScores) -> None:
     """Three nodes, three shards and a replica of each; one node is killed while queries are under way."""
     first = make_node(cluster=True)
     first.start()
@@ -98,7 +98,7 @@ def test_a_cluster_loses_nothing_with_a_node(make_node: MakeNode, data: BeirData
             node.stop()
 
 
-def lose_a_node(nodes: list[Node], data: BeirData, exact: Result) -> None:
+def lose_a_node(nodes: list[Node], data: BeirData, exact: DatasetScores) -> None:
     server = Server([node.url for node in nodes], patience_s=60)
     engine = OpenSearchEngine(server, TOKENS, "random", {}, options=Options(shards=3, replicas=1))
     same(on(engine, data), exact)
@@ -113,12 +113,12 @@ def lose_a_node(nodes: list[Node], data: BeirData, exact: Result) -> None:
         for q, (positions, _) in enumerate(hits):
             qid = data.query_ids[q % len(data.query_ids)]
             found = [engine._doc_ids[p] for p in positions]
-            assert [doc for doc in found if doc != qid] == [doc for doc, _ in exact.run[qid]]
+            assert [doc for doc in found if doc != qid] == [doc for doc, _ in exact.rankings[qid]]
         assert nodes[1].pid == 0
 
 
 def test_an_index_that_is_removed_while_it_is_loaded_is_not_made_anew(
-    make_engine: MakeEngine, server: Server, data: BeirData, exact: Result
+    make_engine: MakeEngine, server: Server, data: BeirData, exact: DatasetScores
 ) -> None:
     """Servers create an index at its first document, with a mapping that is not ours, unless told otherwise."""
     engine = make_engine("removed")

@@ -13,7 +13,7 @@ from retrieval.opensearch.index import REPLICAS_S
 from retrieval.opensearch.ingest import Loader
 from retrieval.opensearch.node import Node
 from retrieval.opensearch.preflight import check_server
-from retrieval.score_dataset import Result, evaluate
+from retrieval.score_dataset import DatasetScores, score_dataset
 from sparse_model.errors import RunError, UserError
 from tests.retrieval.bag_of_words import BagOfWords
 from tests.retrieval.opensearch.helpers import ALL, MakeEngine, Scaled, Watched, on, same
@@ -21,7 +21,7 @@ from tests.retrieval.opensearch.helpers import ALL, MakeEngine, Scaled, Watched,
 pytestmark = [pytest.mark.opensearch, pytest.mark.xdist_group("opensearch")]
 
 
-def test_a_complete_index_is_reused(make_engine: MakeEngine, data: BeirData, exact: Result) -> None:
+def test_a_complete_index_is_reused(make_engine: MakeEngine, data: BeirData, exact: DatasetScores) -> None:
     with pytest.raises(UserError, match="holds no complete index random-.*keep_index"):
         on(make_engine("reuse", skip_ingest=True), data)
     on(make_engine("reuse"), data, search=False)
@@ -32,7 +32,7 @@ def test_a_complete_index_is_reused(make_engine: MakeEngine, data: BeirData, exa
 
 
 def test_loading_that_was_cut_short_goes_on(
-    make_engine: MakeEngine, data: BeirData, exact: Result, monkeypatch: pytest.MonkeyPatch
+    make_engine: MakeEngine, data: BeirData, exact: DatasetScores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = make_engine("cut")
 
@@ -54,7 +54,7 @@ def test_loading_that_was_cut_short_goes_on(
 
 
 def test_an_index_that_lost_documents_is_completed(
-    make_engine: MakeEngine, server: Server, data: BeirData, exact: Result
+    make_engine: MakeEngine, server: Server, data: BeirData, exact: DatasetScores
 ) -> None:
     engine = make_engine("lost")
     on(engine, data)
@@ -107,8 +107,8 @@ def test_the_preflight_sees_a_disk_below_its_flood_stage_and_a_small_heap(server
         check_server(server, 10**8, 2, "give opensearch_heap=9g")
 
 
-def test_two_evaluations_at_once_are_both_right(make_engine: MakeEngine, data: BeirData, exact: Result) -> None:
-    results: dict[str, Result] = {}
+def test_two_evaluations_at_once_are_both_right(make_engine: MakeEngine, data: BeirData, exact: DatasetScores) -> None:
+    results: dict[str, DatasetScores] = {}
 
     def run(name: str, encoder: BagOfWords) -> None:
         results[name] = on(make_engine(name), data, encoder)
@@ -119,12 +119,12 @@ def test_two_evaluations_at_once_are_both_right(make_engine: MakeEngine, data: B
     for thread in threads:
         thread.join()
     same(results["BagOfWords"], exact)
-    same(results["Scaled"], evaluate(Scaled(), data, ALL, engine=ExactEngine(stored_precision)))
+    same(results["Scaled"], score_dataset(Scaled(), data, ALL, engine=ExactEngine(stored_precision)))
     assert results["Scaled"].figures["index"] != results["BagOfWords"].figures["index"]
 
 
 def test_replicas_are_added_to_a_complete_index_and_not_waited_for_in_vain(
-    make_engine: MakeEngine, server: Server, data: BeirData, exact: Result, caplog: pytest.LogCaptureFixture
+    make_engine: MakeEngine, server: Server, data: BeirData, exact: DatasetScores, caplog: pytest.LogCaptureFixture
 ) -> None:
     on(make_engine("replicas"), data, search=False)
     started = time.monotonic()
