@@ -37,7 +37,7 @@ import torch
 from scipy.sparse import csc_matrix, csr_matrix
 
 from benchmarks import measure
-from retrieval.exact import ExactIndex, best
+from retrieval.exact_index import ExactIndex, best
 from sparse_model.query_weights import idf
 
 VOCABULARY = 30522
@@ -91,7 +91,7 @@ def _bernoulli(rng: np.random.Generator, n: int, share: float) -> np.ndarray:
 
 
 def ours(documents: csr_matrix, threads: int, folder: str) -> tuple[Search, int | None]:
-    """retrieval.exact."""
+    """retrieval.exact_index."""
     torch.set_num_threads(threads)
     index = ExactIndex(documents)
     return index.search, index.nbytes + index.table_nbytes

@@ -8,12 +8,12 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from tqdm import tqdm
 
-from mining.arrays import map_arrays, read_facts, write_arrays
-from mining.vectors import VectorCache, pair_scores
 from retrieval import distributed
+from retrieval.arrays import map_arrays, read_facts, write_arrays
 from retrieval.beir_data import BeirData
 from retrieval.engine import Engine
 from retrieval.score_dataset import trec_order
+from retrieval.vectors import VectorCache, pair_scores
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from mining.arrays import read_arrays, write_arrays
 from mining.candidates import Corpus, Shards
 from mining.scored_pairs import QueryPairs
-from mining.vectors import VectorCache, pair_scores
 from retrieval import distributed
+from retrieval.arrays import read_arrays, write_arrays
+from retrieval.vectors import VectorCache, pair_scores
 from sparse_model.errors import RunError
 
 Progress = Callable[[int], object]

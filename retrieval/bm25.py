@@ -12,7 +12,7 @@ import snowballstemmer
 
 from retrieval import distributed
 from retrieval.beir_data import BeirData
-from retrieval.exact import best
+from retrieval.exact_index import best
 from retrieval.metrics import DEFAULT_METRICS, per_query
 from retrieval.score_dataset import DatasetScores, make_rankings, quality_figures, trec_order, vector_figures
 

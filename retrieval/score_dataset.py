@@ -11,8 +11,8 @@ from scipy.sparse import csr_matrix
 from retrieval import distributed
 from retrieval.beir_data import BeirData
 from retrieval.encode import Encoder, encode_blocks
-from retrieval.engine import Engine, ExactEngine, frequencies
-from retrieval.exact import Hits
+from retrieval.engine import Engine, Hits, frequencies
+from retrieval.exact_engine import ExactEngine
 from retrieval.metrics import (
     DEFAULT_METRICS,
     QueryFigures,

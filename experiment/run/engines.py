@@ -13,12 +13,13 @@ from experiment.settings.engine_rules import keeps_index
 from experiment.settings.settings import Settings
 from retrieval import distributed
 from retrieval.beir_data import BeirData
-from retrieval.engine import Engine, ExactEngine
+from retrieval.engine import Engine
+from retrieval.exact_engine import ExactEngine
 from retrieval.opensearch.client import Server
-from retrieval.opensearch.engine import OpenSearchEngine, Options
 from retrieval.opensearch.features import stored_precision
 from retrieval.opensearch.host import check_distribution, find_java, usable_folder, version_of
 from retrieval.opensearch.node import Node
+from retrieval.opensearch.opensearch_engine import OpenSearchEngine, Options
 from retrieval.opensearch.preflight import MIB, needed_heap
 from sparse_model import RunError, SparseEncoder, UserError
 

@@ -34,7 +34,7 @@ from retrieval.distributed import is_main, on_main
 from retrieval.download import NAMES
 from retrieval.fingerprint import fingerprint
 from retrieval.metrics import DEFAULT_METRICS, QueryFigures, figure_name, per_query
-from retrieval.opensearch.engine import OpenSearchEngine
+from retrieval.opensearch.opensearch_engine import OpenSearchEngine
 from retrieval.run_file import read_run, write_run
 from retrieval.score_dataset import DatasetScores, quality_figures, score_dataset
 from sparse_model import SparseEncoder, UserError, corpus_idf

@@ -10,7 +10,7 @@ import numpy as np
 from experiment.settings.settings import Settings
 from mining.candidates import Corpus
 from mining.teachers import TeacherSpec, load_teacher
-from mining.vectors import Vectors
+from retrieval.vectors import Vectors
 from sparse_model import SparseEncoder
 
 SAMPLE = 64

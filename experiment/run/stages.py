@@ -23,12 +23,12 @@ from experiment.settings.settings import Settings
 from mining.candidates import Corpus, Shards, mine
 from mining.scoring import score
 from mining.teachers import TeacherSpec, load_teacher
-from mining.vectors import VectorCache
 from retrieval.beir_data import BeirData
 from retrieval.distributed import on_main
 from retrieval.engine import Engine
 from retrieval.fingerprint import fingerprint, hash_of
-from retrieval.opensearch.engine import OpenSearchEngine
+from retrieval.opensearch.opensearch_engine import OpenSearchEngine
+from retrieval.vectors import VectorCache
 from sparse_model import SparseEncoder, corpus_idf
 
 

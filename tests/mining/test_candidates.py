@@ -12,12 +12,12 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from mining.arrays import read_arrays
 from mining.candidates import Corpus, Shards, corpus_of, mine, totals, with_positives
 from mining.scoring import read, reader, score
-from mining.vectors import VectorCache, pair_scores
+from retrieval.arrays import read_arrays
 from retrieval.beir_data import load_beir
-from retrieval.engine import ExactEngine
+from retrieval.exact_engine import ExactEngine
+from retrieval.vectors import VectorCache, pair_scores
 from sparse_model import RunError
 from tests.retrieval.bag_of_words import BagOfWords, random_beir, write_beir
 
@@ -210,7 +210,7 @@ def test_documents_asked_for_later_join_those_on_disk(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs a list of open files")
 def test_a_large_corpus_opens_few_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """200 blocks, and no more than 50 files beside those that are open anyway."""
-    monkeypatch.setattr("mining.vectors.BLOCK", 1)
+    monkeypatch.setattr("retrieval.vectors.BLOCK", 1)
     cache = VectorCache(
         tmp_path, ["x"] * 200, lambda lists, _: (np.ones((len(texts), 2), np.float32) for texts in lists)
     )

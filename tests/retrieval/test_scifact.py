@@ -9,7 +9,7 @@ from scipy.sparse import csr_matrix
 
 from retrieval.beir_data import BeirData, load_beir
 from retrieval.bm25 import score_bm25
-from retrieval.exact import ExactIndex
+from retrieval.exact_index import ExactIndex
 
 SHARED = os.environ.get("SPARSE_SHARED") or None
 pytestmark = [

@@ -10,9 +10,9 @@ import pytest
 
 from retrieval.beir_data import BeirData, load_beir
 from retrieval.opensearch.client import Server
-from retrieval.opensearch.engine import OpenSearchEngine, Options
 from retrieval.opensearch.host import usable_folder
 from retrieval.opensearch.node import Node
+from retrieval.opensearch.opensearch_engine import OpenSearchEngine, Options
 from retrieval.score_dataset import DatasetScores, score_dataset
 from tests.retrieval.bag_of_words import BagOfWords, random_beir
 from tests.retrieval.opensearch.helpers import ALL, TOKENS, MakeEngine, MakeNode

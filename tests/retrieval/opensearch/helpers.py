@@ -6,8 +6,8 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retrieval.beir_data import BeirData
-from retrieval.opensearch.engine import OpenSearchEngine
 from retrieval.opensearch.node import Node
+from retrieval.opensearch.opensearch_engine import OpenSearchEngine
 from retrieval.score_dataset import DatasetScores, score_dataset
 from tests.retrieval.bag_of_words import VOCABULARY, BagOfWords
 

@@ -9,8 +9,8 @@ import pytest
 
 from retrieval.beir_data import BeirData
 from retrieval.opensearch.client import Server
-from retrieval.opensearch.engine import OpenSearchEngine, Options
 from retrieval.opensearch.node import Node
+from retrieval.opensearch.opensearch_engine import OpenSearchEngine, Options
 from retrieval.score_dataset import DatasetScores
 from sparse_model.errors import RunError
 from tests.retrieval.bag_of_words import BagOfWords

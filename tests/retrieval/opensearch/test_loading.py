@@ -6,7 +6,7 @@ import time
 import pytest
 
 from retrieval.beir_data import BeirData
-from retrieval.engine import ExactEngine
+from retrieval.exact_engine import ExactEngine
 from retrieval.opensearch.client import Server
 from retrieval.opensearch.features import stored_precision
 from retrieval.opensearch.index import REPLICAS_S

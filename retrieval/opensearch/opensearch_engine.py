@@ -13,8 +13,7 @@ from scipy.sparse import csr_matrix
 
 from retrieval import distributed
 from retrieval.encode import BLOCK, Block
-from retrieval.engine import Meter
-from retrieval.exact import Hits
+from retrieval.engine import Hits, Meter
 from retrieval.opensearch.client import Server
 from retrieval.opensearch.features import feature_names, stored_precision
 from retrieval.opensearch.index import Index, index_name

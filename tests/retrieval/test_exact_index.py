@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
-from retrieval.exact import BLOCK, ExactIndex, best
+from retrieval.exact_index import SCORE_BLOCK, ExactIndex, best
 
 
 def brute_force(documents: np.ndarray, queries: np.ndarray, k: int) -> list[list[tuple[int, float]]]:
@@ -83,20 +83,22 @@ def test_identical_to_sums_in_token_order(
     assert_identical(ExactIndex(documents).search(queries, k, threads), in_token_order(documents, queries, k))
 
 
-@pytest.mark.parametrize("n_documents", [1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 2 * BLOCK + 1])
+@pytest.mark.parametrize(
+    "n_documents", [1, SCORE_BLOCK - 1, SCORE_BLOCK, SCORE_BLOCK + 1, 2 * SCORE_BLOCK, 2 * SCORE_BLOCK + 1]
+)
 @pytest.mark.parametrize("steps", [None, 2])
 def test_blocks(n_documents: int, steps: int | None) -> None:
     rng = np.random.default_rng(n_documents)
     documents, queries = (random_rows(rng, rows, 20, 0.3, steps) for rows in (n_documents, 4))
     index = ExactIndex(documents)
-    for k in (1, 10, 1000, n_documents, 3 * BLOCK):
+    for k in (1, 10, 1000, n_documents, 3 * SCORE_BLOCK):
         assert_identical(index.search(queries, k), in_token_order(documents, queries, k))
 
 
 @pytest.mark.parametrize("order", ["ascending", "descending", "equal", "tiny"])
 def test_orders_in_which_scores_may_come(order: str) -> None:
     """Ascending scores make every document a candidate; equal ones tie at every cut-off; tiny ones are subnormal."""
-    n = 2 * BLOCK + 5
+    n = 2 * SCORE_BLOCK + 5
     steps = np.arange(1, n + 1, dtype=np.float32)
     weights = {"ascending": steps, "descending": steps[::-1], "equal": 0 * steps + 1, "tiny": steps * np.float32(1e-45)}
     documents, queries = csr_matrix(weights[order][:, None]), csr_matrix(np.ones((1, 1), dtype=np.float32))
@@ -110,7 +112,7 @@ def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = ExactIndex(documents).search(queries, 100, threads=1)
     for threads in (2, 5, 64):
         assert_identical(ExactIndex(documents).search(queries, 100, threads), alone)
-    monkeypatch.setattr("retrieval.exact.WORK_PER_THREAD", 1)
+    monkeypatch.setattr("retrieval.exact_index.WORK_PER_THREAD", 1)
     assert_identical(ExactIndex(documents).search(queries, 100), alone)
 
 

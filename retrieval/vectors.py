@@ -12,8 +12,8 @@ import numpy as np
 from scipy.sparse import csr_matrix, vstack
 from tqdm import tqdm
 
-from mining.arrays import map_arrays, write_arrays
 from retrieval import distributed
+from retrieval.arrays import map_arrays, write_arrays
 from retrieval.encode import Block
 from sparse_model.encoder import BLOCK
 from sparse_model.errors import RunError

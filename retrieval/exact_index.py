@@ -12,12 +12,11 @@ import torch
 from numba import njit
 from scipy.sparse import csc_matrix, csr_matrix
 
+from retrieval.engine import Hits
 from sparse_model.errors import RunError
 
-Hits = list[tuple[np.ndarray, np.ndarray]]
-
 # 32 KiB of scores; a document's number in its block fits 16 bits.
-BLOCK = 8192
+SCORE_BLOCK = 8192
 # A bin of scores is what float32 numbers with the same upper 16 bits share: 128 bins between 1 and 2, 2 and 4, …
 BINS = 1 << 15
 # Queries × documents of some ten milliseconds: below, waiting for Python's lock costs more than another thread saves.
@@ -68,7 +67,7 @@ class ExactIndex:
         postings.sort_indices()
         self._n_documents, self._vocabulary = postings.shape
         self._starts = _segment_starts(postings.indptr.astype(np.int64), postings.indices, self._n_documents)
-        self._numbers = postings.indices.astype(np.uint16) & np.uint16(BLOCK - 1)
+        self._numbers = postings.indices.astype(np.uint16) & np.uint16(SCORE_BLOCK - 1)
         self._weights = postings.data
 
     @property
@@ -106,7 +105,7 @@ class ExactIndex:
         threads = max(1, min(threads, n_queries))
 
         def search_every(first: int) -> None:
-            scratch = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.bool_), np.empty(BINS, np.int32)
+            scratch = np.empty(SCORE_BLOCK, np.float32), np.empty(SCORE_BLOCK, np.bool_), np.empty(BINS, np.int32)
             keys = np.empty(self._n_documents + 1, np.uint64)
             for q in range(first, n_queries, threads):
                 row = slice(queries.indptr[q], queries.indptr[q + 1])
@@ -125,13 +124,13 @@ class ExactIndex:
 @_compiled
 def _segment_starts(column_starts: np.ndarray, positions: np.ndarray, n_documents: int) -> np.ndarray:
     """[V, blocks + 1]: where the postings of each token start in each block, and where its last ones end."""
-    n_blocks = (n_documents + BLOCK - 1) // BLOCK
+    n_blocks = (n_documents + SCORE_BLOCK - 1) // SCORE_BLOCK
     starts = np.empty((len(column_starts) - 1, n_blocks + 1), np.uint64)
     for token in range(len(starts)):
         j = column_starts[token]
         for block in range(n_blocks):
             starts[token, block] = j
-            while j < column_starts[token + 1] and positions[j] < (block + 1) * BLOCK:
+            while j < column_starts[token + 1] and positions[j] < (block + 1) * SCORE_BLOCK:
                 j += 1
         starts[token, n_blocks] = j
     return starts
@@ -153,7 +152,7 @@ def _candidates(
     """Fill keys with those of a superset of one query's k best documents, hardly larger; return how many.
 
     A key is the score's bits, then the inverted position: the larger the better, ties included. scores, passes
-    [BLOCK] and histogram [BINS] are scratch.
+    [SCORE_BLOCK] and histogram [BINS] are scratch.
     """
     bits, eights = scores.view(np.uint32), passes.view(np.uint64)
     limit_bits = np.zeros(1, np.uint32)
@@ -167,12 +166,12 @@ def _candidates(
             for j in range(starts[tokens[i], block], starts[tokens[i], block + 1]):
                 scores[numbers[j]] += weight * weights[j]
         least = limit[0]
-        for n in range(BLOCK):
+        for n in range(SCORE_BLOCK):
             passes[n] = scores[n] > least
         # No branch for a single document: what does not pass is overwritten by the next. (All in uint64: an index of
         # another type costs checks.)
-        before, inverted = found, np.uint64(0xFFFFFFFF - block * BLOCK)
-        for e in range(np.uint64(BLOCK // 8)):
+        before, inverted = found, np.uint64(0xFFFFFFFF - block * SCORE_BLOCK)
+        for e in range(np.uint64(SCORE_BLOCK // 8)):
             if eights[e]:
                 for n in range(e * np.uint64(8), e * np.uint64(8) + np.uint64(8)):
                     keys[found] = (np.uint64(bits[n]) << np.uint64(32)) | (inverted - n)
