@@ -6,14 +6,10 @@
 `--help` lists every key. The same command again continues.
 """
 
-import os
 import sys
 
-# Threads that wait go to sleep soon: on shared cores, spinning for long makes training several times slower.
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-
-from experiment.run.command import run_command  # noqa: E402
-from experiment.run.train import train  # noqa: E402
+from experiment.run.command import run_command
+from experiment.run.train import train
 
 
 def main() -> int:

@@ -2,7 +2,6 @@
 
 import os
 
-# Before torch is imported. Threads that wait go to sleep soon: where cores are shared, spinning makes everything
-# several times slower.
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+import sparse_model  # noqa: F401 - first: it tells OpenMP how to wait before torch is loaded
+
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from experiment.run.folder import write_atomically
 from retrieval.beir_data import BeirData, load_beir
+from retrieval.files import write_atomically
 from retrieval.row_files import read_rows
 from sparse_model.errors import UserError
 

@@ -22,8 +22,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from experiment.run.folder import read_json
 from pairs.docstrings import Pair, deduplicate, rank_of, read_packages, split_of
+from retrieval.files import read_json
 from sparse_model.errors import UserError
 
 MAX_QUERIES = 500  # with judgements, of each held-out split

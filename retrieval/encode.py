@@ -8,7 +8,7 @@ from scipy.sparse import csr_matrix, vstack
 from tqdm import tqdm
 
 from retrieval.distributed import is_main, rank, world_size
-from sparse_model.encoder import BLOCK
+from sparse_model.tokens import BLOCK
 
 Block = tuple[np.ndarray, csr_matrix]
 """(positions in the corpus, consecutive int64 [n]; weights [n, V])"""

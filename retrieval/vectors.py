@@ -15,8 +15,8 @@ from tqdm import tqdm
 from retrieval import distributed
 from retrieval.arrays import map_arrays, write_arrays
 from retrieval.encode import Block
-from sparse_model.encoder import BLOCK
 from sparse_model.errors import RunError
+from sparse_model.tokens import BLOCK
 
 Vectors: TypeAlias = csr_matrix | np.ndarray
 """float32, sparse [n, V] or dense [n, D]"""

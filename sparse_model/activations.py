@@ -4,20 +4,45 @@ Every one is log1p applied n times to relu(x); `relu` is SPLADE's, `l1_relu` the
 (arXiv 2504.14839, section 3.2), `l2_relu` and `l3_relu` its ablations.
 """
 
-import torch
-from torch import Tensor
+from __future__ import annotations
 
-# How often log1p is applied. log1p and not log(1 + x): the latter is exactly 0 below about 6e-8.
-LOGARITHMS = {"relu": 1, "l1_relu": 2, "l2_relu": 3, "l3_relu": 4}
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def saturate(logits: Tensor, logarithms: int) -> Tensor:
+    """relu, then log1p so many times. log1p and not log(1 + x): the latter is exactly 0 below about 6e-8."""
+    weights = logits.relu()
+    for _ in range(logarithms):
+        weights = weights.log1p()
+    return weights
+
+
+class Activation(NamedTuple):
+    """A saturation, and the name that a checkpoint says it by."""
+
+    function: Callable[[Tensor], Tensor]
+    """weights of any shape from logits of the same shape; exactly 0 for logits at or below 0, monotonic above"""
+    stored_name: str
+    """sentence-transformers' own; a name that it lacks makes it refuse the checkpoint instead of scoring it wrongly"""
+
+
+ACTIVATIONS = {
+    "relu": Activation(partial(saturate, logarithms=1), "relu"),
+    "l1_relu": Activation(partial(saturate, logarithms=2), "log1p_relu"),
+    "l2_relu": Activation(partial(saturate, logarithms=3), "l2_relu"),
+    "l3_relu": Activation(partial(saturate, logarithms=4), "l3_relu"),
+}
 
 
 def activate(logits: Tensor, activation_type: str) -> Tensor:
     """Weights of any shape from maximum logits of the same shape; negative logits give exactly 0.
 
     Raises:
-        KeyError: if `activation_type` is none of `LOGARITHMS`.
+        KeyError: if `activation_type` is none of `ACTIVATIONS`.
     """
-    weights = torch.relu(logits)
-    for _ in range(LOGARITHMS[activation_type]):
-        weights = torch.log1p(weights)
-    return weights
+    return ACTIVATIONS[activation_type].function(logits)

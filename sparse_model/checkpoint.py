@@ -1,40 +1,22 @@
-"""Checkpoints: a folder that says everything of itself, in the layout that sentence-transformers loads too.
+"""Reads checkpoints: `load` makes an encoder of one of ours, of sentence-transformers' or of any masked LM."""
 
-The masked LM lies in the root (AutoModelForMaskedLM reads it); modules.json and its companions tell the
-activation, the length, the query table. `l2_relu` and `l3_relu`, which sentence-transformers lacks, stand in
-the same place under their own names: that library then refuses the checkpoint instead of scoring it wrongly.
-"""
-
-import copy
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForMaskedLM
 
-from sparse_model.activations import LOGARITHMS
+from sparse_model.activations import ACTIVATIONS
 from sparse_model.encoder import SparseEncoder
 from sparse_model.errors import UserError
-from sparse_model.layout import (
-    DTYPE_ARGUMENT,
-    THEIR_NAMES,
-    describe,
-    load_tokenizer,
-    longest_input,
-    read_json,
-    resolve,
-    write_json,
-)
-from sparse_model.query_weights import read_idf, without_special_tokens, write_idf
+from sparse_model.layout import describe, dtype_argument, load_tokenizer, longest_input, require_json, resolve
+from sparse_model.query_weights import read_idf, without_special_tokens
 
 HEAD_DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
 DEFAULT_LENGTH = 512
-
-_CLASSES = "sentence_transformers.sparse_encoder.models."
-_QUERY, _POOLING = "query_0_SparseStaticEmbedding", "document_1_SpladePooling"
 
 
 def load(
@@ -58,7 +40,7 @@ def load(
 
     Args:
         name_or_path: a folder or a hub id.
-        activation_type: a key of `activations.LOGARITHMS`.
+        activation_type: a key of `activations.ACTIVATIONS`.
         idf_path: a JSON file of token -> weight, or a hub id that holds an idf.json.
         max_seq_length: tokens documents are cut to.
         inf_free: queries by table (true) or through the model (false).
@@ -73,7 +55,7 @@ def load(
         UserError: for whatever cannot be used, with the remedy.
     """
     for key, value, known in (
-        ("activation_type", activation_type or "relu", LOGARITHMS),
+        ("activation_type", activation_type or "relu", ACTIVATIONS),
         ("head_dtype", head_dtype, HEAD_DTYPES),
     ):
         if value not in known:
@@ -111,45 +93,8 @@ def _length(asked: int | None, said: int | None, mlm: Any, tokenizer: Any) -> in
     return min(length, positions or length)
 
 
-def save(encoder: SparseEncoder, folder: Path) -> None:
-    """Write the encoder so that `load`, sentence-transformers and AutoModelForMaskedLM read it (see the module)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    # The output bias under each of its names: transformers 4.44 resets RoBERTa's where one is left out.
-    bias = encoder.mlm.get_output_embeddings().bias  # type: ignore[operator]
-    state = {k: v.clone() if v.data_ptr() == bias.data_ptr() else v for k, v in encoder.mlm.state_dict().items()}
-    encoder.mlm.save_pretrained(folder, state_dict=state)  # type: ignore[operator]
-    _save_tokenizer(encoder, folder)
-    pooling = {
-        "pooling_strategy": "max",
-        "activation_function": THEIR_NAMES.get(encoder.activation_type, encoder.activation_type),
-        "word_embedding_dimension": None,
-    }
-    write_json(folder / "sentence_bert_config.json", {"max_seq_length": encoder.max_seq_length, "do_lower_case": False})
-    write_json(
-        folder / "config_sentence_transformers.json",
-        {"model_type": "SparseEncoder", "similarity_fn_name": "dot", "prompts": {"query": "", "document": ""}},
-    )
-    if encoder.idf_V is None:
-        _write_modules(folder, [("", "MLMTransformer"), ("1_SpladePooling", "SpladePooling")])
-        write_json(folder / "1_SpladePooling" / "config.json", pooling)
-        return
-    write_json(folder / _POOLING / "config.json", pooling)
-    write_json(folder / _QUERY / "config.json", {"frozen": not encoder.idf_V.requires_grad})
-    table = encoder.idf_V.detach().cpu().contiguous()
-    save_file({"weight": table}, folder / _QUERY / "model.safetensors")
-    _save_tokenizer(encoder, folder / _QUERY)
-    write_idf(folder / "idf.json", table, encoder.tokenizer)
-    types = {_QUERY: _CLASSES + "SparseStaticEmbedding.SparseStaticEmbedding"}
-    types |= {"": _CLASSES + "MLMTransformer.MLMTransformer", _POOLING: _CLASSES + "SpladePooling.SpladePooling"}
-    structure = {"query": [_QUERY], "document": ["", _POOLING]}
-    parameters = {"default_route": "document", "allow_empty_key": True}
-    write_json(folder / "router_config.json", {"types": types, "structure": structure, "parameters": parameters})
-    module = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Router"}
-    write_json(folder / "modules.json", [module])
-
-
 def load_weights(encoder: SparseEncoder, folder: Path) -> None:
-    """Put the weights (and the query table) of a checkpoint written by `save` into an encoder of the same shape.
+    """Put the weights (and the query table) of a saved checkpoint into an encoder of the same shape.
 
     Raises:
         UserError: if a weight is missing, unknown or of another shape.
@@ -177,7 +122,7 @@ def _load_mlm(folder: Path, overrides: dict[str, Any], allow_new_head: bool, tru
         mlm, info = AutoModelForMaskedLM.from_pretrained(
             folder,
             config=config,
-            **{DTYPE_ARGUMENT: torch.float32},
+            **dtype_argument(torch.float32),
             output_loading_info=True,
             trust_remote_code=trust_remote_code,
         )
@@ -203,7 +148,7 @@ def _load_mlm(folder: Path, overrides: dict[str, Any], allow_new_head: bool, tru
 def _read_query_table(folder: Path, tokenizer: Any, vocabulary_size: int) -> Tensor:
     weights = folder / "model.safetensors"
     if not weights.is_file():
-        path = read_json(folder / "config.json").get("path", "idf.json")
+        path = require_json(folder / "config.json").get("path", "idf.json")
         return read_idf(str(folder / path), tokenizer, vocabulary_size)
     try:
         table = load_file(weights)["weight"].float()
@@ -212,27 +157,3 @@ def _read_query_table(folder: Path, tokenizer: Any, vocabulary_size: int) -> Ten
     if table.shape != (vocabulary_size,) or not table.isfinite().all():
         raise UserError(f"{weights}: expected {vocabulary_size} finite weights, found {tuple(table.shape)}.")
     return without_special_tokens(table, tokenizer)
-
-
-def _save_tokenizer(encoder: SparseEncoder, folder: Path) -> None:
-    """The tokenizer as every consumer can use it.
-
-    Without the truncation of the last call, of a class that older versions of transformers know, and with as many
-    tokens as the model has outputs: sentence-transformers wants both sides of a pair to have the same length.
-    """
-    tokenizer = copy.deepcopy(encoder.tokenizer)
-    tokenizer.backend_tokenizer.no_truncation()
-    tokenizer.backend_tokenizer.no_padding()
-    tokenizer.add_tokens([f"[filler{i}]" for i in range(len(tokenizer), encoder.vocabulary_size)])
-    tokenizer.save_pretrained(folder)
-    says = read_json(folder / "tokenizer_config.json")
-    if says.get("tokenizer_class") == "TokenizersBackend":
-        write_json(folder / "tokenizer_config.json", says | {"tokenizer_class": "PreTrainedTokenizerFast"})
-
-
-def _write_modules(folder: Path, modules: list[tuple[str, str]]) -> None:
-    rows = [
-        {"idx": i, "name": str(i), "path": path, "type": f"{_CLASSES}{name}.{name}"}
-        for i, (path, name) in enumerate(modules)
-    ]
-    write_json(folder / "modules.json", rows)

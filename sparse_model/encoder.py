@@ -4,6 +4,7 @@ A document weighs w_j = f(max_i x_ij), x the masked LM's logits and f one of `ac
 for each of its tokens. Score = Σ_j w_j(query) · w_j(document). (arXiv 2504.14839, section 3.)
 """
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -19,14 +20,11 @@ from sparse_model.activations import activate
 from sparse_model.errors import UserError
 from sparse_model.head import Head, positive_logits
 from sparse_model.query_weights import sparse_rows, without_special_tokens
-from sparse_model.tokens import document_ids, length_sorted_batches, one_ahead, pad, query_ids
+from sparse_model.saving import write_checkpoint
+from sparse_model.tokens import BLOCK, CPU_TOKENS, document_ids, length_sorted_batches, one_ahead, pad, query_ids
 
 # Saved as the output bias of special tokens, so that every consumer of a checkpoint gives them weight 0.
 SILENT_BIAS = -10_000.0
-# Documents that are sorted by length together; also what is tokenised ahead.
-BLOCK = 1024
-# Tokens that go through the masked LM together on a CPU.
-CPU_TOKENS = 2048
 
 
 def pass_through(hidden: Tensor) -> Tensor:
@@ -61,6 +59,7 @@ class SparseEncoder(nn.Module):
         prune_ratio: float | None = None,
     ) -> None:
         super().__init__()
+        _leave_uncompiled()
         self.mlm, self.tokenizer = mlm, tokenizer
         self.activation_type, self.inf_free, self.max_seq_length = activation_type, inf_free, max_seq_length
         self.product_dtype, self.prune_ratio = product_dtype, prune_ratio
@@ -103,8 +102,6 @@ class SparseEncoder(nn.Module):
         table = without_special_tokens(idf_V.detach().float(), self.tokenizer).to(self.device)
         self.idf_V = nn.Parameter(table, requires_grad=requires_grad)
 
-    # Compiled, it would be so anew for every batch's lengths; the masked LM within it is compiled all the same.
-    @torch.compiler.disable(recursive=False)
     def document_weights(
         self, input_ids: Tensor, attention_mask: Tensor, lengths: Sequence[int] | None = None
     ) -> Tensor:
@@ -120,12 +117,14 @@ class SparseEncoder(nn.Module):
         order = [row for group in groups for row in group]
         hidden_TD = torch.cat([self._hidden(input_ids, attention_mask, group, lengths) for group in groups])
         with torch.autocast(hidden_TD.device.type, enabled=False):
-            logits_NV = positive_logits(
+            logits_NV = self._positive_logits(
                 hidden_TD.float(), [lengths[row] for row in order], *self._output_layer(), self.product_dtype
             )
             if order != sorted(order):
                 logits_NV = logits_NV[torch.tensor(order).argsort().to(logits_NV.device)]
             return activate(logits_NV, self.activation_type) * self._has_text(input_ids).unsqueeze(1)
+
+    _positive_logits = staticmethod(positive_logits)
 
     def _groups(self, lengths: Sequence[int]) -> list[list[int]]:
         """Rows that go through the masked LM together. On a CPU they are of similar length, so that little of its work
@@ -245,10 +244,15 @@ class SparseEncoder(nn.Module):
         return [(token, q, d, q * d) for token, (q, d) in zip(tokens, weights, strict=True)]
 
     def save(self, folder: str | Path) -> None:
-        """Write a self-contained checkpoint (see `checkpoint.save`)."""
-        from sparse_model.checkpoint import save
-
-        save(self, Path(folder))
+        """Write a self-contained checkpoint (see `saving.write_checkpoint`)."""
+        write_checkpoint(
+            Path(folder),
+            self.mlm,
+            self.tokenizer,
+            activation_type=self.activation_type,
+            max_seq_length=self.max_seq_length,
+            idf_V=self.idf_V,
+        )
 
     @torch.inference_mode()
     def _encode_block(self, ids: list[list[int]], batch_size: int, progress: Callable[[int], object]) -> csr_matrix:
@@ -284,3 +288,15 @@ class SparseEncoder(nn.Module):
         data, rows, columns = (t[kept].cpu().numpy() for t in (weights, active.documents, active.entries))
         indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(ids)))])
         return csr_matrix((data, columns, indptr), shape=(len(ids), self.vocabulary_size))
+
+
+@functools.cache
+def _leave_uncompiled() -> None:
+    """Keep torch.compile out of what it would compile anew for every batch's lengths; the masked LM is compiled.
+
+    Not by decorators: those load the compiler, over a second of CPU, into commands that never build a model.
+    """
+    SparseEncoder.document_weights = torch.compiler.disable(  # type: ignore[method-assign]
+        SparseEncoder.document_weights, recursive=False
+    )
+    SparseEncoder._positive_logits = staticmethod(torch.compiler.disable(positive_logits))  # type: ignore[method-assign,assignment]

@@ -47,7 +47,6 @@ def positive_logits_dense(hidden_NLD: Tensor, mask_NL: Tensor, weight_VD: Tensor
     return logits_NLV.masked_fill(~mask_NL.bool().unsqueeze(-1), float("-inf")).amax(dim=1).relu()
 
 
-@torch.compiler.disable
 def positive_logits(
     hidden_TD: Tensor,
     lengths: Sequence[int],

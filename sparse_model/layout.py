@@ -1,22 +1,19 @@
-"""What a model's folder says: where it lies (a folder, the hub's cache), its modules, its tokenizer, its length."""
+"""What a model's folder says: where it lies (a folder, the hub's cache), its modules, its tokenizer, its length.
+
+No model is read here, and torch is not needed.
+"""
 
 import json
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import transformers
-from transformers import AutoTokenizer
-
-from sparse_model.activations import LOGARITHMS
+from sparse_model.activations import ACTIVATIONS
 from sparse_model.errors import UserError
 
-# Of from_pretrained; transformers 4.56 renamed it.
-DTYPE_ARGUMENT = "dtype" if tuple(map(int, transformers.__version__.split(".")[:2])) >= (4, 56) else "torch_dtype"
-
-# What sentence-transformers calls our activations; the others keep their own names.
-THEIR_NAMES = {"relu": "relu", "l1_relu": "log1p_relu"}
-_OUR_NAMES = {theirs: ours for ours, theirs in THEIR_NAMES.items()} | {name: name for name in LOGARITHMS}
+# As stored, and under our own names: a checkpoint may say either.
+_OUR_NAMES = {kind.stored_name: name for name, kind in ACTIVATIONS.items()} | {name: name for name in ACTIVATIONS}
 
 # Positions are numbered from padding_idx + 1 on.
 _OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert", "mpnet", "longformer"}
@@ -78,7 +75,7 @@ def describe(folder: Path) -> Description:
     router = next((path for name, path in modules if name == "Router"), None)
     query_folder = None
     if router is not None:
-        routes = read_json(router / "router_config.json")
+        routes = require_json(router / "router_config.json")
         if "types" not in routes or not {"query", "document"} <= set(routes.get("structure", {})):
             raise UserError(f"{router / 'router_config.json'} has no routes query and document: not a sparse encoder.")
         of = {name: (_class_name(kind), router / name) for name, kind in routes["types"].items()}
@@ -89,12 +86,12 @@ def describe(folder: Path) -> Description:
     mlm, pooling = found.get("MLMTransformer") or found.get("Transformer"), found.get("SpladePooling")
     if mlm is None or pooling is None:
         raise UserError(f"{folder} is a sentence-transformers model of {list(found)}, not a sparse masked LM.")
-    says = read_json(pooling / "config.json")
+    says = require_json(pooling / "config.json")
     activation = _OUR_NAMES.get(says.get("activation_function", "relu"))
     if activation is None or says.get("pooling_strategy", "max") != "max":
         raise UserError(f"{pooling / 'config.json'}: only max pooling with {sorted(_OUR_NAMES)} can be used.")
     length_file = mlm / "sentence_bert_config.json"
-    length = read_json(length_file).get("max_seq_length") if length_file.is_file() else None
+    length = require_json(length_file).get("max_seq_length") if length_file.is_file() else None
     if length is not None and not isinstance(length, int):
         raise UserError(f"{length_file}: max_seq_length is {length!r}, not a number.")
     return Description(activation, length, query_folder is not None, query_folder, str(mlm.relative_to(folder)))
@@ -104,7 +101,13 @@ def read_modules(folder: Path) -> list[tuple[str, Path]]:
     """(class, folder) of each module that a sentence-transformers model names in modules.json; [] without one."""
     if not (folder / "modules.json").is_file():
         return []
-    return [(_class_name(m["type"]), folder / m["path"]) for m in read_json(folder / "modules.json")]
+    return [(_class_name(m["type"]), folder / m["path"]) for m in require_json(folder / "modules.json")]
+
+
+def dtype_argument(dtype: Any) -> dict[str, Any]:
+    """The dtype as from_pretrained takes it: transformers 4.56 renamed the argument."""
+    version = tuple(map(int, metadata.version("transformers").split(".")[:2]))
+    return {"dtype" if version >= (4, 56) else "torch_dtype": dtype}
 
 
 def longest_input(config: Any) -> int | None:
@@ -124,6 +127,8 @@ def load_tokenizer(name_or_path: str, key: str = "tokenizer_name") -> Any:
     # transformers would make up an empty tokenizer where there are no files.
     if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
         raise UserError(f"{key}: {name_or_path} holds no tokenizer (no tokenizer.json).")
+    from transformers import AutoTokenizer  # slow to import; a config's other mistakes are told without it
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
@@ -137,8 +142,12 @@ def _class_name(dotted: str) -> str:
     return dotted.rsplit(".", 1)[-1]
 
 
-def read_json(path: Path) -> Any:
-    """What a JSON file holds; UserError if it cannot be read."""
+def require_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        UserError: if there is no such file, or it is no JSON.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -1,11 +1,18 @@
 """Texts to token ids: documents framed and cut at a length, queries as sets of ids, padding."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Documents of a block: tokenised ahead, sorted by length together, kept in one file.
+BLOCK = 1024
+# Tokens that go through a model together on a CPU.
+CPU_TOKENS = 2048
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -38,6 +45,8 @@ def distinct_ids(tokenizer: Any, texts: Sequence[str], truncation: bool = False)
 
 def pad(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
     """Rows of ids as input_ids and attention_mask, both int64 [N, L], padded on the right to the longest row."""
+    import torch  # here, so that what only counts in blocks and tokens need not load it
+
     tensors = [torch.tensor(row, dtype=torch.long) for row in rows]
     input_ids = torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=pad_id)
     lengths = torch.tensor([len(row) for row in rows])

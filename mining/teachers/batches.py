@@ -9,12 +9,11 @@ from transformers import AutoConfig
 
 from mining.teachers.spec import Progress, TeacherSpec
 from sparse_model import UserError
-from sparse_model.encoder import CPU_TOKENS
-from sparse_model.layout import DTYPE_ARGUMENT, load_tokenizer
-from sparse_model.tokens import length_sorted_batches, one_ahead, pad
+from sparse_model.layout import dtype_argument, load_tokenizer
+from sparse_model.tokens import CPU_TOKENS, length_sorted_batches, one_ahead, pad
 
 # Items that are tokenised and sorted by length together.
-BLOCK = 4096
+TOGETHER = 4096
 
 Rows = dict[str, list[list[int]]]
 """input_ids of each item and, where a model tells the parts of a pair by them, token_type_ids"""
@@ -46,7 +45,7 @@ class Runner:
             self.model, info = auto_class.from_pretrained(
                 folder,
                 config=config,
-                **{DTYPE_ARGUMENT: spec.dtype_on(device)},
+                **dtype_argument(spec.dtype_on(device)),
                 trust_remote_code=spec.trust_remote_code,
                 output_loading_info=True,
             )
@@ -74,7 +73,7 @@ class Runner:
 
         Batches are cut by length within blocks of consecutive items, so that the same items give the same batches.
         """
-        blocks = [items[start : start + BLOCK] for start in range(0, len(items), BLOCK)]
+        blocks = [items[start : start + TOGETHER] for start in range(0, len(items), TOGETHER)]
         parts, order, done = [], [], 0
         # A trainer's autocast must not reach into the teacher.
         with torch.autocast(self.device.type, enabled=False):

@@ -15,9 +15,8 @@ from transformers import AutoModel
 from mining.teachers.batches import Rows, Runner
 from mining.teachers.spec import POOLINGS, Progress, Role, TeacherSpec, no_progress
 from sparse_model import UserError, load
-from sparse_model.encoder import BLOCK
-from sparse_model.layout import describe, read_json, read_modules, resolve
-from sparse_model.tokens import document_ids
+from sparse_model.layout import describe, read_modules, require_json, resolve
+from sparse_model.tokens import BLOCK, document_ids
 
 
 class SparseTeacher:
@@ -136,7 +135,7 @@ def _stored_pooling(folder: Path) -> str:
             f"{folder / 'config.json'} is missing, which modules.json names; fetch the model again, or give pooling: "
             f"one of {', '.join(POOLINGS)}."
         )
-    says = read_json(folder / "config.json")
+    says = require_json(folder / "config.json")
     # Newer versions write {"pooling_mode": "mean"}, older ones {"pooling_mode_mean_tokens": true, …}.
     flags = [key for key, value in says.items() if key.startswith("pooling_mode_") and value is True]
     found = says.get("pooling_mode") or [re.sub("^pooling_mode_|_tokens?$", "", key) for key in flags]

@@ -11,7 +11,7 @@ from mining.teachers.bi_encoders import dense_layout
 from mining.teachers.pair_scorers import answer_ids
 from mining.teachers.spec import TeacherSpec
 from sparse_model import UserError
-from sparse_model.layout import describe, load_tokenizer, longest_input, read_json, resolve
+from sparse_model.layout import describe, load_tokenizer, longest_input, require_json, resolve
 
 
 def check_teacher(spec: TeacherSpec, key: str) -> None:
@@ -52,7 +52,7 @@ def _config(spec: TeacherSpec, folder: Path) -> Any:
     name = spec.model_name_or_path
     if not (folder / "config.json").is_file():
         raise UserError(f"{name} holds no model (no config.json).")
-    says = read_json(folder / "config.json")
+    says = require_json(folder / "config.json")
     kind, version = says.get("model_type"), f"transformers {transformers.__version__}"
     if kind not in CONFIG_MAPPING and "auto_map" in says and not spec.trust_remote_code:
         raise UserError(

@@ -1,0 +1,97 @@
+"""Writes checkpoints: a folder that says everything of itself, in the layout that sentence-transformers loads too.
+
+The masked LM lies in the root (AutoModelForMaskedLM reads it); modules.json and its companions tell the activation,
+the length and the query table.
+"""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sparse_model.activations import ACTIVATIONS
+from sparse_model.layout import require_json, write_json
+from sparse_model.query_weights import write_idf
+
+_CLASSES = "sentence_transformers.sparse_encoder.models."
+_QUERY, _POOLING = "query_0_SparseStaticEmbedding", "document_1_SpladePooling"
+
+
+def write_checkpoint(
+    folder: Path, mlm: Any, tokenizer: Any, *, activation_type: str, max_seq_length: int, idf_V: Tensor | None
+) -> None:
+    """Write a model so that `sparse_model.load`, sentence-transformers and AutoModelForMaskedLM read it.
+
+    Args:
+        mlm: a masked LM with V outputs, the last len(tokenizer) … V - 1 of which no token names.
+        idf_V: the query table, whose requires_grad is kept; None for queries through the model.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    output = mlm.get_output_embeddings()
+    # The output bias under each of its names: transformers 4.44 resets RoBERTa's where one is left out.
+    bias = output.bias.data_ptr()
+    state = {name: v.clone() if v.data_ptr() == bias else v for name, v in mlm.state_dict().items()}
+    mlm.save_pretrained(folder, state_dict=state)
+    as_wide = _for_consumers(tokenizer, len(output.weight))
+    _save_tokenizer(as_wide, folder)
+    write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_seq_length, "do_lower_case": False})
+    write_json(
+        folder / "config_sentence_transformers.json",
+        {"model_type": "SparseEncoder", "similarity_fn_name": "dot", "prompts": {"query": "", "document": ""}},
+    )
+    pooling = {
+        "pooling_strategy": "max",
+        "activation_function": ACTIVATIONS[activation_type].stored_name,
+        "word_embedding_dimension": None,
+    }
+    if idf_V is None:
+        write_json(folder / "1_SpladePooling" / "config.json", pooling)
+        _write_modules(folder, [("", "MLMTransformer"), ("1_SpladePooling", "SpladePooling")])
+    else:
+        write_json(folder / _POOLING / "config.json", pooling)
+        write_json(folder / _QUERY / "config.json", {"frozen": not idf_V.requires_grad})
+        table = idf_V.detach().cpu().contiguous()
+        save_file({"weight": table}, folder / _QUERY / "model.safetensors")
+        _save_tokenizer(as_wide, folder / _QUERY)
+        write_idf(folder / "idf.json", table, tokenizer)
+        _write_router(folder)
+
+
+def _for_consumers(tokenizer: Any, vocabulary_size: int) -> Any:
+    """A copy without the truncation of the last call, and with as many tokens as the model has outputs.
+
+    sentence-transformers wants both sides of a pair to have the same length.
+    """
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.add_tokens([f"[filler{i}]" for i in range(len(tokenizer), vocabulary_size)])
+    return tokenizer
+
+
+def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    tokenizer.save_pretrained(folder)
+    says = require_json(folder / "tokenizer_config.json")
+    if says.get("tokenizer_class") == "TokenizersBackend":  # a class that older versions of transformers lack
+        write_json(folder / "tokenizer_config.json", says | {"tokenizer_class": "PreTrainedTokenizerFast"})
+
+
+def _write_modules(folder: Path, modules: list[tuple[str, str]]) -> None:
+    rows = [
+        {"idx": i, "name": str(i), "path": path, "type": f"{_CLASSES}{name}.{name}"}
+        for i, (path, name) in enumerate(modules)
+    ]
+    write_json(folder / "modules.json", rows)
+
+
+def _write_router(folder: Path) -> None:
+    """Queries by the table, documents through the model."""
+    types = {_QUERY: _CLASSES + "SparseStaticEmbedding.SparseStaticEmbedding"}
+    types |= {"": _CLASSES + "MLMTransformer.MLMTransformer", _POOLING: _CLASSES + "SpladePooling.SpladePooling"}
+    structure = {"query": [_QUERY], "document": ["", _POOLING]}
+    parameters = {"default_route": "document", "allow_empty_key": True}
+    write_json(folder / "router_config.json", {"types": types, "structure": structure, "parameters": parameters})
+    module = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Router"}
+    write_json(folder / "modules.json", [module])
