@@ -89,7 +89,7 @@ def mine(
         return
     engine = open_engine()
     vocabulary = encode_queries([""]).shape[1]
-    engine.index(corpus.doc_ids, vocabulary, vectors.all_blocks)
+    engine.index(corpus.doc_ids, vocabulary, vectors)
     for shard in tqdm(missing, desc="mining", unit="shard", disable=not distributed.is_main()):
         numbers = shards.queries(shard)
         queries = csr_matrix(encode_queries(corpus.queries[numbers.start : numbers.stop]), dtype=np.float32)

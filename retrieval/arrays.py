@@ -1,6 +1,7 @@
 """Files of named arrays: safetensors, written whole or not at all, read through memory maps."""
 
 import json
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,14 @@ def read_facts(path: Path) -> dict[str, int]:
         return json.loads(file.metadata()["facts"])
 
 
+def checksum(arrays: dict[str, np.ndarray]) -> int:
+    """CRC-32 of the arrays' bytes, by name."""
+    found = 0
+    for name in sorted(arrays):
+        found = zlib.crc32(arrays[name].tobytes(), found)
+    return found
+
+
 def map_arrays(path: Path) -> dict[str, np.ndarray] | None:
     """As `read_arrays`, but nothing is read before it is used: the arrays lie in the file, read-only."""
     try:
@@ -49,4 +58,4 @@ def map_arrays(path: Path) -> dict[str, np.ndarray] | None:
     return arrays
 
 
-_DTYPES = {"F32": np.float32, "I64": np.int64, "I32": np.int32, "BOOL": np.bool_}
+_DTYPES = {"F32": np.float32, "I64": np.int64, "I32": np.int32, "U16": np.uint16, "BOOL": np.bool_}

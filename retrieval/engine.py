@@ -1,14 +1,13 @@
 """What is asked of a search engine, and what every engine counts."""
 
-import time
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
 from retrieval import distributed
-from retrieval.encode import Block
+from retrieval.encode import Block, DocumentVectors
 
 Hits = list[tuple[np.ndarray, np.ndarray]]
 """For each query (positions in the corpus int64, scores float32), best first."""
@@ -22,14 +21,12 @@ class Engine(Protocol):
         """Whether `search` may rank otherwise than by all scores unless it is told to."""
         ...
 
-    def index(
-        self, doc_ids: Sequence[str], vocabulary: int, encode: Callable[[Container[int]], Iterator[Block]]
-    ) -> np.ndarray:
+    def index(self, doc_ids: Sequence[str], vocabulary: int, vectors: DocumentVectors) -> np.ndarray:
         """Take in the corpus; returns in how many of its documents each token has a weight, int64 [vocabulary].
 
         Args:
             doc_ids: the corpus, by id descending (trec_eval's order among equal scores).
-            encode: this process's blocks, without those with the numbers that it is given.
+            vectors: asked only for what the index lacks.
         """
         ...
 
@@ -45,36 +42,22 @@ class Engine(Protocol):
         """Figures of the index and of its speed; engine, encode_docs_per_s and index_bytes at least."""
         ...
 
+    def close(self, keep: bool) -> None:
+        """Give back what the corpus takes; keep: what lasts beyond this process stays, for the next one to use."""
+        ...
 
-class Meter:
-    """Counts documents and seconds while blocks pass by."""
 
-    def __init__(self, vocabulary: int) -> None:
-        self.documents, self.seconds = 0, 0.0
-        self.document_df = np.zeros(vocabulary, np.int64)
+def counted(blocks: Iterable[Block], document_df_V: np.ndarray) -> Iterator[Block]:
+    """The same blocks without zeros; their `frequencies` are added to document_df_V on the way."""
+    for positions, weights in blocks:
+        weights.eliminate_zeros()
+        document_df_V += frequencies(weights)
+        yield positions, weights
 
-    def watch(self, blocks: Iterable[Block]) -> Iterator[Block]:
-        """The same blocks without zeros; the time taken to make them is counted, that of their use is not."""
-        iterator = iter(blocks)
-        while True:
-            started = time.perf_counter()
-            block = next(iterator, None)
-            self.seconds += time.perf_counter() - started
-            if block is None:
-                return
-            block[1].eliminate_zeros()
-            self.documents += len(block[0])
-            self.document_df += frequencies(block[1])
-            yield block
 
-    def totals(self) -> tuple[np.ndarray, float]:
-        """(document frequencies [V], documents encoded in a second) over all processes."""
-        document_df = np.sum(distributed.all_gather_arrays(self.document_df), axis=0)
-        documents, seconds = np.transpose(
-            distributed.all_gather_arrays(np.array([self.documents, self.seconds], dtype=np.float64))
-        )
-        slowest = float(seconds.max())
-        return document_df, float(documents.sum()) / slowest if slowest > 0 else 0.0
+def over_processes(counts: np.ndarray) -> np.ndarray:
+    """The sum of every process's counts, in every process."""
+    return np.sum(distributed.all_gather_arrays(counts), axis=0)
 
 
 def frequencies(weights: csr_matrix) -> np.ndarray:

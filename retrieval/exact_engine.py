@@ -1,14 +1,14 @@
 """The exact engine: the corpus in memory, each process's documents in its own index (see `retrieval.exact_index`)."""
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
 from retrieval import distributed
-from retrieval.encode import Block, concatenated
-from retrieval.engine import Hits, Meter
+from retrieval.encode import DocumentVectors, concatenated
+from retrieval.engine import Hits, counted, over_processes
 from retrieval.exact_index import ExactIndex
 
 
@@ -24,17 +24,14 @@ class ExactEngine:
     def __init__(self, adapt: Callable[[csr_matrix], csr_matrix] | None = None) -> None:
         self._adapt = adapt
 
-    def index(
-        self, doc_ids: Sequence[str], vocabulary: int, encode: Callable[[Container[int]], Iterator[Block]]
-    ) -> np.ndarray:
+    def index(self, doc_ids: Sequence[str], vocabulary: int, vectors: DocumentVectors) -> np.ndarray:
         """See `Engine.index`."""
-        meter = Meter(vocabulary)
-        blocks = ((positions, self._adapt(w) if self._adapt else w) for positions, w in encode(()))
-        self._positions, documents = concatenated(meter.watch(blocks), vocabulary)
-        document_df, self._encode_docs_per_s = meter.totals()
+        document_df, self._vectors = np.zeros(vocabulary, np.int64), vectors
+        blocks = ((positions, self._adapt(w) if self._adapt else w) for positions, w in vectors.blocks())
+        self._positions, documents = concatenated(counted(blocks, document_df), vocabulary)
         self._index = ExactIndex(documents)
         self._index.search(csr_matrix((1, vocabulary), dtype=np.float32), 1)  # the first search of all compiles
-        return document_df
+        return over_processes(document_df)
 
     def search(self, queries: csr_matrix, top_k: int, exhaustive: bool = False) -> Hits:
         """See `Engine.search`."""
@@ -43,7 +40,11 @@ class ExactEngine:
     def measure(self, queries: csr_matrix, top_k: int) -> dict[str, Any]:
         """See `Engine.measure`; the index is as large as its postings."""
         index_bytes = int(np.sum(distributed.all_gather_arrays(np.array([self._index.nbytes]))))
-        return {"engine": "exact", "encode_docs_per_s": self._encode_docs_per_s, "index_bytes": index_bytes}
+        return {"engine": "exact", "encode_docs_per_s": self._vectors.docs_per_s(), "index_bytes": index_bytes}
+
+    def close(self, keep: bool) -> None:
+        """See `Engine.close`; nothing of it lasts."""
+        del self._index, self._vectors
 
 
 def merge_hits(positions: np.ndarray, hits: Hits, top_k: int) -> Hits:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy.sparse import csr_matrix
 
 from retrieval import distributed
 from retrieval.beir_data import BeirData
-from retrieval.encode import Encoder, encode_blocks
+from retrieval.encode import DocumentVectors, Encoder, FreshVectors
 from retrieval.engine import Engine, Hits, frequencies
 from retrieval.exact_engine import ExactEngine
 from retrieval.metrics import (
@@ -24,6 +25,7 @@ from retrieval.metrics import (
     per_query,
     score_rankings,
 )
+from retrieval.vectors import VectorCache
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ def score_dataset(
     engine: Engine | None = None,
     search: bool = True,
     metrics: Sequence[str] = DEFAULT_METRICS,
+    vectors_folder: Path | None = None,
 ) -> DatasetScores:
     """Encode, index and search data. To be called in every process; each encodes its own blocks of documents.
 
@@ -56,6 +59,7 @@ def score_dataset(
         engine: where documents go (None: the exact engine).
         search: False: index only; the figures are then those of the index, there are no rankings.
         metrics: see `retrieval.metrics`; of an approximate search, the first two are given of an exact one too.
+        vectors_folder: where the documents' vectors are kept and taken from (see `VectorCache`); None: nowhere.
     """
     started = time.perf_counter()
     engine = engine or ExactEngine()
@@ -66,7 +70,7 @@ def score_dataset(
     document_df = engine.index(
         [data.doc_ids[i] for i in order],
         queries.shape[1],
-        lambda skip: encode_blocks(encoder, texts, batch_size, skip),
+        document_vectors(encoder, texts, batch_size, vectors_folder),
     )
     if not search:
         return DatasetScores({"documents": len(texts), **engine.measure(queries[:0], top_k)}, {}, {})
@@ -93,6 +97,15 @@ def score_dataset(
             figures |= loss_figures(figures, score_rankings(data.qrels, exact, metrics[:2]), rankings, exact)
         figures["seconds"] = time.perf_counter() - started
     return DatasetScores(distributed.broadcast(figures), rankings, values)
+
+
+def document_vectors(
+    encoder: Encoder, texts: Sequence[str], batch_size: int, folder: Path | None = None
+) -> DocumentVectors:
+    """The texts' vectors: those in the folder, with what it lacks encoded into it; without a folder encoded anew."""
+    if folder is None:
+        return FreshVectors(encoder, texts, batch_size)
+    return VectorCache(folder, texts, lambda lists, progress: encoder.encode_blocks(lists, batch_size, progress))
 
 
 def trec_order(doc_ids: Sequence[str]) -> list[int]:

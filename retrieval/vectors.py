@@ -1,7 +1,8 @@
 """Document vectors of one encoder on disk, so that each document is encoded once, whatever is stopped meanwhile.
 
 Block b holds positions b·BLOCK to (b + 1)·BLOCK of the corpus, or those of them that were asked for, in one file.
-Blocks do not depend on the number of processes; block b is written by process b % processes.
+Blocks do not depend on the number of processes; block b is written by process b % processes. A block takes about
+6 bytes for each weight (8 where a vocabulary is larger than 65,536).
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
@@ -13,45 +14,61 @@ from scipy.sparse import csr_matrix, vstack
 from tqdm import tqdm
 
 from retrieval import distributed
-from retrieval.arrays import map_arrays, write_arrays
-from retrieval.encode import Block
+from retrieval.arrays import checksum, map_arrays, read_facts, write_arrays
+from retrieval.encode import Block, speed_over_processes, timed
+from retrieval.files import read_json, write_json
 from sparse_model.errors import RunError
 from sparse_model.tokens import BLOCK
 
 Vectors: TypeAlias = csr_matrix | np.ndarray
 """float32, sparse [n, V] or dense [n, D]"""
+Encode: TypeAlias = Callable[[Iterable[Sequence[str]], Callable[[int], object]], Iterator[Vectors]]
+"""Of lists of texts, and of what is to be told of each batch's number of texts, the vectors of each list in turn."""
 
 
 class VectorCache:
-    """The vectors of a corpus's documents.
+    """The vectors of a corpus's documents (see `retrieval.encode.DocumentVectors`).
 
     Args:
         folder: where the files lie; its name must change with everything that changes a vector.
         texts: the corpus.
-        encode: given lists of texts and what is to be told of each batch's number of texts, vectors of each list in
-            turn; called only if something is missing.
+        encode: called only if something is missing.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        texts: Sequence[str],
-        encode: Callable[[Iterable[Sequence[str]], Callable[[int], object]], Iterator[Vectors]],
-    ) -> None:
+    def __init__(self, folder: Path, texts: Sequence[str], encode: Encode) -> None:
         self.folder, self._texts, self._encode = folder, texts, encode
+        self._documents, self._seconds = 0, 0.0
 
     def ensure(self, positions: np.ndarray) -> None:
         """Encode what is missing among these positions (sorted, distinct). To be called in every process."""
-        for _ in self._blocks(_by_block(positions), "encoding"):
+        wanted = self._mine(_by_block(positions))
+        for _ in self._made(wanted, {n: self._absent(n, p) for n, p in wanted.items()}):
             pass
         distributed.barrier()
 
-    def all_blocks(self, skip: Container[int]) -> Iterator[Block]:
-        """This process's blocks of the whole corpus, without those whose number is in `skip` (see `Engine.index`)."""
-        wanted = {b: positions for b, positions in _by_block(np.arange(len(self._texts))).items() if b not in skip}
-        for number in self._blocks(wanted, "encoding the corpus"):
+    def blocks(self, skip: Container[int] = ()) -> Iterator[Block]:
+        """See `DocumentVectors.blocks`; a file that is damaged is made anew."""
+        every = _by_block(np.arange(len(self._texts)))
+        wanted = self._mine({number: positions for number, positions in every.items() if number not in skip})
+        for number in wanted:
+            if not self._is_intact(number):
+                self._path(number).unlink()
+        for number in self._made(wanted, {n: self._absent(n, p) for n, p in wanted.items()}):
             arrays = self._block(number)
             yield arrays["positions"].copy(), csr_matrix(_vectors(arrays), copy=True)
+
+    def docs_per_s(self) -> float:
+        """See `DocumentVectors.docs_per_s`; where all was there, the speed of the encoding that made most of it."""
+        documents, speed = speed_over_processes(self._documents, self._seconds)
+        return distributed.on_main(lambda: self._recorded_speed(documents, speed))
+
+    def _recorded_speed(self, documents: int, speed: float) -> float:
+        path = self.folder / "speed.json"  # not beside the vectors, whose files do not depend on time and processes
+        recorded = read_json(path)
+        if documents > recorded.get("documents", 0):
+            recorded = {"documents": documents, "encode_docs_per_s": speed}
+            write_json(path, recorded)
+        return float(recorded.get("encode_docs_per_s", 0.0))
 
     def rows(self, positions: np.ndarray) -> Vectors:
         """The vectors at these positions (sorted, distinct), which must have been ensured."""
@@ -61,24 +78,38 @@ class VectorCache:
             parts.append(_vectors(arrays)[np.searchsorted(arrays["positions"], wanted)])
         return _stacked(parts)
 
-    def _blocks(self, wanted: dict[int, np.ndarray], title: str) -> Iterator[int]:
-        """The numbers of this process's blocks, each as soon as it is on disk with the wanted positions."""
-        mine = {n: p for n, p in wanted.items() if n % distributed.world_size() == distributed.rank()}
-        absent = {n: self._absent(n, p) for n, p in mine.items()}
+    def _mine(self, blocks: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+        return {n: p for n, p in blocks.items() if n % distributed.world_size() == distributed.rank()}
+
+    def _made(self, wanted: dict[int, np.ndarray], absent: dict[int, np.ndarray]) -> Iterator[int]:
+        """The numbers of the wanted blocks, each as soon as it is on disk with what was absent."""
         missing = {n: p for n, p in absent.items() if len(p)}
         lists = ([self._texts[i] for i in positions] for positions in missing.values())
         total = sum(map(len, missing.values()))
-        with tqdm(total=total, desc=title, unit="doc", disable=not (total and distributed.is_main())) as bar:
-            encoded = self._encode(lists, bar.update)
-            for number in mine:
+        with tqdm(total=total, desc="encoding", unit="doc", disable=not (total and distributed.is_main())) as bar:
+            encoded = timed(self._encode(lists, bar.update))
+            for number in wanted:
                 if number in missing:
-                    self._add(number, missing[number], next(encoded))
+                    vectors, seconds = next(encoded)
+                    self._add(number, missing[number], vectors)
+                    self._documents, self._seconds = self._documents + len(missing[number]), self._seconds + seconds
                 yield number
 
     def _absent(self, number: int, positions: np.ndarray) -> np.ndarray:
         """Those of the positions that the block's file lacks."""
         arrays = map_arrays(self._path(number))
         return positions if arrays is None else np.setdiff1d(positions, arrays["positions"])
+
+    def _is_intact(self, number: int) -> bool:
+        """Whether the block's file holds what was written, as far as it can be read."""
+        arrays = map_arrays(self._path(number))
+        if arrays is None:
+            return True
+        try:
+            written = read_facts(self._path(number)).get("crc32")
+        except ValueError:
+            return False
+        return written is None or written == checksum(arrays)
 
     def _add(self, number: int, positions: np.ndarray, vectors: Vectors) -> None:
         """Write the block with these vectors and those that it holds already, in the order of positions."""
@@ -87,7 +118,8 @@ class VectorCache:
             positions = np.concatenate([arrays["positions"], positions])
             order = np.argsort(positions)
             positions, vectors = positions[order], _stacked([_vectors(arrays), vectors])[order]
-        write_arrays(self._path(number), _arrays(positions, vectors))
+        arrays = _arrays(positions, vectors)
+        write_arrays(self._path(number), arrays, {"crc32": checksum(arrays)})
 
     def _block(self, number: int) -> dict[str, np.ndarray]:
         # Never kept: each holds a file open, and a large corpus has more blocks than a process may open files.
@@ -127,13 +159,13 @@ def _arrays(positions: np.ndarray, vectors: Vectors) -> dict[str, np.ndarray]:
     positions = positions.astype(np.int64)
     if isinstance(vectors, np.ndarray):
         return {"positions": positions, "vectors": vectors.astype(np.float32)}
-    numbers = {"indptr": vectors.indptr, "indices": vectors.indices, "shape": np.array(vectors.shape)}
-    parts = {name: array.astype(np.int32) for name, array in numbers.items()}
-    return {"positions": positions, "data": vectors.data.astype(np.float32), **parts}
+    indices = vectors.indices.astype(np.uint16 if vectors.shape[1] <= 2**16 else np.int32)
+    parts = {"indptr": vectors.indptr.astype(np.int32), "shape": np.array(vectors.shape, dtype=np.int32)}
+    return {"positions": positions, "data": vectors.data.astype(np.float32), "indices": indices, **parts}
 
 
 def _vectors(arrays: dict[str, np.ndarray]) -> Vectors:
     if "vectors" in arrays:
         return arrays["vectors"]
-    parts = (arrays["data"], arrays["indices"], arrays["indptr"])
+    parts = (arrays["data"], arrays["indices"].astype(np.int32), arrays["indptr"])
     return csr_matrix(parts, shape=tuple(arrays["shape"]), copy=False)

@@ -34,7 +34,6 @@ from retrieval.distributed import is_main, on_main
 from retrieval.download import NAMES
 from retrieval.fingerprint import fingerprint
 from retrieval.metrics import DEFAULT_METRICS, QueryFigures, figure_name, per_query
-from retrieval.opensearch.opensearch_engine import OpenSearchEngine
 from retrieval.run_file import read_run, write_run
 from retrieval.score_dataset import DatasetScores, quality_figures, score_dataset
 from sparse_model import SparseEncoder, UserError, corpus_idf
@@ -132,8 +131,7 @@ def _score(
     engine = engines()(data)
     options = (keys.top_k, keys.query_prune, batch_size, engine, keys.do_search, keys.metrics)
     result = score_dataset(encoder, data, *options)
-    if isinstance(engine, OpenSearchEngine) and keys.do_search and not keeps_index(keys, settings.opensearch):
-        engine.delete()
+    engine.close(keep=keeps_index(keys, settings.opensearch))
     return result
 
 

@@ -27,7 +27,6 @@ from retrieval.beir_data import BeirData
 from retrieval.distributed import on_main
 from retrieval.engine import Engine
 from retrieval.fingerprint import fingerprint, hash_of
-from retrieval.opensearch.opensearch_engine import OpenSearchEngine
 from retrieval.vectors import VectorCache
 from sparse_model import SparseEncoder, corpus_idf
 
@@ -108,5 +107,4 @@ def _engine(
 
         yield open_engine
         for engine in opened:
-            if isinstance(engine, OpenSearchEngine) and not keeps_index(settings.evaluation, settings.opensearch):
-                engine.delete()
+            engine.close(keep=keeps_index(settings.evaluation, settings.opensearch))

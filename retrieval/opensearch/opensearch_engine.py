@@ -4,7 +4,7 @@ Every process loads its own blocks and searches its share of the queries; rank 0
 """
 
 import logging
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,8 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retrieval import distributed
-from retrieval.encode import BLOCK, Block
-from retrieval.engine import Hits, Meter
+from retrieval.encode import BLOCK, DocumentVectors
+from retrieval.engine import Hits, counted, over_processes
 from retrieval.opensearch.client import Server
 from retrieval.opensearch.features import feature_names, stored_precision
 from retrieval.opensearch.index import Index, index_name
@@ -64,9 +64,7 @@ class OpenSearchEngine:
         """Whether searches have two phases."""
         return self._options.two_phase
 
-    def index(
-        self, doc_ids: Sequence[str], vocabulary: int, encode: Callable[[Container[int]], Iterator[Block]]
-    ) -> np.ndarray:
+    def index(self, doc_ids: Sequence[str], vocabulary: int, vectors: DocumentVectors) -> np.ndarray:
         """See `Engine.index`; a complete index is used as it is, an incomplete one is completed."""
         self._doc_ids = doc_ids
         self._index = Index(self._server, self.name, len(doc_ids), self._options.shards, self._options.replicas)
@@ -79,11 +77,11 @@ class OpenSearchEngine:
             self._figures = {**loaded.figures, "index_reused": True}
             return loaded.document_df
         whole = {block for block, n in there.items() if n == min(BLOCK, len(doc_ids) - block * BLOCK)}
-        meter = Meter(vocabulary)
+        document_df = np.zeros(vocabulary, np.int64)
         loader = Loader(self._server, self._index.loading, self._names, doc_ids, self._options.threads)
-        rounded = ((positions, stored_precision(weights)) for positions, weights in encode(whole))
-        loader.load(meter.watch(rounded))
-        document_df, encode_rate = meter.totals()
+        rounded = ((positions, stored_precision(weights)) for positions, weights in vectors.blocks(skip=whole))
+        loader.load(counted(rounded, document_df))
+        document_df, encode_rate = over_processes(document_df), vectors.docs_per_s()
         self._figures = {**self._loading_figures(loader), "index_reused": False}
         if encode_rate:  # else all documents were there, and only the end was missing
             self._figures["encode_docs_per_s"] = encode_rate
@@ -111,10 +109,11 @@ class OpenSearchEngine:
         """See `Engine.measure`; latencies of single queries, as rank 0 sees them, at each of CONCURRENCIES."""
         return distributed.on_main(lambda: self._measure(queries, top_k))
 
-    def delete(self) -> None:
-        """Remove the index."""
-        distributed.barrier()
-        distributed.on_main(self._index.delete)
+    def close(self, keep: bool) -> None:
+        """See `Engine.close`; without `keep` the index is removed."""
+        if not keep:
+            distributed.barrier()
+            distributed.on_main(self._index.delete)
 
     def _prepare(self, requests: int) -> dict[int, int] | None:
         """Blocks that are there already (number: documents), None if the index is complete."""

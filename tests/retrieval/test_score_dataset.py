@@ -139,6 +139,7 @@ def _in_two_processes(rank: int, folder: str, out: str) -> None:
     inside = distributed.on_main(lambda: (distributed.world_size(), distributed.on_main(lambda: "nested")))
     data = load_beir(folder, "")
     result = score_dataset(BagOfWords(), data, top_k=50)
+    kept = [score_dataset(BagOfWords(), data, top_k=50, vectors_folder=Path(out, "kept")) for _ in range(2)]
     answer = {
         "lengths": lengths,
         "gathered": gathered.tolist(),
@@ -148,6 +149,7 @@ def _in_two_processes(rank: int, folder: str, out: str) -> None:
         "figures": result.figures,
         "run": result.rankings,
         "bm25": score_bm25(data).figures,
+        "kept": [scores.figures for scores in kept],
     }
     Path(out, f"{rank}.json").write_text(json.dumps(answer))
     # No destroy_process_group: in torch 2.5, right after a collective, it can wait forever for gloo's thread, which
@@ -157,7 +159,10 @@ def _in_two_processes(rank: int, folder: str, out: str) -> None:
 
 @pytest.mark.distributed
 def test_two_processes_equal_one(tmp_path: Path) -> None:
-    """2500 documents are three blocks, two of them the first process's; ties abound across blocks."""
+    """2500 documents are three blocks, two of them the first process's; ties abound across blocks.
+
+    Vectors that two processes keep are those that one process keeps.
+    """
     folder = str(random_beir(tmp_path / "blocks", 2500))
     mp.spawn(_in_two_processes, (folder, str(tmp_path)), nprocs=2)
     answers: list[dict[str, Any]] = [json.loads((tmp_path / f"{r}.json").read_text()) for r in range(2)]
@@ -166,11 +171,15 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
         assert answer["shared"] == "from 0" and answer["said"] == "said by rank 0"
         assert answer["inside"] == [1, "nested"]
     data = load_beir(folder, "")
-    alone, bm25 = score_dataset(BagOfWords(), data, top_k=50), score_bm25(data)
+    alone, bm25 = score_dataset(BagOfWords(), data, top_k=50, vectors_folder=tmp_path / "alone"), score_bm25(data)
+    assert [(tmp_path / "alone" / f"00000{b}.safetensors").read_bytes() for b in range(3)] == [
+        (tmp_path / "kept" / f"00000{b}.safetensors").read_bytes() for b in range(3)
+    ]
     assert {qid: [tuple(hit) for hit in hits] for qid, hits in answers[0]["run"].items()} == alone.rankings
     assert answers[1]["run"] == {}
     for answer in answers:
-        for figures, expected in ((answer["figures"], alone.figures), (answer["bm25"], bm25.figures)):
+        kept = [(figures, alone.figures) for figures in answer["kept"]]
+        for figures, expected in [(answer["figures"], alone.figures), (answer["bm25"], bm25.figures), *kept]:
             assert {k: v for k, v in figures.items() if k not in TIMINGS} == {
                 k: v for k, v in expected.items() if k not in TIMINGS
             }

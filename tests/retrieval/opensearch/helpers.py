@@ -1,11 +1,12 @@
 """Engines, encoders and comparisons that the tests of the OpenSearch engine share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
 from retrieval.beir_data import BeirData
+from retrieval.encode import Block
 from retrieval.opensearch.node import Node
 from retrieval.opensearch.opensearch_engine import OpenSearchEngine
 from retrieval.score_dataset import DatasetScores, score_dataset
@@ -60,6 +61,19 @@ class Scaled(BagOfWords):
     def encode_documents(self, texts: Sequence[str], batch_size: int = 32) -> csr_matrix:
         weights = super().encode_documents(texts)
         return csr_matrix(weights.multiply(1 + np.arange(VOCABULARY) / 4))
+
+
+class Given:
+    """Vectors of one block, given as (positions, weights)."""
+
+    def __init__(self, block: Block) -> None:
+        self._block = block
+
+    def blocks(self, skip: Container[int] = ()) -> Iterator[Block]:
+        yield self._block
+
+    def docs_per_s(self) -> float:
+        return 0.0
 
 
 def same(result: DatasetScores, expected: DatasetScores) -> None:

@@ -11,7 +11,7 @@ from retrieval.opensearch.client import Server
 from retrieval.opensearch.features import stored_precision
 from retrieval.score_dataset import DatasetScores, score_dataset
 from tests.retrieval.bag_of_words import VOCABULARY, BagOfWords
-from tests.retrieval.opensearch.helpers import ALL, SAME, TOKENS, MakeEngine, on, same
+from tests.retrieval.opensearch.helpers import ALL, SAME, TOKENS, Given, MakeEngine, on, same
 
 pytestmark = [pytest.mark.opensearch, pytest.mark.xdist_group("opensearch")]
 
@@ -31,7 +31,7 @@ def test_every_token_is_found_by_its_name(make_engine: MakeEngine) -> None:
     """Document i holds token i alone, and query i finds it alone: dots, spaces, quotes, the empty token."""
     engine = make_engine("names")
     eye = csr_matrix(identity(VOCABULARY, dtype=np.float32, format="csr"))
-    engine.index([f"d{i}" for i in range(VOCABULARY)], VOCABULARY, lambda skip: iter([(np.arange(VOCABULARY), eye)]))
+    engine.index([f"d{i}" for i in range(VOCABULARY)], VOCABULARY, Given((np.arange(VOCABULARY), eye)))
     found = [positions.tolist() for positions, _ in engine.search(eye, 10)]
     assert found == [[i] for i in range(VOCABULARY)], [TOKENS[i] for i, f in enumerate(found) if f != [i]]
 
@@ -42,7 +42,7 @@ def test_scores_are_predicted_by_rounded_weights(make_engine: MakeEngine) -> Non
     weights = csr_matrix(rng.random((300, VOCABULARY), dtype=np.float32) * (rng.random((300, VOCABULARY)) < 0.3))
     queries = csr_matrix(rng.random((20, VOCABULARY), dtype=np.float32) * (rng.random((20, VOCABULARY)) < 0.3))
     engine = make_engine("random weights")
-    engine.index([f"d{i:03}" for i in range(300)], VOCABULARY, lambda skip: iter([(np.arange(300), weights.copy())]))
+    engine.index([f"d{i:03}" for i in range(300)], VOCABULARY, Given((np.arange(300), weights.copy())))
     stored = stored_precision(weights).toarray()
     for (positions, scores), query in zip(engine.search(queries, 300), queries.toarray(), strict=True):
         expected = (query * stored).sum(axis=1, dtype=np.float64).astype(np.float32)
@@ -87,7 +87,7 @@ def test_two_phases_rescore_by_all_tokens(make_engine: MakeEngine) -> None:
     documents.resize(3, VOCABULARY)
     query = csr_matrix(([1.0, 0.3], ([0, 0], [0, 1])), shape=(1, VOCABULARY), dtype=np.float32)
     engine = make_engine("phases", two_phase=True)
-    engine.index(["heavy", "both", "light"], VOCABULARY, lambda skip: iter([(np.arange(3), documents)]))
+    engine.index(["heavy", "both", "light"], VOCABULARY, Given((np.arange(3), documents)))
     assert engine.search(query, 10)[0][0].tolist() == [1, 0]
     assert engine.search(query, 10)[0][1].tolist() == pytest.approx([0.5 + 8 * 0.3, 1.0])
     assert engine.search(query, 10, exhaustive=True)[0][0].tolist() == [1, 2, 0]
