@@ -55,8 +55,7 @@ def prepare(settings: Settings) -> None:
             "give a smaller number."
         )
     if settings.run.dry_run:
-        processes = world_size()  # what rank 0 does alone sees itself alone
-        text, size = on_main(lambda: estimate(settings, encoder, teachers, corpus, device(settings), processes))
+        text, size = on_main(lambda: estimate(settings, encoder, teachers, corpus, device(settings), world_size()))
         if is_main():
             print(text)
         on_main(lambda: require_room_and_engine(settings, size))
