@@ -1,14 +1,17 @@
-"""What a teacher is: how it is described, and what the two kinds of teachers can do."""
+"""What a teacher is: how it is described, and what the two kinds of teachers can do. torch is not needed for it."""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
-import numpy as np
-import torch
-from scipy.sparse import csr_matrix
-from torch import Tensor
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from scipy.sparse import csr_matrix
+    from torch import Tensor
 
 Role = Literal["query", "document"]
 Progress = Callable[[int], object]
@@ -62,6 +65,8 @@ class TeacherSpec:
 
     def dtype_on(self, device: torch.device) -> torch.dtype:
         """The dtype that the model computes in there."""
+        import torch
+
         if self.dtype is not None:
             return getattr(torch, self.dtype)
         # Cards before Ampere only emulate bfloat16, slowly.
@@ -77,6 +82,9 @@ class TeacherSpec:
 class BiEncoder(Protocol):
     """Encodes queries and documents one by one; a pair's score is the dot product of two rows."""
 
+    encodes: ClassVar[bool]
+    """true"""
+
     def encode(self, texts: Sequence[str], role: Role, progress: Progress = no_progress) -> csr_matrix | np.ndarray:
         """float32 [n, V] (sparse) or [n, D] in the order of `texts`."""
 
@@ -87,6 +95,9 @@ class BiEncoder(Protocol):
 
 class PairScorer(Protocol):
     """Reads query and document together."""
+
+    encodes: ClassVar[bool]
+    """false"""
 
     def score(self, pairs: Sequence[tuple[str, str]], progress: Progress = no_progress) -> np.ndarray:
         """float32 [n], higher is more relevant, in the order of `pairs` (query, document)."""
