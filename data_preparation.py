@@ -3,18 +3,26 @@
     python data_preparation.py config/data_preparation.yaml
     torchrun --nproc_per_node=8 data_preparation.py --model_name_or_path ENCODER --dataset FOLDER
 
-`--help` lists every key. The same command again continues; `dry_run=true` estimates pairs, bytes and hours.
+`--help` shows the keys that matter, `--help all` every key. The same command again continues; `dry_run=true` estimates
+pairs, bytes and hours.
 """
 
 import sys
 
 from experiment.run.command import run_command
-from experiment.run.prepare import prepare
+from experiment.settings.settings import Settings
+
+
+def work(settings: Settings) -> None:
+    """What the command does once its settings are right; only then is torch loaded."""
+    from experiment.run.prepare import prepare
+
+    prepare(settings)
 
 
 def main() -> int:
     """The exit code: 0 done, 2 a mistake in the input, 1 anything else."""
-    return run_command("data_preparation.py", sys.argv[1:], prepare)
+    return run_command("data_preparation.py", sys.argv[1:], work)
 
 
 if __name__ == "__main__":

@@ -3,18 +3,25 @@
     python evaluate_beir.py config/quickstart/l0_mask.yaml
     python evaluate_beir.py --model_name_or_path opensearch-project/opensearch-neural-sparse-encoding-doc-v3-distill
 
-`--help` lists every key. A rerun does only what is missing or changed.
+`--help` shows the keys that matter, `--help all` every key. A rerun does only what is missing or changed.
 """
 
 import sys
 
 from experiment.run.command import run_command
-from experiment.run.evaluate import run_evaluation
+from experiment.settings.settings import Settings
+
+
+def work(settings: Settings) -> None:
+    """What the command does once its settings are right; only then is torch loaded."""
+    from experiment.run.evaluate import run_evaluation
+
+    run_evaluation(settings)
 
 
 def main() -> int:
     """The exit code: 0 done, 2 a mistake in the input, 1 anything else."""
-    return run_command("evaluate_beir.py", sys.argv[1:], run_evaluation)
+    return run_command("evaluate_beir.py", sys.argv[1:], work)
 
 
 if __name__ == "__main__":

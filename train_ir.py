@@ -3,18 +3,25 @@
     python train_ir.py config/quickstart/l0_mask.yaml
     torchrun --nproc_per_node=8 train_ir.py config/quickstart/l0_mask.yaml learning_rate=1e-4
 
-`--help` lists every key. The same command again continues.
+`--help` shows the keys that matter, `--help all` every key. The same command again continues.
 """
 
 import sys
 
 from experiment.run.command import run_command
-from experiment.run.train import train
+from experiment.settings.settings import Settings
+
+
+def work(settings: Settings) -> None:
+    """What the command does once its settings are right; only then is torch loaded."""
+    from experiment.run.train import train
+
+    train(settings)
 
 
 def main() -> int:
     """The exit code: 0 done, 2 a mistake in the input, 1 anything else."""
-    return run_command("train_ir.py", sys.argv[1:], train, for_training=True)
+    return run_command("train_ir.py", sys.argv[1:], work, for_training=True)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,8 @@
-"""Training losses as pure functions: ranking, teachers' scores, sparsity, the λ schedule.
-
-torch is loaded when the first loss is computed.
-"""
+"""Training losses as pure functions: ranking, teachers' scores, sparsity, the λ schedule."""
 
 from losses.ensemble import ensemble
-from losses.ranking import RANKING, RankingLoss, infonce, kldiv, marginmse, same_text
+from losses.ranking import infonce, kldiv, marginmse, same_text
 from losses.schedule import quadratic
 from losses.sparsity import decoupled, flops, lengths
 
-__all__ = [
-    "RANKING",
-    "RankingLoss",
-    "decoupled",
-    "ensemble",
-    "flops",
-    "infonce",
-    "kldiv",
-    "lengths",
-    "marginmse",
-    "quadratic",
-    "same_text",
-]
+__all__ = ["decoupled", "ensemble", "flops", "infonce", "kldiv", "lengths", "marginmse", "quadratic", "same_text"]

@@ -13,15 +13,11 @@ from typing import Any
 from tqdm import tqdm
 
 from retrieval import distributed, download
+from retrieval.dataset_names import BEIR_13 as BEIR_13
 from retrieval.dataset_names import parse_name, scored_split, splits_of
 from retrieval.fingerprint import fingerprint
 from retrieval.metrics import Qrels
 from sparse_model.errors import UserError
-
-BEIR_13 = (
-    "trec-covid nfcorpus nq hotpotqa fiqa arguana webis-touche2020 dbpedia-entity scidocs fever "
-    "climate-fever scifact quora"
-).split()
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,7 @@ def load_beir(name_or_path: str, beir_dir: str, split: str | None = None) -> Bei
         UserError: an unknown name, a failed download, a file that cannot be used (with line and remedy).
     """
     split = scored_split(name_or_path, split)
-    folder = distributed.on_main(lambda: locate(parse_name(name_or_path)[0], beir_dir))
+    folder = locate(parse_name(name_or_path)[0], beir_dir)
     name = folder.name
     paths = data_files(folder, split)
     qrels, notes = _read_qrels(paths[2:])
@@ -79,11 +75,13 @@ def load_beir(name_or_path: str, beir_dir: str, split: str | None = None) -> Bei
     )
 
 
-def locate(name_or_path: str, beir_dir: str) -> Path:
-    """The absolute folder of a data set; a known BEIR or NanoBEIR name is downloaded if it is absent.
+def local_folder(name_or_path: str, beir_dir: str) -> Path | None:
+    """The folder of a data set as `locate` finds it; None if it is not on this disk. Nothing is downloaded."""
+    return next((path for path in (Path(beir_dir, name_or_path), Path(name_or_path)) if path.is_dir()), None)
 
-    To be called in one process: see `load_beir`.
-    """
+
+def locate(name_or_path: str, beir_dir: str) -> Path:
+    """The absolute folder of a data set; a known BEIR or NanoBEIR name is downloaded if it is absent."""
     named = Path(beir_dir, name_or_path)
     has_separator = "/" in name_or_path or os.sep in name_or_path
     if has_separator or (_is_beir(Path(name_or_path)) and not named.is_dir()):
@@ -91,10 +89,10 @@ def locate(name_or_path: str, beir_dir: str) -> Path:
         if not folder.is_dir():
             raise UserError(f"{name_or_path}: no such folder ({folder}); give a BEIR folder or a data set's name.")
         return folder
-    if not named.is_dir():
+    if not distributed.on_main(named.is_dir):
         if name_or_path not in download.NAMES:
             raise UserError(_unknown(name_or_path, beir_dir))
-        download.ensure(name_or_path, beir_dir)
+        distributed.on_main(lambda: download.ensure(name_or_path, beir_dir))
     return Path(os.path.abspath(named))
 
 

@@ -5,6 +5,11 @@
 
 from pathlib import Path
 
+BEIR_13 = (
+    "trec-covid nfcorpus nq hotpotqa fiqa arguana webis-touche2020 dbpedia-entity scidocs fever "
+    "climate-fever scifact quora"
+).split()
+
 
 def default_split(name: str) -> str:
     """The split that is reported for a data set: dev for msmarco, else test."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import torch
 from numba import njit
 from scipy.sparse import csc_matrix, csr_matrix
 
@@ -100,8 +101,6 @@ class ExactIndex:
         n_queries = queries.shape[0]
         hits: Hits = [(np.zeros(0, np.int64), np.zeros(0, np.float32))] * n_queries
         if threads is None:
-            import torch  # here: BM25 and what only names an engine need none
-
             threads = min(torch.get_num_threads(), n_queries * self._n_documents // WORK_PER_THREAD)
         threads = max(1, min(threads, n_queries))
 

@@ -4,9 +4,12 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+# From here on a hash is kept on the disk, beside the one of this process.
+KEPT_FROM = 16 * 2**20
 WHOLE_LIMIT = 256 * 2**20
 SAMPLE_BYTES = 2**20
 SAMPLES = 64
@@ -18,9 +21,55 @@ def fingerprint(paths: Iterable[str | os.PathLike[str]]) -> str:
     A folder stands for all files below it, sorted, named relative to it; where a file lies does not matter.
     Files above 256 MiB are hashed by their size plus 64 evenly spaced samples of 1 MiB, both ends included:
     a change elsewhere in such a file that keeps its size goes unnoticed.
+
+    What was hashed once is not read again while size, inode and both times of every file are the same.
     """
+    files = list(_files(paths))
+    states = [(name, str(path.resolve()), *_state(path)) for name, path in files]
+    key = hash_of(states)
+    if key not in _known:
+        is_large = sum(path.stat().st_size for _, path in files) >= KEPT_FROM
+        kept = _kept(key) if is_large else None
+        _known[key] = kept or _digest(files)
+        if is_large and kept is None:
+            _keep(key, _known[key])
+    return _known[key]
+
+
+_known: dict[str, str] = {}
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """What changes when a file is written."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev
+
+
+def _cache_file(key: str) -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache, "sparse-retrieval-l0", "hashes", key)
+
+
+def _kept(key: str) -> str | None:
+    try:
+        text = _cache_file(key).read_text()
+    except (OSError, ValueError):
+        return None
+    return text if len(text) == 64 else None
+
+
+def _keep(key: str, digest: str) -> None:
+    path = _cache_file(key)
+    with suppress(OSError):  # a home that cannot be written: it is hashed again next time
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{key}.{os.getpid()}")
+        temporary.write_text(digest)
+        temporary.replace(path)
+
+
+def _digest(files: Iterable[tuple[str, Path]]) -> str:
     digest = hashlib.sha256()
-    for name, path in _files(paths):
+    for name, path in files:
         size = path.stat().st_size
         digest.update(f"{len(name.encode())}:{name}:{size}:".encode())
         with open(path, "rb") as file:

@@ -273,7 +273,7 @@ def test_dry_run_says_what_would_happen_and_what_is_missing(config: Path, tmp_pa
 
 
 def test_help_needs_nothing() -> None:
-    done = run("evaluate_beir.py", "--help")
+    done = run("evaluate_beir.py", "--help", "all")
     assert done.returncode == 0 and "query_prune" in done.stdout
 
 

@@ -17,11 +17,14 @@ from typing import Any
 import numpy as np
 
 from experiment.report.runs import DEFAULT, Evaluation, Run, finite
-from experiment.run.folder import WEIGHT_KEYS
+from experiment.settings.effects import Changes
+from experiment.settings.keys import keys_that_change
 from sparse_model.errors import UserError
 
 BM25 = "BM25"
 SEEDS = ("seed", "data_seed")
+# What runs that are averaged have in common.
+DECIDING = keys_that_change(Changes.WEIGHTS | Changes.LENGTH)
 SWEPT = {"flops_threshold": "t", "flops_d_lambda": "λ"}
 Scores = dict[str, dict[str, np.ndarray]]
 
@@ -118,7 +121,11 @@ def _same(run: Run, evaluation: Evaluation) -> str:
         return repr((BM25, evaluation.name, evaluation.datasets, evaluation.average("ndcg@10", evaluation.datasets)))
     if not run.is_trained or not evaluation.datasets:
         return repr((run.name, evaluation.name))
-    keys = {key: run.config.get(key) for key in (*WEIGHT_KEYS, "use_l0") if key not in SEEDS}
+    keys = {
+        key: run.config.get(key)
+        for key in (*keys_that_change(Changes.WEIGHTS | Changes.LENGTH), "use_l0")
+        if key not in SEEDS
+    }
     facts = [run.record.get(fact) for fact in ("data hash", "processes")]
     return repr((evaluation.name, evaluation.datasets, keys, facts))
 

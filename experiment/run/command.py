@@ -9,12 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 
-import torch
-from accelerate import PartialState
-
-from experiment.settings.help import help_text
 from experiment.settings.settings import Settings, load_settings
-from sparse_model import RunError, UserError
+from sparse_model.errors import RunError, UserError
 
 # Rank 0 searches and writes while the others wait.
 PATIENCE = timedelta(days=7)
@@ -22,9 +18,9 @@ PATIENCE = timedelta(days=7)
 
 def run_command(name: str, argv: list[str], work: Callable[[Settings], None], for_training: bool = False) -> int:
     """Read settings, start the processes' group, do the work; the exit code (0 done, 2 a mistake, 1 else)."""
-    if any(word in ("--help", "-h") for word in argv):
-        print(help_text(f"python {name}"))
-        return 0
+    asked = [number for number, word in enumerate(argv) if word in ("--help", "-h")]
+    if asked:
+        return _help(name, "".join(argv[asked[0] + 1 : asked[0] + 2]))
     rank = int(os.environ.get("RANK", "0"))
     show_traceback = any(word.replace("--", "").startswith("traceback") for word in argv)
     try:
@@ -51,8 +47,23 @@ def run_command(name: str, argv: list[str], work: Callable[[Settings], None], fo
     return 0
 
 
+def _help(name: str, topic: str) -> int:
+    """Print what --help, --help all or --help KEY asks for."""
+    from experiment.settings.help import help_text
+
+    try:
+        print(help_text(name, topic), flush=True)
+    except UserError as error:
+        return _fail(str(error), 2, 0, show_traceback=False)
+    except BrokenPipeError:  # | head has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
 def _close_processes() -> None:
     """Leave the group together. After an error it is not left: others may wait in it until the launcher ends them."""
+    import torch
+
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.barrier()
         time.sleep(0.5)  # gloo's threads free their last tensors; older versions hang if closed before
@@ -61,6 +72,9 @@ def _close_processes() -> None:
 
 def start_processes(name: str, use_cpu: bool) -> None:
     """Join the process group that torchrun or accelerate started; say so where devices would lie idle."""
+    import torch
+    from accelerate import PartialState
+
     n_devices = torch.cuda.device_count()
     if n_devices > 1 and "LOCAL_RANK" not in os.environ:
         os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]

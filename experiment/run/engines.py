@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from experiment.run import folder as run_folder
-from experiment.run.models import vector_facts
 from experiment.settings.engine_rules import keeps_index
 from experiment.settings.settings import Settings
 from retrieval import distributed
@@ -30,12 +30,12 @@ MakeEngine = Callable[[BeirData], Engine]
 
 @contextmanager
 def open_engines(
-    settings: Settings, encoder: SparseEncoder, files: str, folders: Sequence[Path]
+    settings: Settings, encoder: SparseEncoder, facts: dict[str, Any], folders: Sequence[Path]
 ) -> Iterator[MakeEngine]:
     """Yields what makes an engine for a data set; to be entered in every process.
 
     Args:
-        files: a hash of the checkpoint, that names its indexes.
+        facts: all that decides a document's vector beside its text; a hash of them names the indexes.
         folders: where a private node may keep its files: the first that no other run's node uses.
 
     Raises:
@@ -51,7 +51,7 @@ def open_engines(
         try:
             version = distributed.on_main(server.first_contact)
             logger.info("OpenSearch %s at %s", version, server.address)
-            yield lambda data: _opensearch_engine(settings, encoder, files, server, data)
+            yield lambda data: _opensearch_engine(settings, encoder, facts, server, data)
         finally:
             server.close()
 
@@ -142,13 +142,13 @@ def _stop_after(node: Node, error: BaseException) -> None:
 
 
 def _opensearch_engine(
-    settings: Settings, encoder: SparseEncoder, files: str, server: Server, data: BeirData
+    settings: Settings, encoder: SparseEncoder, facts: dict[str, Any], server: Server, data: BeirData
 ) -> OpenSearchEngine:
     keys, evaluation = settings.opensearch, settings.evaluation
     tokens = encoder.tokenizer.convert_ids_to_tokens(list(range(len(encoder.tokenizer))))
     tokens += [None] * (encoder.vocabulary_size - len(tokens))
     corpus = distributed.on_main(lambda: corpus_hash(data.doc_ids, data.texts))
-    contents = vector_facts(settings, encoder, files) | {"corpus": corpus}
+    contents = facts | {"corpus": corpus}
     options = Options(
         shards=keys.index_shards,
         replicas=keys.index_replicas,

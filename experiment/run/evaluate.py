@@ -7,24 +7,16 @@ import csv
 import io
 import json
 import logging
-import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from experiment.run import folder as run_folder
+from experiment.run.done import is_result
 from experiment.run.engines import MakeEngine, check_engine, open_engines
-from experiment.run.models import (
-    EVALUATED_MODEL_KEYS,
-    idf_from_corpus,
-    load_for_evaluation,
-    model_files,
-    model_path,
-    overriding,
-    set_precision,
-    vector_files,
-)
+from experiment.run.models import model_path, scored_model
+from experiment.run.results import evaluation_folder, result_inputs
 from experiment.settings.engine_rules import keeps_index
 from experiment.settings.settings import Settings
 from retrieval.beir_data import BeirData, load_beir
@@ -32,19 +24,12 @@ from retrieval.bm25 import score_bm25
 from retrieval.dataset_names import parse_name
 from retrieval.distributed import is_main, on_main
 from retrieval.download import NAMES
-from retrieval.fingerprint import fingerprint
 from retrieval.metrics import DEFAULT_METRICS, QueryFigures, figure_name, per_query
 from retrieval.run_file import read_run, write_run
 from retrieval.score_dataset import DatasetScores, quality_figures, score_dataset
 from sparse_model import SparseEncoder, UserError, corpus_idf
 
 logger = logging.getLogger(__name__)
-
-# Keys that change a result's figures; where they differ from the default they name its folder.
-RESULT_KEYS = (
-    *("split", "engine", "top_k", "baseline", "query_prune", "use_two_phase", "round_weights"),
-    *("bf16_full_eval", "fp16_full_eval"),
-)
 
 
 def run_evaluation(settings: Settings) -> None:
@@ -53,10 +38,9 @@ def run_evaluation(settings: Settings) -> None:
     Raises:
         UserError: for everything that cannot be used.
     """
-    encoder = None if settings.evaluation.baseline else load_for_evaluation(settings)
-    if encoder is not None:
-        set_precision(settings, encoder)
-    inputs = on_main(lambda: evaluation_inputs(settings))
+    model = None if settings.evaluation.baseline else scored_model(settings)
+    encoder = model.load() if model else None
+    inputs = on_main(lambda: result_inputs(settings))
     folder = evaluation_folder(settings)
     if settings.run.dry_run:
         _print_plan(settings, folder, encoder)
@@ -97,27 +81,14 @@ def _opened_when_needed(
 
         def engines() -> MakeEngine:
             if not opened and encoder is not None:
-                files = on_main(lambda: vector_files(settings))
+                model = scored_model(settings)
+                facts = model.vector_facts(encoder, on_main(model.vector_files))
                 # A run's evaluations share their indexes, unless they are under way at the same time.
                 folders = (settings.output_dir / "evaluation", folder)
-                opened.append(stack.enter_context(open_engines(settings, encoder, files, folders)))
+                opened.append(stack.enter_context(open_engines(settings, encoder, facts, folders)))
             return opened[0]
 
         yield engines
-
-
-def evaluation_folder(settings: Settings) -> Path:
-    """output_dir/evaluation, or a folder in it for other than default settings."""
-    folder = settings.output_dir / "evaluation"
-    name = settings.evaluation.evaluation_name
-    if name is None:
-        differing = {key: settings.value(key) for key in RESULT_KEYS if settings.value(key) != settings.default(key)}
-        other = overriding(settings)
-        if not settings.trains:
-            other.pop("model_name_or_path", None)  # it names the output folder already
-        differing |= other
-        name = "_".join(f"{key}-{_short(value)}" for key, value in differing.items())
-    return folder / name if name else folder
 
 
 def _score(
@@ -126,7 +97,7 @@ def _score(
     keys, batch_size = settings.evaluation, settings.value("per_device_eval_batch_size") * 4
     if encoder is None:
         return score_bm25(data, keys.top_k, keys.metrics)
-    if encoder.inf_free and idf_from_corpus(settings):
+    if encoder.inf_free and scored_model(settings).idf_from_corpus:
         encoder.use_idf(corpus_idf(encoder.tokenizer, data.texts, encoder.vocabulary_size, is_main()))
     engine = engines()(data)
     options = (keys.top_k, keys.query_prune, batch_size, engine, keys.do_search, keys.metrics)
@@ -135,27 +106,14 @@ def _score(
     return result
 
 
-def evaluation_inputs(settings: Settings) -> dict[str, Any]:
-    """What a result depends on beside the data: the settings that change it and the model's files."""
-    keys = {key: settings.value(key) for key in RESULT_KEYS}
-    if settings.evaluation.baseline:
-        return {"model": settings.evaluation.baseline, "config hash": run_folder.hash_of(keys)}
-    path = model_path(settings)
-    model = {key: settings.value(key) for key in EVALUATED_MODEL_KEYS if key in settings.given}
-    local = [Path(p) for p in (settings.model.idf_path, settings.model.tokenizer_name) if p and Path(p).exists()]
-    keys |= {"model keys": model, "files": fingerprint([*model_files(path), *local])}
-    return {"model": path, "config hash": run_folder.hash_of(keys)}
-
-
 def _stored(folder: Path, data: BeirData, inputs: dict[str, Any], settings: Settings) -> dict[str, Any] | None:
     """The figures on disk if they come from the same inputs (and are wanted); others are moved aside."""
     if not settings.evaluation.do_search:
         return None
     path = folder / f"{data.name}.json"
     stored = run_folder.read_json(path)
-    same = stored.get("config hash") == inputs["config hash"] and stored.get("data hash") == data.fingerprint
     run = folder / "runs" / f"{data.name}.trec.gz"
-    if same and not settings.run.overwrite and run.is_file():
+    if not settings.run.overwrite and is_result(folder, data.name, inputs["config hash"], data.fingerprint):
         return _rescored(folder, data, stored, settings.evaluation.metrics)
     if path.exists():
         aside = run_folder.move_aside(path)
@@ -263,11 +221,3 @@ def _print_plan(settings: Settings, folder: Path, encoder: SparseEncoder | None)
         print("\n".join(lines))
     if missing:
         raise UserError("\n".join(missing))
-
-
-def _short(value: Any) -> str:
-    """A value as part of a folder's name; of a path its last part and a hash of the whole."""
-    text = str(value)
-    if "/" in text:
-        text = f"{Path(text).name}-{run_folder.hash_of(text)[:6]}"
-    return re.sub(r"[^\w.=-]+", "-", text).strip("-").lower() or "none"

@@ -22,100 +22,18 @@ from typing import IO, Any
 
 import yaml
 
-from experiment.settings.keys import GROUPS
-from experiment.settings.settings import Settings, without_credentials
-from retrieval.files import move_aside, read_json, write_atomically, write_json
+from experiment.settings.settings import without_credentials
+from retrieval.files import move_aside as move_aside
+from retrieval.files import read_json as read_json
+from retrieval.files import write_atomically as write_atomically
+from retrieval.files import write_json as write_json
 from retrieval.fingerprint import hash_of as hash_of
-from sparse_model import UserError
-from training.step_checkpoints import complete_checkpoints
+from sparse_model.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 SWEEP_LOG = "sweep.log"
 FAILED = "failed.json"
-
-# Fields of TrainingArguments that change the weights; every other one may change when a run is continued.
-WEIGHT_FIELDS = (
-    "per_device_train_batch_size gradient_accumulation_steps learning_rate lr_scheduler_type lr_scheduler_kwargs "
-    "warmup_steps warmup_ratio optim optim_args weight_decay adam_beta1 adam_beta2 adam_epsilon max_grad_norm "
-    "bf16 fp16 seed data_seed max_steps num_train_epochs full_determinism use_cpu torch_compile tf32"
-).split()
-WEIGHT_KEYS = [
-    key
-    for group in ("model", "data", "loss")
-    for key in GROUPS[group].model_fields
-    if key not in ("eval_max_seq_length", "split_batch", "prune_ratio", "preprocess_func", "use_l0")
-] + WEIGHT_FIELDS
-
-
-def open_run(settings: Settings, facts: dict[str, Any], length: dict[str, Any]) -> dict[str, Any]:
-    """Create or reopen the output folder; returns run.json of an earlier start ({} if there was none).
-
-    Args:
-        length: max_steps and num_train_epochs; a run recorded as finished at this length is left as it is.
-        facts: what the run depends on beside its keys: "processes", "data hash".
-
-    Raises:
-        UserError: if the folder cannot be written, holds something else, or an earlier run differs in what
-            changes weights (all differences at once).
-    """
-    folder = settings.output_dir
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"output_dir: {folder} is a file; give a folder.")
-    if settings.run.overwrite and folder.exists():
-        move_aside(folder)
-    recorded = read_json(folder / "run.json")
-    has_work = recorded.get("finished") or complete_checkpoints(folder)
-    if has_work and not ({"processes", "data hash"} <= set(recorded) and (folder / "config.yaml").is_file()):
-        raise UserError(
-            f"{folder}: its run.json or config.yaml is missing or damaged, so it cannot be told what the run was; "
-            "restore it, or give overwrite=true to move the run aside."
-        )
-    if has_work:
-        _refuse_differences(settings, folder, facts, recorded)
-    elif not recorded and folder.exists() and any(p for p in folder.iterdir() if not _may_precede(p.name)):
-        raise UserError(
-            f"output_dir: {folder} is not empty and holds no run of this program; give another folder, or "
-            "overwrite=true to move it aside."
-        )
-    if recorded.get("finished") == length and (folder / "model.safetensors").is_file():
-        return recorded
-    make_writable(folder)
-    fields = {field: settings.value(field) for field in WEIGHT_FIELDS}
-    write_atomically(folder / "config.yaml", yaml_text(fields | settings.resolved()))
-    record = {**recorded, **facts, "command": command_line(), "started": time.strftime("%Y-%m-%d %H:%M:%S")}
-    write_json(folder / "run.json", record | {"versions": versions(), "git commit": git_commit()})
-    return recorded
-
-
-def _may_precede(name: str) -> bool:
-    """Whether a file may lie in the folder before its run begins: a sweep's notes, an evaluation, hidden files."""
-    return name in ("evaluation", SWEEP_LOG, FAILED) or name.startswith(".")
-
-
-def differences(settings: Settings, folder: Path) -> dict[str, str]:
-    """The keys that change weights and differ from the recorded run's, each with both values."""
-    before = read_yaml(folder / "config.yaml")
-    found = {}
-    for key in WEIGHT_KEYS:
-        old, new = before.get(key, settings.default(key)), settings.value(key)
-        longer = key in ("max_steps", "num_train_epochs") and new > old > 0
-        if old != new and not longer:
-            found[key] = f"{old!r} before, {new!r} now"
-    return found
-
-
-def _refuse_differences(settings: Settings, folder: Path, facts: dict[str, Any], recorded: dict[str, Any]) -> None:
-    found = [f"{key}: {both}" for key, both in differences(settings, folder).items()]
-    found += [
-        f"{key}: {recorded.get(key)} before, {value} now" for key, value in facts.items() if recorded.get(key) != value
-    ]
-    if found:
-        raise UserError(
-            f"{folder} holds a run with other settings:\n  "
-            + "\n  ".join(found)
-            + "\nGive the old values to continue it, another output_dir, or overwrite=true to move it aside."
-        )
 
 
 class FolderInUse(UserError):

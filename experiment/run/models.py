@@ -1,106 +1,142 @@
-"""From settings to an encoder: what the config says, what the checkpoint says of itself, and which one counts."""
+"""From settings to an encoder: which model a command uses, what the config says of it, what the checkpoint says.
 
+A command chooses (`start_model`, `scored_model`, `miner`), and everything after it is given the choice, not the
+settings. Loading returns what the checkpoint said; nothing is written back.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from experiment.run.folder import FAILED, read_yaml
-from experiment.settings.rules import training_mistakes
-from experiment.settings.settings import Settings
+from experiment.settings.effects import Changes
+from experiment.settings.keys import effect, keys_that_change
+from experiment.settings.mistakes import refuse
+from experiment.settings.settings import Settings, unfit_for_training
 from retrieval.fingerprint import fingerprint
-from sparse_model import SparseEncoder, UserError, load
+from sparse_model.errors import UserError
 from sparse_model.layout import describe, longest_input, resolve
 
-# Keys that a checkpoint may say of itself, and those that only a config can say.
-DESCRIBED = ("activation_type", "idf_path", "max_seq_length", "inf_free")
-UNDESCRIBED = ("head_dtype", "prune_ratio", "tokenizer_name", "model_overrides")
-MODEL_KEYS = (*DESCRIBED, *UNDESCRIBED)
-# What changes the model that is scored; on an evaluation's command line each overrides what the checkpoint says.
-EVALUATED_MODEL_KEYS = (*MODEL_KEYS, "use_l0", "eval_max_seq_length")
+if TYPE_CHECKING:
+    from sparse_model import SparseEncoder
 
 # What lies in a run's folder and says nothing about the model.
-NOT_THE_MODEL = ("run.json", "complete.json", "trainer_state.json", FAILED)
+NOT_THE_MODEL = ("run.json", "complete.json", "trainer_state.json", "error.json", FAILED)
+# Keys of the model that decide a vector: on an evaluation's command line each overrides what the checkpoint says.
+VECTOR_KEYS = [key for key in keys_that_change(Changes.VECTORS, "model") if key != "model_name_or_path"]
+# Those of them that `sparse_model.load` takes.
+LOADED = [key for key in VECTOR_KEYS if key != "eval_max_seq_length"]
 
 
-def load_for_training(settings: Settings) -> SparseEncoder:
-    """The model to start from: keys that are given count, the checkpoint says the rest, and the settings follow.
+@dataclass(frozen=True)
+class Chosen:
+    """A model and how it is loaded; what its checkpoint says of itself counts where `options` says nothing."""
+
+    path: str
+    """folder or hub id"""
+    options: Mapping[str, Any]
+    """arguments of `sparse_model.load`"""
+    device: str
+    encoding_dtype: str | None = None
+    """what documents are encoded in, by name; None: float32"""
+    new_head: bool = False
+    """a missing masked-LM head is made at random, to be trained"""
+
+    @property
+    def idf_from_corpus(self) -> bool:
+        """Whether query weights are computed from the corpus; its texts are the caller's."""
+        return self.options.get("idf_path") == "corpus"
+
+    @property
+    def brings_query_weights(self) -> bool:
+        """Whether query weights come from a file or the checkpoint."""
+        if path := self.options.get("idf_path"):
+            return path != "corpus"
+        return describe(resolve(self.path)).query_folder is not None
+
+    def load(self) -> "SparseEncoder":
+        """The encoder on its device.
+
+        Raises:
+            UserError: if it cannot be used.
+        """
+        import torch
+
+        from sparse_model import load
+
+        options = dict(self.options) | ({"idf_path": None} if self.idf_from_corpus else {})
+        encoder = load(self.path, **options, allow_new_head=self.new_head).to(self.device)
+        if self.encoding_dtype:
+            encoder.encoding_dtype = getattr(torch, self.encoding_dtype)
+        return encoder
+
+    def vector_files(self) -> str:
+        """A hash of the files that decide the documents' vectors."""
+        tokenizer = self.options.get("tokenizer_name")
+        local = [Path(tokenizer)] if tokenizer and Path(tokenizer).exists() else []
+        return fingerprint([*model_files(self.path), *local])
+
+    def vector_facts(self, encoder: "SparseEncoder", files: str) -> dict[str, Any]:
+        """All that decides a document's vector beside its text; files: see `vector_files`."""
+        return {
+            "files": files,
+            "tokenizer": self.options.get("tokenizer_name"),
+            "activation": encoder.activation_type,
+            "length": encoder.max_seq_length,
+            "prune": encoder.prune_ratio,
+            "precision": [str(encoder.encoding_dtype), str(encoder.product_dtype)],
+            "overrides": self.options.get("model_overrides", {}),
+        }
+
+
+def start_model(settings: Settings) -> Chosen:
+    """The model that a training starts from: keys that are given count, the checkpoint says the rest."""
+    return Chosen(str(settings.model.model_name_or_path), _given(settings, LOADED), device(settings), new_head=True)
+
+
+def load_start(settings: Settings) -> tuple["SparseEncoder", Settings]:
+    """(the model to start from, the settings with what it says of itself).
 
     Raises:
         UserError: if the model cannot be trained as the settings say.
     """
-    encoder = _load(settings, str(settings.model.model_name_or_path), _given(settings, MODEL_KEYS), new_head=True)
-    settings.model.activation_type = encoder.activation_type  # type: ignore[assignment]
-    settings.model.inf_free, settings.data.max_seq_length = encoder.inf_free, encoder.max_seq_length
-    if mistakes := training_mistakes(settings):
-        raise UserError("\n".join(mistakes))
-    positions, length = longest_input(encoder.mlm.config), settings.data.eval_max_seq_length
+    encoder = start_model(settings).load()
+    says = {name: getattr(encoder, name) for name in ("activation_type", "inf_free", "max_seq_length")}
+    settings = settings.with_values(**says)
+    refuse(unfit_for_training(settings))
+    positions, length = longest_input(encoder.mlm.config), settings.model.eval_max_seq_length
     if length and positions and length > positions:
         raise UserError(f"eval_max_seq_length: {length}, but the model has positions for {positions} tokens.")
-    return encoder
+    return encoder, settings
 
 
-def load_for_evaluation(settings: Settings) -> SparseEncoder:
-    """The model that `evaluate_beir.py` scores (see interface: a trained config's own checkpoint, else the named one).
+def scored_model(settings: Settings) -> Chosen:
+    """The model that an evaluation scores: a trained config's own checkpoint, else the named one.
 
     Raises:
         UserError: if a config that trains has no finished checkpoint, or there is no model at all.
     """
-    override = {key: value for key, value in overriding(settings).items() if key in MODEL_KEYS}
-    path = model_path(settings)
-    says_nothing = describe(resolve(path)).activation_type is None
-    keys = UNDESCRIBED if _is_trained(settings) or not says_nothing else MODEL_KEYS
-    options = _given(settings, keys) | override
-    if "use_l0" in overriding(settings):
-        options["activation_type"] = settings.model.activation_type
-    length, asked = settings.data.eval_max_seq_length, "eval_max_seq_length" in overriding(settings)
-    if length and "max_seq_length" not in override and (asked or keys is MODEL_KEYS):
+    path, meant = model_path(settings), overriding(settings)
+    is_plain = describe(resolve(path)).activation_type is None and not _is_trained(settings)
+    keys = LOADED if is_plain else [key for key in LOADED if not effect(key).told]
+    options = _given(settings, keys) | {key: value for key, value in meant.items() if key in LOADED}
+    length = settings.model.eval_max_seq_length
+    if length and "max_seq_length" not in meant and (is_plain or "eval_max_seq_length" in meant):
         options["max_seq_length"] = length
-    return _load(settings, path, options, new_head=False)
+    asked = meant if _is_trained(settings) else _given(settings, ["idf_path"])
+    if asked.get("idf_path") == "corpus":
+        options["idf_path"] = "corpus"
+    return Chosen(path, options, device(settings), _encoding_dtype(settings))
 
 
-def load_miner(settings: Settings) -> SparseEncoder:
+def miner(settings: Settings) -> Chosen:
     """The model that data preparation mines with: every key that is given counts, the checkpoint says the rest.
 
     Raises:
-        UserError: if it cannot be used.
+        UserError: if none is named.
     """
-    return _load(settings, model_path(settings), _given(settings, MODEL_KEYS), new_head=False)
-
-
-def brings_idf(settings: Settings) -> bool:
-    """Whether the miner's query weights come from its checkpoint or a file, not from the corpus."""
-    if "idf_path" in settings.given and settings.model.idf_path:
-        return settings.model.idf_path != "corpus"
-    return describe(resolve(model_path(settings))).query_folder is not None
-
-
-def set_precision(settings: Settings, encoder: SparseEncoder) -> None:
-    """What bf16_full_eval and fp16_full_eval ask of encoding."""
-    if settings.value("bf16_full_eval"):
-        encoder.encoding_dtype = torch.bfloat16
-    if settings.value("fp16_full_eval") and torch.cuda.is_available():
-        encoder.encoding_dtype = torch.float16
-
-
-def vector_facts(settings: Settings, encoder: SparseEncoder, files: str) -> dict[str, Any]:
-    """All that decides a document's vector beside its text; files: see `vector_files`."""
-    return {
-        "files": files,
-        "tokenizer": settings.model.tokenizer_name,
-        "activation": encoder.activation_type,
-        "length": encoder.max_seq_length,
-        "prune": encoder.prune_ratio,
-        "precision": [str(encoder.encoding_dtype), str(encoder.product_dtype)],
-        "overrides": settings.model.model_overrides,
-    }
-
-
-def vector_files(settings: Settings) -> str:
-    """A hash of the files that decide the documents' vectors."""
-    tokenizer = settings.model.tokenizer_name
-    local = [Path(tokenizer)] if tokenizer and Path(tokenizer).exists() else []
-    return fingerprint([*model_files(model_path(settings)), *local])
+    return Chosen(model_path(settings), _given(settings, LOADED), device(settings), _encoding_dtype(settings))
 
 
 def model_path(settings: Settings) -> str:
@@ -118,10 +154,15 @@ def model_path(settings: Settings) -> str:
     return str(folder)
 
 
-def idf_from_corpus(settings: Settings) -> bool:
-    """Whether each data set's own corpus gives the query weights of an evaluation."""
-    asked = settings.on_command_line("idf_path") if _is_trained(settings) else _given(settings, ("idf_path",))
-    return asked.get("idf_path") == "corpus"
+def overriding(settings: Settings) -> dict[str, Any]:
+    """Model keys on the command line that differ from what the run in output_dir was trained with.
+
+    The words of a training typed again for its evaluation mean that run, not another model.
+    """
+    recorded = read_yaml(settings.output_dir / "config.yaml") if settings.trains else {}
+    given = settings.on_command_line([*VECTOR_KEYS, "model_name_or_path"])
+    same = {key for key, value in given.items() if key in recorded and recorded[key] == value}
+    return {key: value for key, value in given.items() if key not in same or effect(key).always_meant}
 
 
 def model_files(path: str) -> list[Path]:
@@ -133,36 +174,25 @@ def model_files(path: str) -> list[Path]:
     return sorted(file for file in files if file.name not in NOT_THE_MODEL)
 
 
-def overriding(settings: Settings) -> dict[str, Any]:
-    """Model keys on the command line that differ from what the run in output_dir was trained with.
+def device(settings: Settings) -> str:
+    """Where models run: "cuda" or "cpu"."""
+    import torch
 
-    The words of a training typed again for its evaluation mean that run, not another model. idf_path and
-    max_seq_length always count: to an evaluation they say each data set's own corpus, and a length to encode at.
-    """
-    recorded = read_yaml(settings.output_dir / "config.yaml") if settings.trains else {}
-    given = settings.on_command_line(*EVALUATED_MODEL_KEYS, "model_name_or_path")
-    same = {key for key, value in given.items() if key in recorded and recorded[key] == value}
-    return {key: value for key, value in given.items() if key not in same - {"idf_path", "max_seq_length"}}
+    return "cuda" if torch.cuda.is_available() and not settings.value("use_cpu") else "cpu"
 
 
 def _is_trained(settings: Settings) -> bool:
     return settings.trains and "model_name_or_path" not in overriding(settings)
 
 
-def _given(settings: Settings, keys: tuple[str, ...]) -> dict[str, Any]:
-    options = {key: settings.value(key) for key in keys if key in settings.given}
-    if "activation_type" in keys and settings.model.use_l0:
-        options["activation_type"] = settings.model.activation_type
-    return options
+def _given(settings: Settings, keys: Collection[str]) -> dict[str, Any]:
+    return {key: settings.value(key) for key in keys if key in settings.given}
 
 
-def _load(settings: Settings, path: str, options: dict[str, Any], new_head: bool) -> SparseEncoder:
-    if options.get("idf_path") == "corpus":
-        options = options | {"idf_path": None}  # the caller has the texts
-    encoder = load(path, **options, allow_new_head=new_head)
-    return encoder.to(device(settings))
+def _encoding_dtype(settings: Settings) -> str | None:
+    """What bf16_full_eval and fp16_full_eval ask of encoding."""
+    import torch
 
-
-def device(settings: Settings) -> str:
-    """Where models run."""
-    return "cuda" if torch.cuda.is_available() and not settings.value("use_cpu") else "cpu"
+    if settings.value("fp16_full_eval") and torch.cuda.is_available():
+        return "float16"
+    return "bfloat16" if settings.value("bf16_full_eval") else None

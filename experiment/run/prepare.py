@@ -5,13 +5,16 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 from experiment.run import folder as run_folder
 from experiment.run.command import logged_to
-from experiment.run.models import device, load_miner, set_precision
+from experiment.run.models import device, miner
 from experiment.run.prepare_checks import preparation_mistakes, require_room_and_engine
 from experiment.run.prepare_estimate import estimate
 from experiment.run.stages import Stages
+from experiment.settings.keys import EvaluationKeys, PreparationKeys
+from experiment.settings.mistakes import as_mistakes, refuse
 from experiment.settings.settings import Settings
 from mining.candidates import Corpus, corpus_of, totals
 from mining.card import About
@@ -40,14 +43,15 @@ def prepare(settings: Settings) -> None:
         UserError: for everything that cannot be used; RunError: if a teacher's scores are not finite.
     """
     keys = settings.preparation
-    settings.run.output_dir = settings.prepared_data
-    settings.evaluation.split = settings.evaluation.split or "train"
+    settings = settings.with_values(output_dir=settings.prepared_data, split=settings.evaluation.split or "train")
     if keys.source:
         _only_texts(settings)
         return
-    teachers = [teacher_spec(settings, number) for number in range(len(keys.teachers))]
+    teachers = [
+        replace(t, trust_remote_code=t.trust_remote_code or settings.run.trust_remote_code) for t in keys.teachers
+    ]
     encoder = _checked(settings, teachers)
-    data = _load_data(settings)
+    data = _load_data(keys.dataset, settings.evaluation)
     corpus = corpus_of(data)
     if keys.num_candidates > len(corpus.texts):
         raise UserError(
@@ -55,20 +59,23 @@ def prepare(settings: Settings) -> None:
             "give a smaller number."
         )
     if settings.run.dry_run:
-        text, size = on_main(lambda: estimate(settings, encoder, teachers, corpus, device(settings), world_size()))
+        processes = world_size()  # what rank 0 does alone sees itself alone
+        text, size = on_main(
+            lambda: estimate(encoder, teachers, corpus, keys.num_candidates, device(settings), processes)
+        )
         if is_main():
-            print(text)
+            print(f"{text}\nwrites to {settings.output_dir}")
         on_main(lambda: require_room_and_engine(settings, size))
         return
-    with _writing(settings):
+    with _writing(settings.output_dir, settings.run.overwrite):
         _run(settings, encoder, teachers, data, corpus)
 
 
 def _only_texts(settings: Settings) -> None:
     """The last stage alone, for rows of ids that somebody published."""
-    if mistakes := on_main(lambda: preparation_mistakes(settings, [])):
-        raise UserError("\n".join(mistakes))
-    keys, data = settings.preparation, _load_data(settings)
+    refuse(on_main(lambda: preparation_mistakes(settings, [])))
+    keys = settings.preparation
+    data = _load_data(keys.dataset, settings.evaluation)
     published = Published(str(keys.source), data)
     # One column of scores is what the teachers' scores became already.
     method: Normalization = keys.normalization if len(published.teachers) > 1 else "none"
@@ -87,7 +94,7 @@ def _only_texts(settings: Settings) -> None:
             names = ", ".join(teacher.name for teacher in published.teachers)
             print(f"{len(published.queries)} rows of {keys.source} (scores: {names}) to {settings.output_dir}")
         return
-    with _writing(settings):
+    with _writing(settings.output_dir, settings.run.overwrite):
         folder = settings.output_dir / "stages"
         write_rows(
             published.read, published, how, about, settings.output_dir, folder, hash_of([rows, data.fingerprint])
@@ -95,18 +102,18 @@ def _only_texts(settings: Settings) -> None:
 
 
 @contextmanager
-def _writing(settings: Settings) -> Iterator[None]:
+def _writing(output_dir: Path, overwrite: bool) -> Iterator[None]:
     """Around everything that writes to output_dir: one command at a time, logged, a full disk explained."""
-    with run_folder.locked(settings.output_dir) if is_main() else nullcontext():
-        on_main(lambda: _open_folder(settings))
-        with logged_to(settings.output_dir / "preparation.log" if is_main() else None), _full_disk(settings):
+    with run_folder.locked(output_dir) if is_main() else nullcontext():
+        on_main(lambda: _open_folder(output_dir, overwrite))
+        with logged_to(output_dir / "preparation.log" if is_main() else None), _full_disk(output_dir):
             yield
 
 
-def _open_folder(settings: Settings) -> None:
-    if settings.run.overwrite and settings.output_dir.exists():
-        move_aside(settings.output_dir)
-    run_folder.make_writable(settings.output_dir)
+def _open_folder(output_dir: Path, overwrite: bool) -> None:
+    if overwrite and output_dir.exists():
+        move_aside(output_dir)
+    run_folder.make_writable(output_dir)
 
 
 def _run(
@@ -128,22 +135,14 @@ def _run(
         notes=tuple(_notes(data, corpus)),
     )
     key = hash_of([candidates.key, *(shards.key for shards in scores)])
-    how = recipe(settings, teachers)
+    how = recipe(settings.preparation, teachers)
     write_rows(reader(candidates, scores), corpus, how, about, settings.output_dir, stages.folder, key)
     if (table := encoder.idf_V) is not None:
         on_main(lambda: write_idf(settings.output_dir / "idf.json", table, encoder.tokenizer))
 
 
-def teacher_spec(settings: Settings, number: int) -> TeacherSpec:
-    """One of the teachers, with what the other keys say of all."""
-    keys = settings.preparation
-    spec = TeacherSpec(**keys.teachers[number].model_dump())
-    return replace(spec, trust_remote_code=spec.trust_remote_code or keys.trust_remote_code)
-
-
-def recipe(settings: Settings, teachers: list[TeacherSpec]) -> Recipe:
+def recipe(keys: PreparationKeys, teachers: list[TeacherSpec]) -> Recipe:
     """How the teachers' scores become one."""
-    keys = settings.preparation
     names = [teacher.name for teacher in teachers]
     # Two teachers of one name are told apart by their number.
     distinct = [name if names.count(name) == 1 else f"{name} {i}" for i, name in enumerate(names, start=1)]
@@ -163,18 +162,15 @@ def _checked(settings: Settings, teachers: list[TeacherSpec]) -> SparseEncoder:
     """The miner, if nothing is wrong as far as that can be seen before a text is read."""
     mistakes = on_main(lambda: preparation_mistakes(settings, teachers))
     try:
-        encoder = load_miner(settings)
-        set_precision(settings, encoder)
+        encoder = miner(settings).load()
     except UserError as error:
-        mistakes.append(str(error))
-    if mistakes:
-        raise UserError("\n".join(mistakes))
+        mistakes += as_mistakes(error)
+    refuse(mistakes)
     return encoder
 
 
-def _load_data(settings: Settings) -> BeirData:
-    keys = settings.evaluation
-    data = load_beir(settings.preparation.dataset, keys.beir_dir, keys.split)
+def _load_data(dataset: str, keys: EvaluationKeys) -> BeirData:
+    data = load_beir(dataset, keys.beir_dir, keys.split)
     for note in data.notes if is_main() else []:
         logger.warning("%s: %s", data.name, note)
     if data.name != "msmarco":
@@ -185,7 +181,7 @@ def _load_data(settings: Settings) -> BeirData:
 
 
 @contextmanager
-def _full_disk(settings: Settings) -> Iterator[None]:
+def _full_disk(output_dir: Path) -> Iterator[None]:
     """Say what to do where the disk is full."""
     try:
         yield
@@ -193,6 +189,6 @@ def _full_disk(settings: Settings) -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise RunError(
-            f"output_dir: the disk of {settings.output_dir} is full; free some, or move the folder to a larger one. "
+            f"output_dir: the disk of {output_dir} is full; free some, or move the folder to a larger one. "
             "The same command goes on from what is there."
         ) from None

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from experiment.run.engines import check_engine
+from experiment.settings.mistakes import Mistake, as_mistakes, refuse
 from experiment.settings.settings import Settings
 from mining.teachers import TeacherSpec, check_teacher
 from retrieval.beir_data import data_files, locate
@@ -15,11 +16,16 @@ from sparse_model import UserError
 TRACES = ("preparation.log", "stages")
 
 
-def preparation_mistakes(settings: Settings, teachers: Sequence[TeacherSpec]) -> list[str]:
+def preparation_mistakes(settings: Settings, teachers: Sequence[TeacherSpec]) -> list[Mistake]:
     """Every mistake in folder, data set and teachers, each with its key and remedy."""
-    looks: list[Callable[[], object]] = [lambda: _check_output(settings), lambda: _check_dataset(settings)]
+    folder, keys = settings.output_dir, settings.evaluation
+    looks: list[Callable[[], object]] = [
+        lambda: _check_output(folder, settings.run.overwrite),
+        lambda: _check_dataset(settings.preparation.dataset, keys.beir_dir, str(keys.split)),
+    ]
     looks += [lambda t=t, n=n: check_teacher(t, f"teachers: {n}") for n, t in enumerate(teachers, start=1)]  # type: ignore[misc]
-    found = ["train_file: is for train_ir.py; leave it out where data are prepared."] if settings.trains else []
+    text = "is for train_ir.py; leave it out where data are prepared."
+    found = [Mistake("train_file", text, settings.given.get("train_file", ""))] if settings.trains else []
     return found + _mistakes_of(looks)
 
 
@@ -33,25 +39,23 @@ def require_room_and_engine(settings: Settings, needed: int) -> None:
         lambda: require_disk(settings.output_dir, needed, "all of this"),
         lambda: check_engine(settings),
     ]
-    if found := _mistakes_of(looks):
-        raise UserError("\n".join(found))
+    refuse(_mistakes_of(looks))
 
 
-def _mistakes_of(looks: Sequence[Callable[[], object]]) -> list[str]:
-    found = []
+def _mistakes_of(looks: Sequence[Callable[[], object]]) -> list[Mistake]:
+    found: list[Mistake] = []
     for look in looks:
         try:
             look()
         except UserError as error:
-            found.append(str(error))
+            found += as_mistakes(error)
     return found
 
 
-def _check_output(settings: Settings) -> None:
-    folder = settings.output_dir
+def _check_output(folder: Path, overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"output_dir: {folder} is a file; give a folder.")
-    if settings.run.overwrite or not folder.is_dir() or any((folder / name).exists() for name in TRACES):
+    if overwrite or not folder.is_dir() or any((folder / name).exists() for name in TRACES):
         return
     if any(not path.name.startswith(".") for path in folder.iterdir()):
         raise UserError(
@@ -60,11 +64,10 @@ def _check_output(settings: Settings) -> None:
         )
 
 
-def _check_dataset(settings: Settings) -> None:
-    name, keys = settings.preparation.dataset, settings.evaluation
-    if name in NAMES and not Path(keys.beir_dir, name).is_dir():
+def _check_dataset(name: str, beir_dir: str, split: str) -> None:
+    if name in NAMES and not Path(beir_dir, name).is_dir():
         return  # it is downloaded once all else is in order
     try:
-        data_files(locate(name, keys.beir_dir), str(keys.split))
+        data_files(locate(name, beir_dir), split)
     except UserError as error:
         raise UserError(f"dataset: {error}") from None

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from experiment.settings.settings import Settings
 from mining.candidates import Corpus
 from mining.teachers import TeacherSpec, load_teacher
 from retrieval.vectors import Vectors
@@ -17,17 +16,16 @@ SAMPLE = 64
 
 
 def estimate(
-    settings: Settings,
     encoder: SparseEncoder,
     teachers: Sequence[TeacherSpec],
     corpus: Corpus,
+    num_candidates: int,
     device: str,
     processes: int,
 ) -> tuple[str, int]:
     """A table: each stage with its number of texts or pairs, its speed on this machine, bytes and hours; all bytes."""
-    keys = settings.preparation
     queries, documents = len(corpus.queries), len(corpus.texts)
-    pairs = queries * keys.num_candidates
+    pairs = queries * num_candidates
     sample = [corpus.texts[i] for i in _spread(documents)]
     asked = [corpus.queries[i] for i in _spread(queries)]
     both = list(zip(asked * (SAMPLE // len(asked) + 1), sample, strict=False))
@@ -38,14 +36,14 @@ def estimate(
     text_bytes = float(np.mean([len(text.encode()) for text in sample]))
     rows_size = pairs * (text_bytes + 16 + 4 * len(teachers))
     head = [
-        f"{queries:,} queries × {keys.num_candidates} candidates = {pairs:,} pairs out of {documents:,} documents",
+        f"{queries:,} queries × {num_candidates} candidates = {pairs:,} pairs out of {documents:,} documents",
         f"from {len(sample)} texts on this machine, {processes} process(es):",
     ]
     lines = [stage.line(processes) for stage in stages]
     lines.append(f"  {'data set':<44} {queries:>12,} rows      {_gigabytes(rows_size)}")
     # The rows are written in parts first.
     size = sum(stage.size for stage in stages) + 2 * rows_size
-    return "\n".join([*head, *lines, f"writes to {settings.output_dir}"]), int(size)
+    return "\n".join([*head, *lines]), int(size)
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def _teacher_stage(
     """One teacher's stage; its model is gone afterwards."""
     teacher: Any = load_teacher(spec, device)
     title = f"scores, {spec.name}"
-    if not teacher.encodes:
+    if not hasattr(teacher, "encode"):
         teacher.score(both[:8])  # the first call is slower
         return Stage(title, pairs, "pairs", _per_second(lambda: teacher.score(both), len(both)), 8 * pairs)
     row_bytes = _row_bytes(teacher.encode(sample[:8], "document"))

@@ -9,7 +9,7 @@ Each folder's name ends in a hash of all that decides its content: what a change
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from experiment.run.engines import corpus_hash, open_engines
-from experiment.run.models import brings_idf, device, model_files, vector_facts, vector_files
+from experiment.run.models import device, miner, model_files
 from experiment.settings.engine_rules import keeps_index
 from experiment.settings.settings import Settings
 from mining.candidates import Corpus, Shards, mine
@@ -42,11 +42,12 @@ class Stages:
     def candidates(self, encoder: SparseEncoder) -> Shards:
         """Stage 1, whole."""
         settings, keys = self.settings, self.settings.preparation
-        if encoder.inf_free and not brings_idf(settings):
+        model = miner(settings)
+        if encoder.inf_free and not model.brings_query_weights:
             table = on_main(lambda: corpus_idf(encoder.tokenizer, self.corpus.texts, encoder.vocabulary_size, True))
             encoder.use_idf(table)
-        files = on_main(lambda: vector_files(settings))
-        vector_hash = hash_of(vector_facts(settings, encoder, files) | {"corpus": self.corpus_hash})
+        files = on_main(model.vector_files)
+        vector_hash = hash_of(model.vector_facts(encoder, files) | {"corpus": self.corpus_hash})
         facts = {
             "vectors": vector_hash,
             "query weights": None
@@ -63,7 +64,7 @@ class Stages:
             lambda lists, progress: encoder.encode_blocks(lists, batch_size, progress),
         )
         shards = self._shards("candidates", facts)
-        with _engine(settings, encoder, files, self.data, self.folder) as open_engine:
+        with _engine(settings, encoder, model.vector_facts(encoder, files), self.data, self.folder) as open_engine:
             mine(
                 self.corpus,
                 encoder.encode_queries,
@@ -81,7 +82,7 @@ class Stages:
         files = on_main(lambda: fingerprint(model_files(teacher.model_name_or_path)))
         # Without what changes no score: where it lies, how much is done at once, how much it counts afterwards.
         same = replace(teacher, model_name_or_path=name, batch_size=1, weight=1.0, trust_remote_code=False)
-        facts = {"teacher": vars(same), "files": files, "dtype": str(teacher.dtype_on(place))}
+        facts = {"teacher": asdict(same), "files": files, "dtype": str(teacher.dtype_on(place))}
         vectors = self.folder / f"vectors-{name}-{hash_of(facts | {'corpus': self.corpus_hash})}"
         shards = self._shards(f"scores-{name}", facts | {"candidates": candidates.key})
         score(name, lambda: load_teacher(teacher, place), self.corpus, candidates, shards, vectors)
@@ -95,14 +96,14 @@ class Stages:
 
 @contextmanager
 def _engine(
-    settings: Settings, encoder: SparseEncoder, files: str, data: BeirData, folder: Path
+    settings: Settings, encoder: SparseEncoder, facts: dict[str, Any], data: BeirData, folder: Path
 ) -> Iterator[Callable[[], Engine]]:
     """Yields what opens the search engine when it is first needed; what is kept of it is as keep_index says."""
     opened: list[Engine] = []
     with ExitStack() as stack:
 
         def open_engine() -> Engine:
-            opened.append(stack.enter_context(open_engines(settings, encoder, files, [folder]))(data))
+            opened.append(stack.enter_context(open_engines(settings, encoder, facts, [folder]))(data))
             return opened[0]
 
         yield open_engine

@@ -11,20 +11,24 @@ from accelerate import PartialState
 from experiment.run import folder as run_folder
 from experiment.run import online_teachers
 from experiment.run.command import logged_to
-from experiment.run.models import load_for_training
+from experiment.run.done import Status, planned_length, training_status
+from experiment.run.models import load_start
+from experiment.run.online_teachers import asked_teachers
+from experiment.run.train_folder import checkpoint_to_resume, close_run, open_run
+from experiment.settings.keys import DataKeys, EvaluationKeys, LossKeys
 from experiment.settings.settings import Settings
 from retrieval.beir_data import load_beir
 from retrieval.distributed import is_main, on_main, world_size
-from retrieval.files import require_disk
+from retrieval.files import move_aside, require_disk
 from retrieval.fingerprint import fingerprint
 from retrieval.metrics import figure_name
 from retrieval.score_dataset import score_dataset
 from sparse_model import SparseEncoder, UserError, corpus_idf
-from training import step_checkpoints as checkpoints
 from training.arguments import build_arguments
 from training.collator import text_key
 from training.data import Examples, row_files, training_files
 from training.objective import Objective
+from training.step_checkpoints import step_of
 from training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -40,9 +44,10 @@ def train(settings: Settings) -> None:
     for name in settings.evaluation.eval_beir_datasets or []:
         load_beir(name, settings.evaluation.beir_dir, settings.evaluation.split)
     transformers.set_seed(args.seed)
-    encoder = load_for_training(settings)
-    on_main(lambda: online_teachers.check(_asked_teachers(settings), encoder.max_seq_length))
-    parts = load_examples(settings)
+    encoder, settings = load_start(settings)
+    teachers = asked_teachers(settings.loss.kd_ensemble_teacher_kwargs, settings.run.trust_remote_code)
+    on_main(lambda: online_teachers.check(teachers, encoder.max_seq_length))
+    parts = load_examples(settings.data, settings.loss.use_in_batch_negatives, args.seed)
     on_main(lambda: require_disk(settings.output_dir, _checkpoint_bytes(encoder), "one checkpoint"))
     if settings.run.dry_run:
         if is_main():
@@ -53,58 +58,62 @@ def train(settings: Settings) -> None:
 
 
 def _train(settings: Settings, encoder: SparseEncoder, args: Any, notes: list[str], parts: list[Examples]) -> None:
+    folder = settings.output_dir
     files = [file for part in parts for file in row_files(part.path)]
     facts = {"processes": world_size(), "data hash": on_main(lambda: fingerprint(files))}
-    length = {"max_steps": args.max_steps, "num_train_epochs": args.num_train_epochs}
-    recorded = on_main(lambda: run_folder.open_run(settings, facts, length))
-    if recorded.get("finished") == length and (settings.output_dir / "model.safetensors").is_file():
-        logger.info("%s: training is finished already; nothing to do", settings.output_dir)
+    status = on_main(lambda: _status(settings, facts))
+    if status.is_done:
+        logger.info("%s: training is finished already; nothing to do", folder)
         return
-    with logged_to(settings.output_dir / "train.log" if is_main() else None):
+    on_main(lambda: open_run(settings, status, facts))
+    with logged_to(folder / "train.log" if is_main() else None):
         for line in [*notes, *plan(settings, encoder, parts, args).splitlines()] if is_main() else []:
             logger.info(line)
-        resume = on_main(lambda: _last_checkpoint(settings, recorded))
+        resume = on_main(lambda: checkpoint_to_resume(folder))
         trainer = _build_trainer(settings, encoder, args, parts, from_start=resume is None)
-        if resume is not None and checkpoints.step_of(resume) >= trainer.planned_steps:
+        if resume is not None and step_of(resume) >= trainer.planned_steps:
             trainer.finish_from(resume)
         else:
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         if is_main():
-            encoder.save(settings.output_dir)
-            record = run_folder.read_json(settings.output_dir / "run.json")
-            run_folder.write_json(settings.output_dir / "run.json", record | {"finished": length})
-        logger.info("the trained model is %s", settings.output_dir)
+            encoder.save(folder)
+            close_run(folder, planned_length(settings))
+        logger.info("the trained model is %s", folder)
+
+
+def _status(settings: Settings, facts: dict[str, Any]) -> Status:
+    folder = settings.output_dir
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"output_dir: {folder} is a file; give a folder.")
+    if settings.run.overwrite and folder.exists():
+        move_aside(folder)
+    return training_status(settings, facts)
 
 
 def _build_trainer(
     settings: Settings, encoder: SparseEncoder, args: Any, parts: list[Examples], from_start: bool
 ) -> Trainer:
+    model = settings.model
     if encoder.inf_free:
         # A checkpoint brings its own table: the corpus need not be read again.
-        from_texts = settings.model.idf_path == "corpus" and from_start
+        from_texts = model.idf_path == "corpus" and from_start
         table = on_main(lambda: _training_idf(encoder, parts)) if from_texts else encoder.idf_V
-        encoder.use_idf(table, requires_grad=settings.model.idf_requires_grad)  # type: ignore[arg-type]
+        encoder.use_idf(table, requires_grad=model.idf_requires_grad)  # type: ignore[arg-type]
     training_length = encoder.max_seq_length
-    teachers, scale = online_teachers.load(_asked_teachers(settings), training_length, args.device)
+    asked = asked_teachers(settings.loss.kd_ensemble_teacher_kwargs, settings.run.trust_remote_code)
     # What the checkpoint will say, and what evaluations while training use.
-    encoder.max_seq_length = settings.data.eval_max_seq_length or training_length
+    encoder.max_seq_length = model.eval_max_seq_length or training_length
     return Trainer(
         encoder,
         args,
         parts,
-        build_objective(settings),
+        build_objective(settings.loss, settings.data.temperature, model.inf_free),
         max_seq_length=training_length,
-        idf_lr=settings.model.idf_lr,
-        evaluate_figures=lambda: evaluate_while_training(settings, encoder),
-        teachers=teachers,
-        teacher_scale=scale,
+        idf_lr=model.idf_lr,
+        evaluate_figures=lambda: evaluate_while_training(settings.evaluation, encoder),
+        teachers=online_teachers.load(asked, training_length, args.device),
+        teacher_scale=asked.score_scale if asked else 1.0,
     )
-
-
-def _asked_teachers(settings: Settings) -> dict[str, Any] | None:
-    """kd_ensemble_teacher_kwargs; a trust_remote_code for all teachers counts for these too."""
-    asked = settings.loss.kd_ensemble_teacher_kwargs
-    return asked | {"trust_remote_code": True} if asked and settings.value("trust_remote_code") else asked
 
 
 def trainer_fields(settings: Settings) -> dict[str, Any]:
@@ -115,9 +124,8 @@ def trainer_fields(settings: Settings) -> dict[str, Any]:
     return fields
 
 
-def load_examples(settings: Settings) -> list[Examples]:
+def load_examples(data: DataKeys, without_negatives: bool, seed: int) -> list[Examples]:
     """The examples of each training file."""
-    data = settings.data
     # The first process of each machine fills the data sets' cache, the others read it.
     with PartialState().local_main_process_first():
         return [
@@ -128,36 +136,33 @@ def load_examples(settings: Settings) -> list[Examples]:
                 first_rank_thresh=data.first_rank_thresh,
                 score_scale=data.score_scale,
                 swap_times=data.swap_times,
-                seed=settings.value("seed"),
-                without_negatives=settings.loss.use_in_batch_negatives,
+                seed=seed,
+                without_negatives=without_negatives,
             )
             for path in training_files(data.train_file, data.train_file_dir)
         ]
 
 
-def build_objective(settings: Settings) -> Objective:
+def build_objective(loss: LossKeys, temperature: float, inf_free: bool) -> Objective:
     """The loss that the keys describe."""
-    loss = settings.loss
-    siamese = not settings.model.inf_free
     return Objective(
         loss_types=tuple(loss.loss_types),
         ranking_loss_weight=loss.ranking_loss_weight,
         use_in_batch_negatives=loss.use_in_batch_negatives,
-        temperature=settings.data.temperature,
+        temperature=temperature,
         flops_d_lambda=loss.flops_d_lambda,
         flops_d_T=loss.flops_d_T,
-        flops_q_lambda=loss.flops_q_lambda if siamese else None,
-        flops_q_T=loss.flops_q_T if siamese else None,
+        flops_q_lambda=None if inf_free else loss.flops_q_lambda,
+        flops_q_T=None if inf_free else loss.flops_q_T,
         flops_threshold=loss.flops_threshold,
         pooled=loss.flops_grouping == "pooled",
         decouple_activation=loss.decouple_activation,
     )
 
 
-def evaluate_while_training(settings: Settings, encoder: SparseEncoder) -> dict[str, float]:
+def evaluate_while_training(keys: EvaluationKeys, encoder: SparseEncoder) -> dict[str, float]:
     """Means over eval_beir_datasets, and the first metric of each data set."""
-    keys, names = settings.evaluation, settings.evaluation.eval_beir_datasets or []
-    data_sets = [load_beir(name, keys.beir_dir, keys.split) for name in names]
+    data_sets = [load_beir(name, keys.beir_dir, keys.split) for name in keys.eval_beir_datasets or []]
     score = lambda data: score_dataset(encoder, data, keys.top_k, keys.query_prune, metrics=keys.metrics)  # noqa: E731
     results = [score(data).figures for data in data_sets]
     numbers = [name for name, value in results[0].items() if isinstance(value, float)]
@@ -188,31 +193,13 @@ def plan(settings: Settings, encoder: SparseEncoder, parts: list[Examples], args
     )
     teachers = settings.loss.kd_ensemble_teacher_kwargs
     if teachers:
-        lines.append(f"teachers    {', '.join(teachers['model_ids'])}")
+        lines.append(f"teachers    {', '.join(teachers.model_ids)}")
     return "\n".join([*lines, f"output_dir  {settings.output_dir}"])
 
 
 def _checkpoint_bytes(encoder: SparseEncoder) -> int:
     """A checkpoint holds the weights and the optimizer's two moments; the final one the weights again."""
     return 4 * 4 * sum(p.numel() for p in encoder.parameters())
-
-
-def _last_checkpoint(settings: Settings, recorded: dict[str, Any]) -> Any:
-    """The checkpoint to go on from (None: from the start); everything later is cut off."""
-    folder = settings.output_dir
-    checkpoints.remove_incomplete(folder)
-    whole = checkpoints.complete_checkpoints(folder)
-    if recorded.get("finished") and not whole:
-        raise UserError(
-            f"{folder}: the run is finished and left no checkpoint to go on from (save_strategy); overwrite=true "
-            "moves it aside and trains anew."
-        )
-    if whole:
-        checkpoints.check_readable(whole[-1])
-    checkpoints.trim_metrics(folder / "metrics.jsonl", checkpoints.step_of(whole[-1]) if whole else -1)
-    if whole:
-        logger.info("going on from %s", whole[-1])
-    return whole[-1] if whole else None
 
 
 def _training_idf(encoder: SparseEncoder, parts: list[Examples]) -> Any:

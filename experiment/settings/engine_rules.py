@@ -4,9 +4,10 @@ import ssl
 from collections.abc import Container
 
 from experiment.settings.keys import EvaluationKeys, OpenSearchKeys
-from retrieval.opensearch.client import split_address
-from retrieval.opensearch.preflight import BASE_HEAP, MIB
-from sparse_model import UserError
+from experiment.settings.mistakes import Mistake
+from retrieval.opensearch.address import NO_ADDRESS, split_address
+from retrieval.opensearch.heap import BASE_HEAP, MIB
+from sparse_model.errors import UserError
 
 
 def keeps_index(evaluation: EvaluationKeys, opensearch: OpenSearchKeys) -> bool:
@@ -16,34 +17,34 @@ def keeps_index(evaluation: EvaluationKeys, opensearch: OpenSearchKeys) -> bool:
     return opensearch.opensearch_home is None or evaluation.skip_ingest
 
 
-def engine_mistakes(evaluation: EvaluationKeys, opensearch: OpenSearchKeys, given: Container[str]) -> list[str]:
-    """A line for each mistake, with its key and remedy; `given`: the keys that the user wrote."""
+def engine_mistakes(evaluation: EvaluationKeys, opensearch: OpenSearchKeys, given: Container[str]) -> list[Mistake]:
+    """A mistake for each; given: the keys that the user wrote."""
     if evaluation.engine == "exact":
         return _exact_mistakes(evaluation)
     found = []
     if evaluation.baseline:
-        found.append("baseline: bm25 is ranked in memory; use engine: exact.")
+        found.append(Mistake("baseline", "bm25 is ranked in memory; use engine: exact."))
     if evaluation.round_weights:
-        found.append("round_weights: is for engine: exact; OpenSearch always rounds.")
+        found.append(Mistake("round_weights", "is for engine: exact; OpenSearch always rounds."))
     if evaluation.skip_ingest and not evaluation.do_search:
-        found.append("skip_ingest: nothing is left to do with do_search: false.")
+        found.append(Mistake("skip_ingest", "nothing is left to do with do_search: false."))
     if not evaluation.do_search and not keeps_index(evaluation, opensearch):
-        found.append("do_search: false loads an index that is then removed; give keep_index: true.")
+        found.append(Mistake("do_search", "false loads an index that is then removed; give keep_index: true."))
     if opensearch.opensearch_home and "opensearch_url" in given:
-        found.append("opensearch_home: starts a node of its own, opensearch_url names one; give one of them.")
+        why = "starts a node of its own, opensearch_url names one; give one of them."
+        found.append(Mistake("opensearch_home", why))
     if opensearch.opensearch_home and _mebibytes(opensearch.opensearch_heap) < BASE_HEAP // MIB:
-        found.append(
-            f"opensearch_heap: {opensearch.opensearch_heap} is too little for a node; {BASE_HEAP // MIB}m or more."
-        )
+        why = f"{opensearch.opensearch_heap} is too little for a node; {BASE_HEAP // MIB}m or more."
+        found.append(Mistake("opensearch_heap", why))
     if opensearch.opensearch_ca:
         found += _authority_mistakes(opensearch.opensearch_ca)
     return found + _address_mistakes(opensearch.opensearch_url)
 
 
-def _exact_mistakes(evaluation: EvaluationKeys) -> list[str]:
+def _exact_mistakes(evaluation: EvaluationKeys) -> list[Mistake]:
     asked = {"skip_ingest": evaluation.skip_ingest, "use_two_phase": evaluation.use_two_phase}
-    found = [f"{key}: true needs engine: opensearch." for key, value in asked.items() if value]
-    return found + ([] if evaluation.do_search else ["do_search: false needs engine: opensearch."])
+    found = [Mistake(key, "true needs engine: opensearch.") for key, value in asked.items() if value]
+    return found + ([] if evaluation.do_search else [Mistake("do_search", "false needs engine: opensearch.")])
 
 
 def _mebibytes(heap: str) -> int:
@@ -51,22 +52,22 @@ def _mebibytes(heap: str) -> int:
     return int(heap[:-1]) * (1024 if heap[-1] in "gG" else 1)
 
 
-def _authority_mistakes(file: str) -> list[str]:
+def _authority_mistakes(file: str) -> list[Mistake]:
     try:
         ssl.create_default_context(cafile=file)
     except FileNotFoundError:
-        return [f"opensearch_ca: there is no file {file}."]
+        return [Mistake("opensearch_ca", f"there is no file {file}.")]
     except OSError:  # ssl.SSLError is one
-        return [f"opensearch_ca: {file} holds no certificate; a PEM file is needed."]
+        return [Mistake("opensearch_ca", f"{file} holds no certificate; a PEM file is needed.")]
     return []
 
 
-def _address_mistakes(urls: list[str]) -> list[str]:
+def _address_mistakes(urls: list[str]) -> list[Mistake]:
     if not urls:
-        return ["opensearch_url: empty; name a server, or give opensearch_home."]
+        return [Mistake("opensearch_url", "empty; name a server, or give opensearch_home.")]
     try:
         for url in urls:
             split_address(url)
-    except UserError as error:
-        return [str(error)]
+    except UserError:
+        return [Mistake("opensearch_url", NO_ADDRESS)]
     return []

@@ -1,12 +1,20 @@
 """Every key of ours with its type, default and meaning, in groups; the meaning stands under the key."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from retrieval.beir_data import BEIR_13
+from experiment.settings.effects import Changes, Effect, key
+from experiment.settings.trainer_keys import EFFECTS as TRAINER_EFFECTS
+from experiment.settings.trainer_keys import effect_of
+from mining.teachers.spec import TeacherSpec
+from retrieval.dataset_names import BEIR_13
 from retrieval.metrics import DEFAULT_METRICS
+from sparse_model.activations import ACTIVATIONS
+
+WEIGHTS, BEST, VECTORS, RESULT = Changes.WEIGHTS, Changes.BEST, Changes.VECTORS, Changes.RESULT
+FIGURES, ROWS, PACE, NOTHING = Changes.FIGURES, Changes.ROWS, Changes.PACE, Changes.NOTHING
 
 
 def _split_commas(value: Any) -> Any:
@@ -22,65 +30,106 @@ NonNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
+Name = Annotated[str, Field(min_length=1)]
+if TYPE_CHECKING:
+    Activation = str
+else:
+    Activation = Literal[tuple(ACTIVATIONS)]
+
+
+def _encodes_texts(kind: Any) -> Any:
+    if kind in ("cross_encoder", "monot5"):
+        raise ValueError(
+            f"{kind} reads query and document together, which takes too long for the pairs of every batch; score rows "
+            "with it once (data_preparation.py) and train on data_type: kd."
+        )
+    return kind
+
+
+OnlineType = Annotated[Literal["dense", "sparse"], BeforeValidator(_encodes_texts)]
+
+
 class Keys(BaseModel):
-    # The string under a key is its meaning in --help.
-    model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid", protected_namespaces=())
+    """A group of keys, frozen: type, default and what a change makes anew; the string under a key is its meaning."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid", protected_namespaces=(), frozen=True)
 
 
 class ModelKeys(Keys):
     """The model"""
 
-    model_name_or_path: str | None = None
+    model_name_or_path: str | None = key(None, WEIGHTS | VECTORS | ROWS | PACE, main_for="train evaluate prepare")
     """a masked LM, a checkpoint of ours or a sentence-transformers sparse encoder: folder or hub id"""
-    tokenizer_name: str | None = None
-    """folder or hub id of the tokenizer; null: the model's"""
-    inf_free: bool = True
-    """queries need no model: tokenizer and query weights only; false: siamese"""
-    idf_path: str | None = None
-    """query weights: null (the checkpoint's, else 1 for every token), a JSON file, a hub id, or corpus"""
-    idf_requires_grad: bool = False
-    """train the query weights, starting from the IDF"""
-    idf_lr: NonNegative | None = None
-    """learning rate of the query weights; null: learning_rate"""
-    activation_type: Literal["relu", "l1_relu", "l2_relu", "l3_relu"] = "relu"
+    activation_type: Activation = key("relu", WEIGHTS | VECTORS, told=True, main_for="train")
     """saturation: log1p applied 1, 2, 3 or 4 times to relu of the maximum logit"""
-    use_l0: bool = False
-    """older name for activation_type: l1_relu"""
-    split_batch: Positive = 1
-    """obsolete, without effect"""
-    prune_ratio: Share | None = None
-    """at encoding, weights below this share of the document's largest are dropped"""
-    preprocess_func: None = None
-    """only null is accepted"""
-    model_overrides: dict[str, Any] = {}
-    """fields of the model's config, e.g. {hidden_dropout_prob: 0.0}"""
-    head_dtype: Literal["float32", "bfloat16"] = "float32"
+    idf_path: str | None = key(None, WEIGHTS | VECTORS, told=True, always_meant=True, main_for="train evaluate")
+    """query weights: null (the checkpoint's, else 1 for every token), a JSON file, a hub id, or corpus"""
+    max_seq_length: Positive = key(
+        512, WEIGHTS | VECTORS | PACE, told=True, always_meant=True, main_for="train evaluate prepare"
+    )
+    """tokens a document is cut to"""
+    inf_free: bool = key(True, WEIGHTS | VECTORS, told=True)
+    """queries need no model: tokenizer and query weights only; false: siamese"""
+    head_dtype: Literal["float32", "bfloat16"] = key("float32", WEIGHTS | VECTORS)
     """precision of the vocabulary head's product; on a CPU with 8-bit products float32 is the faster"""
+    prune_ratio: Share | None = key(None, VECTORS)
+    """at encoding, weights below this share of the document's largest are dropped"""
+    tokenizer_name: str | None = key(None, WEIGHTS | VECTORS)
+    """folder or hub id of the tokenizer; null: the model's"""
+    model_overrides: dict[str, Any] = key({}, WEIGHTS | VECTORS)
+    """fields of the model's config, e.g. {hidden_dropout_prob: 0.0}"""
+    eval_max_seq_length: Positive | None = key(None, VECTORS)
+    """tokens the saved checkpoint cuts documents to; null: max_seq_length"""
+    idf_requires_grad: bool = key(False, WEIGHTS)
+    """train the query weights, starting from the IDF"""
+    idf_lr: NonNegative | None = key(None, WEIGHTS)
+    """learning rate of the query weights; null: learning_rate"""
 
 
 class DataKeys(Keys):
     """The training data"""
 
-    max_seq_length: Positive = 512
-    """tokens a document is cut to while training"""
-    eval_max_seq_length: Positive | None = None
-    """tokens the saved checkpoint cuts documents to; null: max_seq_length"""
-    train_file: str | None = None
+    train_file: str | None = key(None, WEIGHTS, main_for="train")
     """training rows: a datasets.save_to_disk folder, a .jsonl or a .parquet file"""
-    train_file_dir: str | None = None
+    train_file_dir: str | None = key(None, WEIGHTS)
     """a folder of such; each batch comes from one of them"""
-    data_type: Literal["kd", "posnegs"] | None = None
+    data_type: Literal["kd", "posnegs"] | None = key(None, WEIGHTS | PACE, main_for="train")
     """kd: rows {query, docs, scores}; posnegs: rows {query, pos, negs}"""
-    sample_num_one_query: Positive = 2
+    sample_num_one_query: Positive = key(2, WEIGHTS | PACE)
     """kd: documents an example; posnegs: negatives an example"""
-    swap_times: Annotated[int, Field(ge=0)] = 0
+    swap_times: Annotated[int, Field(ge=0)] = key(0, WEIGHTS)
     """kd: random swaps in a row's sorted documents before it is cut into examples"""
-    first_rank_thresh: int = 10000
+    first_rank_thresh: int = key(10000, WEIGHTS)
     """rows whose first_rank is negative or above this are dropped"""
-    score_scale: float = 1.0
+    score_scale: float = key(1.0, WEIGHTS)
     """multiplies kd scores"""
-    temperature: Annotated[float, Field(gt=0)] = 1.0
+    temperature: Annotated[float, Field(gt=0)] = key(1.0, WEIGHTS)
     """divides student and teacher scores in kldiv and marginmse"""
+
+
+class OnlineTeachers(Keys):
+    """Teachers while training (kd_ensemble_teacher_kwargs)"""
+
+    types: Annotated[list[OnlineType], Field(min_length=1)]
+    """dense or sparse, one for each teacher"""
+    model_ids: Annotated[list[Name], Field(min_length=1)]
+    """folder or hub id, one for each teacher"""
+    teacher_tokenizer_ids: list[Name] | None = None
+    """folder or hub id of the tokenizers, one for each teacher; null: the models'"""
+    score_scale: Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)] = 30.0
+    """multiplies the teachers' mean score"""
+    trust_remote_code: bool = False
+    """run the Python code that the models' repositories bring"""
+
+    @model_validator(mode="after")
+    def _one_for_each(self) -> "OnlineTeachers":
+        """Raises ValueError if the lists differ in length."""
+        lists = {name: getattr(self, name) for name in ("types", "model_ids", "teacher_tokenizer_ids")}
+        counts = {name: len(listed) for name, listed in lists.items() if listed is not None}
+        if len(set(counts.values())) > 1:
+            found = ", ".join(f"{name} has {count}" for name, count in counts.items())
+            raise ValueError(f"one entry for each teacher is needed, but {found}.")
+        return self
 
 
 class LossKeys(Keys):
@@ -88,158 +137,133 @@ class LossKeys(Keys):
 
     loss_types: Annotated[
         list[Literal["kldiv", "marginmse", "infonce"]], BeforeValidator(_split_commas), Field(min_length=1)
-    ] = ["kldiv"]
+    ] = key(["kldiv"], WEIGHTS, main_for="train")
     """ranking losses, added up"""
-    ranking_loss_weight: NonNegative = 1.0
+    ranking_loss_weight: NonNegative = key(1.0, WEIGHTS)
     """weight of the ranking losses"""
-    use_in_batch_negatives: bool = False
+    use_in_batch_negatives: bool = key(False, WEIGHTS)
     """every other document of the (gathered) batch is a negative; kldiv and marginmse then need teachers"""
-    flops_d_lambda: NonNegative = 1e-3
+    flops_d_lambda: NonNegative = key(1e-3, WEIGHTS, main_for="train")
     """λ_d, the weight of FLOPS over documents"""
-    flops_d_T: Positive = 10000
+    flops_d_T: Positive = key(10000, WEIGHTS)
     """optimizer steps over which λ_d rises quadratically"""
-    flops_threshold: NonNegative | None = None
+    flops_threshold: NonNegative | None = key(None, WEIGHTS, main_for="train")
     """ℓ0 mask: documents with at most this many active tokens are left out of FLOPS; null: no mask"""
-    decouple_activation: bool = False
+    decouple_activation: bool = key(False, WEIGHTS)
     """FLOPS sees log1p(w), ranking and inference see w"""
-    flops_q_lambda: NonNegative | None = None
+    flops_q_lambda: NonNegative | None = key(None, WEIGHTS)
     """λ_q; needed with inf_free: false"""
-    flops_q_T: Positive | None = None
+    flops_q_T: Positive | None = key(None, WEIGHTS)
     """optimizer steps over which λ_q rises; needed with inf_free: false"""
-    flops_grouping: Literal["published", "pooled"] = "published"
+    flops_grouping: Literal["published", "pooled"] = key("published", WEIGHTS)
     """published: mean over queries per document slot, summed over slots (the paper's λ); pooled: one mean"""
-    kd_ensemble_teacher_kwargs: dict[str, Any] | None = None
-    """teachers that score each batch while training: {types: [dense or sparse, …], model_ids: [folder or hub id, …],
-    teacher_tokenizer_ids: [the models'], score_scale: 30, trust_remote_code: false}. Their scores are brought to 0 … 1
-    (in-batch: over a query's row; else over all pairs of the batch), averaged, multiplied by score_scale"""
+    kd_ensemble_teacher_kwargs: OnlineTeachers | None = key(None, WEIGHTS)
+    """teachers that score each batch while training, as a mapping of the keys under "Teachers while training". Their
+    scores are brought to 0 … 1 (in-batch: over a query's row; else over all pairs of the batch), averaged, multiplied
+    by score_scale"""
 
 
 class EvaluationKeys(Keys):
     """The evaluation"""
 
-    beir_dir: str = "data/beir"
+    beir_dir: str = key("data/beir", NOTHING)
     """folder of BEIR data sets; those that are absent are downloaded into it"""
-    beir_datasets: Names = list(BEIR_13)
+    beir_datasets: Names = key(list(BEIR_13), NOTHING, main_for="evaluate")
     """names (BEIR's, NanoBEIR's, or folders in beir_dir) or paths of BEIR folders; list or comma string; name:dev
     scores another split than `split` says, name:dev+test the queries of both"""
-    eval_beir_datasets: Names | None = None
+    eval_beir_datasets: Names | None = key(None, BEST)
     """data sets scored while training, as eval_strategy says"""
-    split: str | None = None
+    split: str | None = key(None, RESULT | ROWS, by_default=True, main_for="evaluate")
     """qrels to score; null: test (dev for msmarco); train where data are prepared"""
-    engine: Literal["exact", "opensearch"] = "exact"
+    engine: Literal["exact", "opensearch"] = key("exact", RESULT | PACE, by_default=True, main_for="evaluate prepare")
     """exact: an inverted index in memory; opensearch: a server (opensearch_url) or a private node (opensearch_home)"""
-    metrics: Names = list(DEFAULT_METRICS)
+    metrics: Names = key(list(DEFAULT_METRICS), FIGURES, main_for="evaluate")
     """ir_measures names such as nDCG@20, RR@10, R@1000, P(rel=2)@5, and R_cap@100 (BEIR's capped recall), the one that
     counts first; another list is computed from the runs that are stored, without encoding"""
-    top_k: Positive = 1000
+    top_k: Positive = key(1000, RESULT, by_default=True)
     """hits a query"""
-    baseline: Literal["bm25"] | None = None
+    baseline: Literal["bm25"] | None = key(None, RESULT | PACE, by_default=True, main_for="evaluate")
     """score BM25 instead of a model"""
-    query_prune: Share = 0.0
+    query_prune: Share = key(0.0, RESULT, by_default=True)
     """query weights of at most this share of the query's largest are dropped; what that loses is reported"""
-    round_weights: bool = False
+    round_weights: bool = key(False, RESULT, by_default=True)
     """exact engine: document weights rounded to what an OpenSearch index stores, to compare the two"""
-    skip_ingest: bool = False
+    skip_ingest: bool = key(False, NOTHING)
     """opensearch: search the complete index that is there already, or fail"""
-    do_search: bool = True
+    do_search: bool = key(True, NOTHING)
     """opensearch: false: index only"""
-    use_two_phase: bool = False
+    use_two_phase: bool = key(False, RESULT, by_default=True)
     """opensearch: score by the heavy tokens, rescore the best by all; what that loses is reported"""
-    evaluation_name: str | None = None
+    evaluation_name: str | None = key(None, NOTHING)
     """folder under evaluation/ for other than default settings; null: named by the differing keys"""
 
 
 class OpenSearchKeys(Keys):
     """The OpenSearch engine (user and password: OPENSEARCH_USERNAME, OPENSEARCH_PASSWORD in the environment)"""
 
-    opensearch_url: Names = ["http://localhost:9200"]
+    opensearch_url: Names = key(["http://localhost:9200"], NOTHING)
     """a server, or several nodes of one cluster (list or comma string); no port: http 9200, https 443"""
-    opensearch_home: str | None = None
+    opensearch_home: str | None = key(None, NOTHING)
     """folder of an unpacked OpenSearch; a private node is started from it for the run and stopped after it"""
-    opensearch_heap: Annotated[str, Field(pattern=r"^[1-9]\d*[mMgG]$")] = "1g"
+    opensearch_heap: Annotated[str, Field(pattern=r"^[1-9]\d*[mMgG]$")] = key("1g", NOTHING)
     """heap of the private node, as Java writes it"""
-    opensearch_ca: str | None = None
+    opensearch_ca: str | None = key(None, NOTHING)
     """file of certificates to trust instead of the system's"""
-    opensearch_verify: bool = True
+    opensearch_verify: bool = key(True, NOTHING)
     """false: any TLS certificate is accepted"""
-    opensearch_threads: Positive = 4
+    opensearch_threads: Positive = key(4, NOTHING)
     """requests at once, of each process"""
-    index_shards: Annotated[int, Field(ge=1, le=1024)] = 1
+    index_shards: Annotated[int, Field(ge=1, le=1024)] = key(1, NOTHING)
     """shards of a new index"""
-    index_replicas: Annotated[int, Field(ge=0)] = 0
+    index_replicas: Annotated[int, Field(ge=0)] = key(0, NOTHING)
     """further copies of each shard, made once everything is loaded"""
-    keep_index: bool | None = None
+    keep_index: bool | None = key(None, NOTHING)
     """keep the index after the run; null: yes, but on a private node only with skip_ingest (else with its folder)"""
 
 
-class TeacherKeys(Keys):
-    """One entry of `teachers`"""
-
-    type: Literal["sparse", "dense", "cross_encoder", "monot5"]
-    """sparse (siamese unless its checkpoint says otherwise) and dense encode texts, the others read pairs"""
-    model_name_or_path: str
-    """folder or hub id"""
-    max_length: Positive = 512
-    """tokens a text (or a pair) is cut to"""
-    batch_size: Positive = 32
-    """texts (or pairs) of max_length that a batch may hold"""
-    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-    """in the mean over teachers"""
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None
-    """null: bfloat16 on a GPU that has it, else float32"""
-    pooling: Literal["cls", "mean", "max"] | None = None
-    """dense: null: as its 1_Pooling/config.json says, else the first token"""
-    query_prefix: str = ""
-    """text before each query"""
-    document_prefix: str = ""
-    """text before each document"""
-    trust_remote_code: bool = False
-    """run the Python code that the model's repository brings"""
-
-
 PAPER_TEACHERS = [
-    TeacherKeys(type="sparse", model_name_or_path="opensearch-project/opensearch-neural-sparse-encoding-v1"),
-    TeacherKeys(type="dense", model_name_or_path="Alibaba-NLP/gte-large-en-v1.5"),
-    TeacherKeys(type="cross_encoder", model_name_or_path="cross-encoder/ms-marco-MiniLM-L-12-v2"),
-    TeacherKeys(type="monot5", model_name_or_path="castorini/monot5-3b-msmarco-10k"),
+    TeacherSpec(type="sparse", model_name_or_path="opensearch-project/opensearch-neural-sparse-encoding-v1"),
+    TeacherSpec(type="dense", model_name_or_path="Alibaba-NLP/gte-large-en-v1.5"),
+    TeacherSpec(type="cross_encoder", model_name_or_path="cross-encoder/ms-marco-MiniLM-L-12-v2"),
+    TeacherSpec(type="monot5", model_name_or_path="castorini/monot5-3b-msmarco-10k"),
 ]
 
 
 class PreparationKeys(Keys):
     """Data preparation (data_preparation.py; its miner: model_name_or_path, idf_path, max_seq_length, engine)"""
 
-    dataset: str = "msmarco"
+    dataset: str = key("msmarco", ROWS, main_for="prepare")
     """a data set with training qrels: a name, or the path of a BEIR folder; its split: train unless `split` says so"""
-    source: str | None = None
+    source: str | None = key(None, ROWS)
     """published rows of ids to turn into texts instead of mining: hub id, or a file or folder of that form"""
-    num_candidates: Positive = 100
+    num_candidates: Positive = key(100, ROWS, main_for="prepare")
     """documents a query"""
-    include_positives: bool = True
+    include_positives: bool = key(True, ROWS)
     """judged documents that were not found take the places of the lowest candidates"""
-    teachers: Annotated[list[TeacherKeys], Field(min_length=1)] = PAPER_TEACHERS
+    teachers: Annotated[list[TeacherSpec], Field(min_length=1)] = key(PAPER_TEACHERS, ROWS, main_for="prepare")
     """list of {type, model_name_or_path, …}; unless given, the paper's four"""
-    normalization: Literal["minmax", "zscore", "none"] = "minmax"
+    normalization: Literal["minmax", "zscore", "none"] = key("minmax", ROWS)
     """of each teacher's scores, before the weighted mean over teachers"""
-    normalization_scope: Literal["batch", "query"] = "batch"
+    normalization_scope: Literal["batch", "query"] = key("batch", ROWS)
     """over consecutive queries together (the paper), or each query on its own"""
-    normalization_batch_size: Positive = 50
+    normalization_batch_size: Positive = key(50, ROWS)
     """queries of such a batch"""
-    shard_size: Positive = 1000
+    shard_size: Positive = key(1000, NOTHING)
     """queries of a working file; a stopped run goes on from the last whole one"""
-    trust_remote_code: bool = False
-    """as if every teacher said so"""
 
 
 class RunKeys(Keys):
     """The run"""
 
-    output_dir: str | None = None
+    output_dir: str | None = key(None, NOTHING, main_for="train evaluate prepare")
     """where everything goes; null: output/<config path under config/>, or output/<model's name>; data/<dataset>_ft"""
-    dry_run: bool = False
+    dry_run: bool = key(False, NOTHING, main_for="train evaluate prepare")
     """resolve everything, print the plan, run nothing"""
-    overwrite: bool = False
+    overwrite: bool = key(False, NOTHING, main_for="train evaluate prepare")
     """command line only: move the old output_dir aside and start anew"""
-    traceback: bool = False
+    trust_remote_code: bool = key(False, NOTHING)
+    """run the code that teachers' repositories bring, as if every teacher said so"""
+    traceback: bool = key(False, NOTHING)
     """show tracebacks"""
 
 
@@ -252,4 +276,24 @@ GROUPS: dict[str, type[Keys]] = {
     "preparation": PreparationKeys,
     "run": RunKeys,
 }
-GROUP_OF = {key: name for name, group in GROUPS.items() for key in group.model_fields}
+GROUP_OF = {name: group for group, keys in GROUPS.items() for name in keys.model_fields}
+OURS: dict[str, Effect] = {
+    name: field.json_schema_extra["effect"]  # type: ignore[index, misc]
+    for keys in GROUPS.values()
+    for name, field in keys.model_fields.items()
+}
+
+
+def effect(name: str) -> Effect:
+    """What a key of ours or of the Trainer's says of itself."""
+    return OURS[name] if name in OURS else effect_of(name)
+
+
+def keys_that_change(kinds: Changes, *groups: str) -> list[str]:
+    """The keys that change one of `kinds`: of these groups, or of all and the Trainer's.
+
+    In the order in which they are defined.
+    """
+    names = [name for name in OURS if not groups or GROUP_OF[name] in groups]
+    names += [] if groups else TRAINER_EFFECTS
+    return [name for name in names if effect(name).changes_any(kinds)]

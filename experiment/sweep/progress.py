@@ -1,48 +1,49 @@
 """How far a run is, and what it would lack if it were started now."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import shorten
 
 import torch
 from huggingface_hub import try_to_load_from_cache
 
+from experiment.run import done
 from experiment.run import folder as run_folder
+from experiment.run.done import Status, training_status
 from experiment.run.engines import check_engine
-from experiment.run.evaluate import evaluation_folder
+from experiment.run.results import evaluation_folder
+from experiment.settings.keys import DataKeys
 from experiment.settings.settings import Settings
 from experiment.sweep.data import has_training_data, preparations
 from experiment.sweep.runs import Run
 from retrieval.beir_data import data_files
-from retrieval.dataset_names import dataset_name, parse_name, scored_split
+from retrieval.dataset_names import parse_name, scored_split
+from retrieval.fingerprint import fingerprint
 from sparse_model.errors import RunError, UserError
-from training.step_checkpoints import complete_checkpoints
+from training.data import row_files, training_files
 
-# Keys that the model says where the config does not: what the run recorded is then no difference.
-SAID_BY_THE_MODEL = ("activation_type", "inf_free", "max_seq_length")
+
+def training(run: Run) -> Status:
+    """How far the run's training is, with its data as they are now; damaged records count as another run."""
+    files = training_data(run.settings.data)
+    facts = {"data hash": fingerprint(files)} if files else {}
+    try:
+        return training_status(run.settings, facts)
+    except UserError as error:  # the command that is to go on there says so
+        return Status("different", because={"config.yaml": str(error)})
 
 
 def is_trained(run: Run) -> bool:
-    """Whether nothing is left to train: finished, to this length, with these keys, and not before its data changed."""
-    settings, folder = run.settings, run.folder
-    finished = run_folder.read_json(folder / "run.json").get("finished")
-    length = {key: settings.value(key) for key in ("max_steps", "num_train_epochs")}
-    if finished != length or not (folder / "model.safetensors").is_file() or differing(run):
-        return False
-    data = Path(str(settings.data.train_file or settings.data.train_file_dir))
-    sets = [*data.iterdir()] if settings.data.train_file_dir and data.is_dir() else []
-    return _newest([data, *sets]) <= _newest([folder / "run.json"])
+    """Whether nothing is left to train: finished, to this length, with these keys and these data."""
+    return training(run).is_done
 
 
-def differing(run: Run) -> dict[str, str]:
-    """The keys in which the run's folder holds another run, with both values."""
-    if not (run.folder / "config.yaml").is_file():
-        return {}
+def training_data(data: DataKeys) -> list[Path]:
+    """The files of the training data; [] if they are not on this disk."""
     try:
-        found = run_folder.differences(run.settings, run.folder)
-    except UserError as error:  # damaged: the command that is to go on there says so
-        return {"config.yaml": str(error)}
-    return {k: v for k, v in found.items() if k in run.settings.given or k not in SAID_BY_THE_MODEL}
+        return [file for path in training_files(data.train_file, data.train_file_dir) for file in row_files(path)]
+    except UserError:
+        return []
 
 
 def results_folder(run: Run) -> Path:
@@ -54,32 +55,21 @@ def results_folder(run: Run) -> Path:
 
 
 def is_evaluated(run: Run) -> bool:
-    """Whether there are results for every data set, none older than the model or the data."""
-    settings, folder = run.scored, results_folder(run)
-    summary = folder / "summary.json"
-    wanted = [dataset_name(name) for name in settings.evaluation.beir_datasets]
-    if run_folder.read_json(summary).get("datasets") != wanted or (run.trains and not is_trained(run)):
+    """Whether every data set has results, of the model and the data as they are now."""
+    if run.trains and not is_trained(run):
         return False
-    places = [place for name in settings.evaluation.beir_datasets if (place := data_set(settings, name))]
-    inputs = [*places, *(place / "qrels" for place in places)]
-    model = settings.model.model_name_or_path
-    inputs += [run.folder / "model.safetensors"] if run.trains else [Path(model)] if model else []
-    is_whole = all((folder / f"{name}.json").is_file() for name in wanted)
-    return _newest(inputs) <= _newest([summary]) and is_whole and has_asked_splits(run)
+    try:
+        return done.is_evaluated(run.scored)
+    except UserError:  # there is no model to score
+        return False
 
 
 def has_asked_splits(run: Run) -> bool:
-    """Whether none of the results is over another split than the config says now."""
-    keys, folder = run.scored.evaluation, results_folder(run)
-    splits = {dataset_name(name): scored_split(name, keys.split) for name in keys.beir_datasets}
-    results = {name: run_folder.read_json(folder / f"{name}.json") for name in splits}
-    return all(results[name].get("split", split) == split for name, split in splits.items())
-
-
-def _newest(paths: Sequence[Path]) -> float:
-    """When the youngest of the files, or of those directly in a folder, was written; 0 if there is none."""
-    files = [file for path in paths for file in (path.iterdir() if path.is_dir() else [path])]
-    return max((file.stat().st_mtime for file in files if file.is_file()), default=0.0)
+    """Whether every result that is there is over the split that the config names."""
+    try:
+        return done.has_asked_splits(run.scored)
+    except UserError:
+        return True
 
 
 def data_set(settings: Settings, name: str) -> Path | None:
@@ -103,12 +93,12 @@ def state(run: Run) -> str:
 def _reached(run: Run) -> str:
     if not run.trains:
         return "not evaluated"
-    if is_trained(run):
+    status = training(run)
+    if status.is_done:
         return "trained"
-    if differing(run):
-        return f"holds a run with another {', '.join(differing(run))}"
-    checkpoints = complete_checkpoints(run.folder) if run.folder.is_dir() else []
-    return f"goes on from {checkpoints[-1].name}" if checkpoints else "new"
+    if status.because:
+        return f"holds a run with another {', '.join(status.because)}"
+    return f"goes on from {status.checkpoint.name}" if status.checkpoint else "new"
 
 
 class Lacking:

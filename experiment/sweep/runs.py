@@ -11,7 +11,9 @@ from pathlib import Path
 import torch
 
 from experiment.run import folder as run_folder
-from experiment.run.models import EVALUATED_MODEL_KEYS
+from experiment.settings.effects import Changes
+from experiment.settings.keys import PreparationKeys, keys_that_change
+from experiment.settings.old_keys import OLD
 from experiment.settings.settings import Settings, load_settings
 from sparse_model.errors import UserError
 from training.step_checkpoints import complete_checkpoints
@@ -24,8 +26,7 @@ PREPARATION = Path("config/data_preparation.yaml")
 REPORT = "report.yaml"
 # In a folder: what its configs share, how their data are made, and how their report divides them.
 NO_RUNS = ("base.yaml", PREPARATION.name, REPORT)
-OF_A_PREPARATION = ("dataset", "teachers", "source")
-OF_THE_MODEL = (*EVALUATED_MODEL_KEYS, "model_name_or_path")
+OF_A_PREPARATION = list(PreparationKeys.model_fields)
 NOT_FOR_ALL = {
     "overwrite": "every start would train anew; move the old folders aside, or give --name for another place",
     "dry_run": "give --dry-run before the --",
@@ -124,8 +125,13 @@ def _read(config: Path, overrides: list[str]) -> Run:
     scoring = overrides
     if settings.trains or settings.evaluation.baseline:
         # On an evaluation's command line they would override what the trained checkpoint says of itself.
-        scoring = [word for word in overrides if _key(word) not in OF_THE_MODEL]
+        scoring = [word for word in overrides if not _is_of_the_model(_key(word))]
     return Run(config, overrides, scoring, settings, load_settings([str(config), *scoring]))
+
+
+def _is_of_the_model(key: str) -> bool:
+    """Whether a key, or one that an old name stands for, decides which model encodes and how."""
+    return key in OLD or (key in keys_that_change(Changes.VECTORS, "model"))
 
 
 def select(runs: Sequence[Run], patterns: Sequence[str]) -> list[Run]:

@@ -110,8 +110,6 @@ class Sweep:
                 self._prepare(run)
                 n = training_processes(run, self.processes)
                 self._step(run, "train", n, run.folder, title)
-                # It has compared its data with the recorded ones: newer files need not be looked at again.
-                (run.folder / "run.json").touch()
             if not is_evaluated(run):
                 self._step(run, "evaluate", self.processes, results_folder(run), title)
         except StepFailed as error:

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 
 from experiment.run import folder as run_folder
+from experiment.settings.effects import Changes
+from experiment.settings.keys import GROUP_OF, keys_that_change
 from experiment.settings.settings import Settings
 from experiment.sweep.progress import cached, data_set, is_evaluated, is_trained, results_folder
 from experiment.sweep.runs import Run, training_processes
@@ -37,6 +39,10 @@ DOCUMENTS = {
     "scifact": 5e3,
     "quora": 523e3,
 }
+
+# What decides the seconds of a step, and of an evaluation.
+PACE_OF_TRAINING = [key for key in keys_that_change(Changes.PACE) if GROUP_OF.get(key) != "evaluation"]
+PACE_OF_SCORING = ["model_name_or_path", *keys_that_change(Changes.PACE, "evaluation")]
 
 
 class Estimate:
@@ -89,9 +95,7 @@ class Estimate:
 
     def _kind(self, run: Run) -> tuple[Any, ...]:
         """Runs of one kind take the same time for a step."""
-        keys = "model_name_or_path max_seq_length data_type sample_num_one_query per_device_train_batch_size"
-        keys += " gradient_accumulation_steps"
-        return (*(run.settings.value(key) for key in keys.split()), training_processes(run, self._processes))
+        return (*(run.settings.value(key) for key in PACE_OF_TRAINING), training_processes(run, self._processes))
 
     def _assumed_pace(self, settings: Settings) -> float:
         """Six operations a parameter and token, forward and backward."""
@@ -100,7 +104,7 @@ class Estimate:
         # Processes on a CPU share its cores.
         share = 1 if _device() == "GPU" else self._processes
         return (
-            6 * _parameters(settings) * examples * documents * settings.data.max_seq_length * share / SPEED[_device()]
+            6 * _parameters(settings) * examples * documents * settings.model.max_seq_length * share / SPEED[_device()]
         )
 
     def _assumed_scoring(self, settings: Settings, name: str) -> float:
@@ -149,5 +153,4 @@ def _measured_scoring(run: Run) -> Iterator[tuple[str, float]]:
 
 
 def _scoring_kind(run: Run, name: str) -> tuple[Any, ...]:
-    keys = run.scored.evaluation
-    return name, keys.engine, keys.baseline, run.settings.model.model_name_or_path
+    return name, *(run.scored.value(key) for key in PACE_OF_SCORING)

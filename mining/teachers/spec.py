@@ -1,13 +1,16 @@
-"""What a teacher is: how it is described, and what the two kinds of teachers can do. torch is not needed for it."""
+"""What a teacher is: how it is described, and what the two kinds of teachers can do."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
-if TYPE_CHECKING:
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+if TYPE_CHECKING:  # a config is checked without them
     import numpy as np
     import torch
     from scipy.sparse import csr_matrix
@@ -17,6 +20,18 @@ Role = Literal["query", "document"]
 Progress = Callable[[int], object]
 """called with the number of texts or pairs of each batch done"""
 
+# A type of teacher, and the class that it is: module:name, since they are slow to import.
+TYPES = {
+    "sparse": "mining.teachers.bi_encoders:SparseTeacher",
+    "dense": "mining.teachers.bi_encoders:DenseTeacher",
+    "cross_encoder": "mining.teachers.pair_scorers:CrossEncoderTeacher",
+    "monot5": "mining.teachers.pair_scorers:MonoT5Teacher",
+}
+if TYPE_CHECKING:
+    TeacherType = str
+else:
+    TeacherType = Literal[tuple(TYPES)]
+
 POOLINGS = ("cls", "mean", "max")
 
 
@@ -24,34 +39,38 @@ def no_progress(done: int) -> None:
     """Where nobody watches."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True, protected_namespaces=()))
 class TeacherSpec:
-    """One teacher, as the keys of a config describe it.
+    """One entry of `teachers`"""
 
-    Args:
-        type: sparse and dense are bi-encoders, cross_encoder and monot5 read query and document together.
-        model_name_or_path: a folder or hub id.
-        max_length: tokens a text (or pair) is cut to, special tokens included.
-        batch_size: texts (or pairs) of max_length that a batch may hold; more where they are shorter.
-        weight: in the mean over teachers.
-        dtype: None: bfloat16 on a GPU that has it, else float32.
-        pooling: one of POOLINGS, for dense; None: as the model's own 1_Pooling/config.json says, else the first token.
-        query_prefix, document_prefix: put before each text.
-        trust_remote_code: run the Python code that the model's repository brings.
-        tokenizer_name: folder or hub id; None: the model's own.
-    """
-
-    type: Literal["sparse", "dense", "cross_encoder", "monot5"]
+    type: TeacherType
+    """sparse (siamese unless its checkpoint says otherwise) and dense encode texts, the others read pairs"""
     model_name_or_path: str
-    max_length: int = 512
-    batch_size: int = 32
-    weight: float = 1.0
+    """folder or hub id"""
+    max_length: Annotated[int, Field(ge=1)] = 512
+    """tokens a text (or a pair) is cut to, special tokens included"""
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    """texts (or pairs) of max_length that a batch may hold; more where they are shorter"""
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """in the mean over teachers"""
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
-    pooling: str | None = None
+    """null: bfloat16 on a GPU that has it, else float32"""
+    pooling: Literal["cls", "mean", "max"] | None = None
+    """dense: null: as its 1_Pooling/config.json says, else the first token"""
     query_prefix: str = ""
+    """text before each query"""
     document_prefix: str = ""
+    """text before each document"""
     trust_remote_code: bool = False
+    """run the Python code that the model's repository brings"""
     tokenizer_name: str | None = None
+    """folder or hub id of the tokenizer; null: the model's"""
+
+    @property
+    def teacher_class(self) -> Callable[[TeacherSpec, torch.device], BiEncoder | PairScorer]:
+        """What is made of it."""
+        module, name = TYPES[self.type].split(":")
+        return getattr(import_module(module), name)
 
     @property
     def name(self) -> str:
@@ -82,9 +101,6 @@ class TeacherSpec:
 class BiEncoder(Protocol):
     """Encodes queries and documents one by one; a pair's score is the dot product of two rows."""
 
-    encodes: ClassVar[bool]
-    """true"""
-
     def encode(self, texts: Sequence[str], role: Role, progress: Progress = no_progress) -> csr_matrix | np.ndarray:
         """float32 [n, V] (sparse) or [n, D] in the order of `texts`."""
 
@@ -95,9 +111,6 @@ class BiEncoder(Protocol):
 
 class PairScorer(Protocol):
     """Reads query and document together."""
-
-    encodes: ClassVar[bool]
-    """false"""
 
     def score(self, pairs: Sequence[tuple[str, str]], progress: Progress = no_progress) -> np.ndarray:
         """float32 [n], higher is more relevant, in the order of `pairs` (query, document)."""

@@ -5,21 +5,13 @@ import re
 from typing import Any
 
 from retrieval.opensearch.client import Server
+from retrieval.opensearch.heap import MIB, needed_heap
 from retrieval.opensearch.index import NO_RANK_FEATURES
 from sparse_model.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-MIB = 2**20
 _UNITS = {"b": 1, "kb": 2**10, "mb": 2**20, "gb": 2**30, "tb": 2**40, "pb": 2**50}
-# Heap of a data node: the server itself, bulk requests under way in their parsed form, and a share for each document
-# (live documents, ids while they are written, hits). Vectors lie on disk, not in the heap.
-BASE_HEAP, REQUEST_HEAP, DOCUMENT_HEAP = 256 * MIB, 16 * MIB, 32
-
-
-def needed_heap(documents: int, requests: int) -> int:
-    """Bytes of heap that loading `documents` takes over all data nodes, an estimate."""
-    return BASE_HEAP + requests * REQUEST_HEAP + documents * DOCUMENT_HEAP
 
 
 def check_server(server: Server, documents: int, requests: int, heap_remedy: str) -> None:

@@ -6,6 +6,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from experiment.run.train import build_objective, load_examples
+from experiment.settings.settings import Settings
+from training.data import Examples
+from training.objective import Objective
+
 NO_DROPOUT = 'model_overrides={"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}'
 
 
@@ -26,3 +31,9 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def lines(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def parts(settings: Settings) -> tuple[list[Examples], Objective]:
+    """The examples and the loss that settings describe."""
+    examples = load_examples(settings.data, settings.loss.use_in_batch_negatives, settings.value("seed"))
+    return examples, build_objective(settings.loss, settings.data.temperature, settings.model.inf_free)

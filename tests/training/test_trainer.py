@@ -10,11 +10,11 @@ import pytest
 import torch
 
 import sparse_model
-from experiment.run.train import build_objective, load_examples, train
+from experiment.run.train import train
 from experiment.settings.settings import load_settings
 from sparse_model import RunError, UserError
 from tests.conftest import write_jsonl
-from tests.training.runs import NO_DROPOUT, lines, weights, words_for
+from tests.training.runs import NO_DROPOUT, lines, parts, weights, words_for
 from training.arguments import build_arguments
 from training.data import Examples
 from training.logged import Statistics
@@ -61,7 +61,7 @@ def test_accumulated_micro_batches_give_the_mean_of_their_gradients(
         encoder = sparse_model.load(tiny_model, model_overrides=settings.model.model_overrides, max_seq_length=16)
         before = {name: p.detach().clone() for name, p in encoder.named_parameters()}
         args, _ = build_arguments(tmp_path, settings.training)
-        trainer = Trainer(encoder, args, load_examples(settings), build_objective(settings), max_seq_length=16)
+        trainer = Trainer(encoder, args, *parts(settings), max_seq_length=16)
         order = list(trainer.sampler)
         trainer.sampler.__class__ = type(
             "Fixed", (type(trainer.sampler),), {"__iter__": lambda s, o=order[first:]: iter(o)}
@@ -80,7 +80,7 @@ def test_optimizer_groups(tiny_model: Path, posnegs_file: Path, tmp_path: Path) 
     encoder = sparse_model.load(tiny_model)
     encoder.use_idf(encoder.idf_V, requires_grad=True)
     args, _ = build_arguments(tmp_path, settings.training)
-    trainer = Trainer(encoder, args, load_examples(settings), build_objective(settings), max_seq_length=16, idf_lr=0.5)
+    trainer = Trainer(encoder, args, *parts(settings), max_seq_length=16, idf_lr=0.5)
     groups = trainer.create_optimizer().param_groups
     names = {id(p): name for name, p in encoder.named_parameters()}
     decayed = {names[id(p)] for p in groups[0]["params"]}

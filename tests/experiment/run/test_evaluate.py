@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from experiment.run.evaluate import evaluation_inputs, run_evaluation
+from experiment.run.evaluate import run_evaluation
+from experiment.run.results import result_inputs
 from experiment.settings.settings import load_settings
 from sparse_model import UserError
 
@@ -57,9 +58,9 @@ def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 def test_hashes_of_version_0_1(checkpoint: Path, words: str, recorded: str) -> None:
     """What version 0.1 wrote as "config hash": with another one, everybody's results would be computed again."""
-    assert evaluation_inputs(load_settings(words.split()))["config hash"] == recorded
+    assert result_inputs(load_settings(words.split()))["config hash"] == recorded
     metrics = [*words.split(), "metrics=nDCG@20"]
-    assert evaluation_inputs(load_settings(metrics))["config hash"] == recorded
+    assert result_inputs(load_settings(metrics))["config hash"] == recorded
 
 
 def _evaluate(beir_folder: Path, output: Path, *words: str) -> Path:

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from experiment.run.command import logged_to
-from experiment.run.prepare import teacher_spec
 from experiment.run.prepare_checks import preparation_mistakes, require_room_and_engine
 from experiment.run.prepare_estimate import Stage
 from experiment.settings.help import help_text
@@ -19,8 +18,7 @@ def _settings(folder: Path, *words: str) -> Settings:
 
 
 def _mistakes(settings: Settings) -> list[str]:
-    numbers = range(len(settings.preparation.teachers))
-    return preparation_mistakes(settings, [teacher_spec(settings, number) for number in numbers])
+    return list(map(str, preparation_mistakes(settings, settings.preparation.teachers)))
 
 
 def _teacher(path: Path | str, *more: str) -> str:
@@ -30,6 +28,7 @@ def _teacher(path: Path | str, *more: str) -> str:
 def test_all_mistakes_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     found = _mistakes(_settings(tmp_path / "file", "dataset=/no/data", _teacher("/no/model"), "train_file=rows.jsonl"))
+    found = [line.removeprefix("command line: ") for line in found]
     assert [line.split(":")[0] for line in found] == ["train_file", "output_dir", "dataset", "teachers"]
 
 
@@ -61,7 +60,7 @@ def test_mistakes_within_a_teacher_are_named() -> None:
         load_settings([_teacher("m", "weight: .inf")])
     with pytest.raises(UserError, match="teachers: 1: keys and their values are needed"):
         load_settings(["teachers=[m]"])
-    assert "\n  query_prefix (str" in help_text("data_preparation.py")
+    assert "\n  query_prefix (str" in help_text("data_preparation.py", "all")
 
 
 def test_hours_are_shared_by_the_processes() -> None:

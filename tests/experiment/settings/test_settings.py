@@ -7,8 +7,8 @@ import pytest
 from experiment.settings.engine_rules import keeps_index
 from experiment.settings.help import help_text
 from experiment.settings.keys import GROUP_OF
-from experiment.settings.rules import training_mistakes
-from experiment.settings.settings import load_settings
+from experiment.settings.mistakes import Mistakes
+from experiment.settings.settings import load_settings, unfit_for_training
 from sparse_model import UserError
 
 GOOD = "model_name_or_path: m\ntrain_file: t.jsonl\ndata_type: kd\n"
@@ -79,7 +79,7 @@ def test_all_mistakes_come_at_once_with_file_key_and_remedy(tmp_path: Path) -> N
 )
 def test_what_cannot_be_trained_says_why(tmp_path: Path, lines: str, message: str) -> None:
     settings = load_settings([_write(tmp_path, f"model_name_or_path: m\n{lines}\n")])
-    assert any(message in mistake for mistake in training_mistakes(settings))
+    assert any(message in str(mistake) for mistake in unfit_for_training(settings))
 
 
 TEACHERS = "types: [dense, sparse], model_ids: [a, b]"
@@ -88,16 +88,16 @@ TEACHERS = "types: [dense, sparse], model_ids: [a, b]"
 @pytest.mark.parametrize(
     ("teachers", "more", "message"),
     [
-        ("", "", "types, model_ids: a list of names is needed"),
-        ("types: dense, model_ids: [a]", "", "types: a list of names"),
+        ("", "", "model_ids: missing"),
+        ("types: dense, model_ids: [a]", "", "types: Input should be a valid list"),
         ("types: [dense], model_ids: [a, b]", "", "types has 1, model_ids has 2"),
         (f"{TEACHERS}, teacher_tokenizer_ids: [a]", "", "teacher_tokenizer_ids has 1"),
-        ("types: [dens], model_ids: [a]", "", "'dens' is none of dense, sparse"),
+        ("types: [dens], model_ids: [a]", "", "Input should be 'dense' or 'sparse' (found 'dens')"),
         ("types: [cross_encoder], model_ids: [a]", "", "takes too long for the pairs of every batch"),
-        (f"{TEACHERS}, score_scal: 1", "", "unknown: score_scal; did you mean score_scale?"),
-        (f"{TEACHERS}, score_scale: 0", "", "score_scale: 0 is no number above 0"),
-        (f"{TEACHERS}, score_scale: true", "", "score_scale: True is no number"),
-        (f"{TEACHERS}, trust_remote_code: maybe", "", "trust_remote_code: true or false"),
+        (f"{TEACHERS}, score_scal: 1", "", "score_scal: unknown key; did you mean score_scale?"),
+        (f"{TEACHERS}, score_scale: 0", "", "score_scale: Input should be greater than 0 (found 0)"),
+        (f"{TEACHERS}, score_scale: true", "", "score_scale: Input should be a valid number (found True)"),
+        (f"{TEACHERS}, trust_remote_code: maybe", "", "trust_remote_code: Input should be a valid boolean"),
         (TEACHERS, "loss_types: infonce", "infonce needs no teacher"),
         (TEACHERS, "data_type: kd\nuse_in_batch_negatives: false", "kd rows bring their scores"),
     ],
@@ -106,14 +106,16 @@ def test_mistaken_teachers_say_why(tmp_path: Path, teachers: str, more: str, mes
     values = {"model_name_or_path": "m", "train_file": "t", "data_type": "posnegs", "use_in_batch_negatives": "true"}
     values |= dict(line.split(": ") for line in more.splitlines())
     lines = [f"{key}: {value}" for key, value in values.items()] + [f"kd_ensemble_teacher_kwargs: {{{teachers}}}"]
-    found = training_mistakes(load_settings([_write(tmp_path, "\n".join(lines))]))
-    assert any(message in mistake for mistake in found) and len(found) == 1
+    with pytest.raises(Mistakes) as caught:
+        load_settings([_write(tmp_path, "\n".join(lines))], for_training=True)
+    found = list(map(str, caught.value.found))
+    assert any(message in mistake for mistake in found) and len(found) == 1 + (teachers == "")
 
 
 @pytest.mark.parametrize("more", ["data_type: posnegs", "data_type: kd\nuse_in_batch_negatives: true"])
 def test_good_teachers_pass(tmp_path: Path, more: str) -> None:
     text = f"model_name_or_path: m\ntrain_file: t\n{more}\nkd_ensemble_teacher_kwargs: {{{TEACHERS}}}\n"
-    assert training_mistakes(load_settings([_write(tmp_path, text)])) == []
+    assert unfit_for_training(load_settings([_write(tmp_path, text)])) == []
 
 
 @pytest.mark.parametrize(
@@ -180,7 +182,7 @@ def test_output_dir_follows_the_config_path() -> None:
 
 
 def test_help_lists_every_key_with_its_meaning() -> None:
-    text = help_text("train_ir.py")
+    text = help_text("train_ir.py", "all")
     for key in [*GROUP_OF, "learning_rate", "gradient_accumulation_steps"]:
         assert f"\n  {key} (" in text
     assert "None)  None" not in text and 'activation_type (Literal["' not in text

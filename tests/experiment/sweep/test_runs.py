@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,9 +11,13 @@ import pytest
 import yaml
 
 from experiment.run import folder as run_folder
+from experiment.run.done import planned_length
+from experiment.run.results import data_hash, result_inputs
 from experiment.sweep import progress, sweep
 from experiment.sweep import runs as plan
 from experiment.sweep.time_left import SPEED, Estimate
+from retrieval.files import read_json, write_json
+from retrieval.fingerprint import fingerprint
 from sparse_model.errors import UserError
 from tests.experiment.sweeps import runs_of
 from tests.retrieval.bag_of_words import write_beir
@@ -24,20 +29,34 @@ def words(run: plan.Run, step: str, processes: int = 1) -> str:
     return shlex.join(Path(word).name if word.endswith("_ir.py") or "beir.py" in word else word for word in command[1:])
 
 
+def begin(run: plan.Run, processes: int = 2) -> None:
+    """The records of a training that has begun."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    (run.folder / "config.yaml").write_text(yaml.safe_dump(run.settings.resolved()))
+    data = fingerprint(progress.training_data(run.settings.data))
+    write_json(run.folder / "run.json", {"processes": processes, "data hash": data})
+
+
 def finish(run: plan.Run, steps: int = 10, seconds: float = 20.0) -> None:
     """The files that a finished training leaves, as far as a sweep looks at them."""
-    run.folder.mkdir(parents=True)
-    (run.folder / "config.yaml").write_text(yaml.safe_dump(run.settings.resolved()))
-    length = {key: run.settings.value(key) for key in ("max_steps", "num_train_epochs")}
-    run_folder.write_json(run.folder / "run.json", {"finished": length, "processes": 2})
+    begin(run)
+    write_json(run.folder / "run.json", read_json(run.folder / "run.json") | {"finished": planned_length(run.settings)})
     (run.folder / "metrics.jsonl").write_text(json.dumps({"step": steps, "train_seconds": seconds}) + "\n")
     (run.folder / "model.safetensors").touch()
+    (run.folder / "modules.json").write_text("[]")
 
 
-def score(run: plan.Run, seconds: float = 3.0) -> None:
+def score(run: plan.Run, seconds: float = 3.0, **more: object) -> None:
     folder = run.folder / "evaluation"
-    run_folder.write_json(folder / "tiny.json", {"dataset": "tiny", "seconds": seconds})
-    run_folder.write_json(folder / "summary.json", {"datasets": ["tiny"], "figures": {}})
+    facts = {"config hash": result_inputs(run.scored)["config hash"], "data hash": hash_of_tiny(run), **more}
+    write_json(folder / "tiny.json", {"dataset": "tiny", "seconds": seconds, **facts})
+    write_json(folder / "summary.json", {"datasets": ["tiny"], "figures": {}})
+    (folder / "runs").mkdir(exist_ok=True)
+    (folder / "runs" / "tiny.trec.gz").touch()
+
+
+def hash_of_tiny(run: plan.Run) -> str | None:
+    return data_hash("tiny", run.scored.evaluation.beir_dir, run.scored.evaluation.split)
 
 
 def test_a_folder_stands_for_its_configs_by_their_numbers(configs: Path) -> None:
@@ -121,63 +140,67 @@ def test_states_follow_the_files(configs: Path) -> None:
     (run,) = runs_of("config/sweep/a.yaml", overrides=("max_steps=10",))
     (run.folder / "checkpoint-4").mkdir(parents=True)
     (run.folder / "checkpoint-4" / "complete.json").touch()
-    run_folder.write_json(run.folder / "run.json", {"processes": 2})
+    begin(run)
     assert progress.state(run) == "goes on from checkpoint-4" and plan.training_processes(run, 8) == 2
     run_folder.write_json(run.folder / "failed.json", {"step": "train", "reason": "no room"})
     assert progress.state(run) == "goes on from checkpoint-4, failed to train: no room"
     with run_folder.locked(progress.sweep_lock(run)):
         assert "at it" in progress.state(run) and f"process {os.getpid()}" in progress.state(run)
     (run.folder / "failed.json").unlink()
-    for path in (run.folder / "checkpoint-4" / "complete.json", run.folder / "run.json"):
-        path.unlink()
+    (run.folder / "checkpoint-4" / "complete.json").unlink()
     (run.folder / "checkpoint-4").rmdir()
-    run.folder.rmdir()
     finish(run)
     assert progress.state(run) == "trained"
     score(run)
     assert progress.state(run) == "evaluated"
     (longer,) = runs_of("config/sweep/a.yaml", overrides=("max_steps=20",))
-    assert progress.state(longer) == "new"
+    assert progress.state(longer) == "new", "there is no checkpoint to go on from"
     (other,) = runs_of("config/sweep/a.yaml", overrides=("max_steps=10", "flops_d_lambda=1"))
     assert progress.state(other) == "holds a run with another flops_d_lambda"
     (more,) = runs_of("config/sweep/a.yaml", overrides=("max_steps=10", "beir_datasets=tiny,more"))
     assert progress.state(more) == "trained"
 
 
-def test_newer_inputs_are_looked_at_again(configs: Path) -> None:
+def test_changed_inputs(configs: Path) -> None:
+    """A result counts while weights and data are those that it was made of; times of files mean nothing."""
+    Path("t.jsonl").write_text("{}")
     (run,) = runs_of("config/sweep/a.yaml")
     finish(run)
     score(run)
     later = (run.folder / "evaluation" / "summary.json").stat().st_mtime + 5
-    os.utime(run.folder / "model.safetensors", (later, later))
+    for path in (run.folder / "model.safetensors", Path("t.jsonl")):
+        os.utime(path, (later, later))
+    assert progress.state(run) == "evaluated"
+    (run.folder / "model.safetensors").write_text("other weights")
     assert progress.state(run) == "trained"
-    Path("t.jsonl").touch()
-    os.utime("t.jsonl", (later, later))
-    assert progress.state(run) == "new"
+    Path("t.jsonl").write_text("[]")
+    assert progress.state(run) == "holds a run with another data hash"
 
 
 def test_results_of_another_split_do_not_count(configs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run,) = runs_of("config/sweep/a.yaml")
     finish(run)
     score(run)
-    run_folder.write_json(run.folder / "evaluation" / "tiny.json", {"dataset": "tiny", "split": "test"})
+    write_beir(Path("data/beir/tiny"), [], [], [])
+    score(run, split="test")
     assert progress.state(run) == "evaluated"
+    shutil.copy("data/beir/tiny/qrels/test.tsv", "data/beir/tiny/qrels/dev.tsv")
     (dev,) = runs_of("config/sweep/a.yaml", overrides=("beir_datasets=tiny:dev",))
     assert progress.state(dev) == "trained"
-    write_beir(Path("data/beir/tiny"), [], [], [])
+    Path("data/beir/tiny/qrels/dev.tsv").unlink()
     assert sweep.main(["--dry-run", "config/sweep/a.yaml", "--", "beir_datasets=tiny:dev+test"]) == 0
     assert "no qrels/dev.tsv; splits that are there: test" in capsys.readouterr().out
 
 
-def test_newer_data_in_a_folder_of_sets_are_looked_at(configs: Path) -> None:
+def test_changed_data_in_a_folder_of_sets(configs: Path) -> None:
     (run,) = runs_of("config/sweep/a.yaml", overrides=("train_file=null", "train_file_dir=mix"))
+    Path("mix").mkdir()
+    Path("mix/one.jsonl").write_text("{}")
     finish(run)
-    Path("mix/one").mkdir(parents=True)
-    Path("mix/one/state.json").touch()
-    os.utime("mix/one/state.json", (1, 1))
     assert progress.is_trained(run)
-    later = (run.folder / "run.json").stat().st_mtime + 5
-    os.utime("mix/one/state.json", (later, later))
+    os.utime("mix/one.jsonl", (1, 1))
+    assert progress.is_trained(run)
+    Path("mix/one.jsonl").write_text("[]")
     assert not progress.is_trained(run)
 
 
@@ -197,7 +220,7 @@ def test_hours_are_measured_ones_where_there_are_any(configs: Path) -> None:
     assert "trainings: 1" in measured.basis
     (c.folder / "checkpoint-4").mkdir(parents=True)
     (c.folder / "checkpoint-4" / "complete.json").touch()
-    run_folder.write_json(c.folder / "run.json", {"processes": 2})
+    begin(c)
     assert Estimate([a, c], 2).remaining(c) == pytest.approx(6 * 2 + 3)
 
 

@@ -11,21 +11,24 @@ from pathlib import Path
 
 import pytest
 
+from experiment.run import done
 from experiment.run import folder as run_folder
 from experiment.sweep import sweep
 from experiment.sweep.child import telling
+from retrieval.fingerprint import fingerprint
 
 ROOT = Path(__file__).parents[3]
 
 # Notes each call; "training" and "evaluation" leave what the real ones leave, as far as a sweep looks at it.
 STAND_IN = """#!{python} -IS
-import json, os, sys, time
+import hashlib, json, os, sys, time
 from pathlib import Path
 
 words = " ".join(sys.argv[1:])
 folder = next((Path(w.split("=", 1)[1]) for w in sys.argv if w.startswith("output_dir=")), None)
 step = next(s for s in ("train_ir", "evaluate_beir", "data_preparation", "report") if s in words)
 name = folder.name if folder else ""
+split = "dev" if "tiny:dev" in words else "test"
 with open("calls", "a") as calls:
     calls.write(f"{{step}} {{name}}".strip() + "\\n")
 print(f"{{step}}: 10 %\\r{{step}}: 100 %")
@@ -36,13 +39,23 @@ while hold.exists():
     time.sleep(0.01)
 if Path(f"fail-{{step}}-{{name}}").exists():
     sys.exit("error: no luck")
+def hash_of(path):
+    content = path.read_bytes()
+    start = f"{{len(path.name)}}:{{path.name}}:{{len(content)}}:".encode()
+    return hashlib.sha256(start + content).hexdigest()
+
+
 if step == "train_ir":
-    (folder / "run.json").write_text(json.dumps({{"finished": {{"max_steps": 10, "num_train_epochs": 3.0}}}}))
+    record = {{"finished": {{"max_steps": 10, "num_train_epochs": 3.0}}, "processes": 1}}
+    (folder / "run.json").write_text(json.dumps(record | {{"data hash": hash_of(Path("data.jsonl"))}}))
     (folder / "config.yaml").write_text(Path(sys.argv[2]).read_text())
     (folder / "model.safetensors").touch()
+    (folder / "modules.json").write_text("[]")
 elif step == "evaluate_beir":
-    (folder / "evaluation").mkdir(exist_ok=True)
-    (folder / "evaluation" / "tiny.json").write_text("{{}}")
+    (folder / "evaluation" / "runs").mkdir(parents=True, exist_ok=True)
+    (folder / "evaluation" / "runs" / "tiny.trec.gz").touch()
+    hashed = hash_of(folder / "model.safetensors")
+    (folder / "evaluation" / "tiny.json").write_text(json.dumps({{"config hash": hashed, "split": split}}))
     (folder / "evaluation" / "summary.json").write_text(json.dumps({{"datasets": ["tiny"]}}))
 elif step == "data_preparation":
     Path("data.jsonl").touch()
@@ -60,13 +73,15 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     fake.write_text(STAND_IN.format(python=os.path.realpath(sys.executable)))
     fake.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(fake))
+    # The stand-in knows nothing of keys: a result belongs to the weights alone.
+    weights_of = lambda settings: {"config hash": fingerprint([settings.output_dir / "model.safetensors"])}  # noqa: E731
+    monkeypatch.setattr(done, "result_inputs", weights_of)
     folder = tmp_path / "config" / "two"
     folder.mkdir(parents=True)
     for name in "ab":
         keys = "model_name_or_path: m\ntrain_file: data.jsonl\ndata_type: kd\nbeir_datasets: [tiny]\nmax_steps: 10\n"
         (folder / f"{name}.yaml").write_text(keys)
     (tmp_path / "data.jsonl").touch()
-    os.utime("data.jsonl", (1, 1))
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     yield tmp_path
     for number, handler in handlers.items():
@@ -123,12 +138,14 @@ def test_everything_once_and_again_nothing(here: Path, capfd: pytest.CaptureFixt
     assert Path("reported").read_text().endswith("--output output/report/two output/two/a output/two/b")
 
 
-def test_newer_data_are_looked_at_once(here: Path) -> None:
+def test_touched_and_changed_data(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Times of files mean nothing; other data make another run, which its training command judges."""
     assert start() == 0
-    os.utime("data.jsonl", (time.time() - 1, time.time() - 1))
-    os.utime("output/two/a/run.json", (2, 2))
-    assert start() == 0 and calls() == [*ALL, "train_ir a", "evaluate_beir a", "report"]
-    assert start() == 0 and calls()[8:] == ["report"]
+    os.utime("data.jsonl", (time.time() + 9, time.time() + 9))
+    assert start() == 0 and calls() == [*ALL, "report"]
+    Path("data.jsonl").write_text("{}")
+    assert start("--dry-run") == 0 and capfd.readouterr().out.count("holds a run with another data hash") == 2
+    assert start() == 0 and calls()[len(ALL) + 1 :] == ["train_ir a", "train_ir b", "report"]
 
 
 def test_a_failed_run_is_recorded_and_the_rest_goes_on(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -218,8 +235,6 @@ def test_only_some(here: Path) -> None:
 
 def test_figures_of_another_split_wait_for_their_turn(here: Path) -> None:
     assert start() == 0
-    for name in "ab":
-        (here / f"output/two/{name}/evaluation/tiny.json").write_text('{"split": "test"}')
     assert start("--only", "*/a", "--", "beir_datasets=tiny:dev") == 0
     assert calls()[len(ALL) :] == ["evaluate_beir a", "report"]
     assert Path("reported").read_text().endswith("--output output/report/two output/two/a")

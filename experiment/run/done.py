@@ -1,0 +1,140 @@
+"""What is done: whether a training, an evaluation or a data preparation is fresh, can go on, is done, or is another.
+
+Commands and sweeps ask the same functions. They go by recorded hashes of inputs, never by times of files.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from experiment.run.folder import read_yaml
+from experiment.run.results import data_hash, evaluation_folder, result_inputs
+from experiment.settings.effects import Changes
+from experiment.settings.keys import GROUP_OF, GROUPS, effect, keys_that_change
+from experiment.settings.settings import Settings
+from experiment.settings.validation import checked_group, checked_trainer_key
+from retrieval.dataset_names import dataset_name, scored_split
+from retrieval.files import read_json
+from sparse_model.errors import UserError
+from training.step_checkpoints import complete_checkpoints
+
+# A training with another value of one of these is another training.
+DECIDE_WEIGHTS = Changes.WEIGHTS | Changes.LENGTH | Changes.BEST
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far something is."""
+
+    state: Literal["fresh", "goes on", "done", "different"]
+    checkpoint: Path | None = None
+    """where it goes on from"""
+    because: Mapping[str, str] = field(default_factory=dict)
+    """of a different one: each key or input with both values"""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.state == "done"
+
+
+FRESH, DONE = Status("fresh"), Status("done")
+
+
+def training_status(settings: Settings, facts: Mapping[str, Any]) -> Status:
+    """How far the training in output_dir is.
+
+    Args:
+        facts: the inputs beside the keys, as run.json records them: "processes", "data hash"; those that are left
+            out are not compared.
+
+    Raises:
+        UserError: if the folder's records are damaged.
+    """
+    folder = settings.output_dir
+    recorded = read_json(folder / "run.json")
+    checkpoints = complete_checkpoints(folder) if folder.is_dir() else []
+    finished = recorded.get("finished")
+    if not (finished or checkpoints):
+        return FRESH
+    if not ({"processes", "data hash"} <= recorded.keys() and (folder / "config.yaml").is_file()):
+        raise UserError(
+            f"{folder}: its run.json or config.yaml is missing or damaged, so it cannot be told what the run was; "
+            "restore it, or give overwrite=true to move the run aside."
+        )
+    because = differences(settings, read_yaml(folder / "config.yaml"))
+    because |= {k: f"{recorded.get(k)} before, {value} now" for k, value in facts.items() if recorded.get(k) != value}
+    if because:
+        return Status("different", because=because)
+    if finished == planned_length(settings) and (folder / "model.safetensors").is_file():
+        return DONE
+    return Status("goes on", checkpoints[-1] if checkpoints else None)
+
+
+def planned_length(settings: Settings) -> dict[str, Any]:
+    """How long is trained, as run.json records it once it is done."""
+    return {key: settings.value(key) for key in ("max_steps", "num_train_epochs")}
+
+
+def differences(settings: Settings, before: Mapping[str, Any]) -> dict[str, str]:
+    """The keys that change weights and differ from a recorded config's, each with both values."""
+    found = {}
+    chooses_best = bool(settings.value("load_best_model_at_end"))
+    for key in keys_that_change(DECIDE_WEIGHTS):
+        said, default = effect(key), settings.default(key)
+        if not said.changes_any(Changes.WEIGHTS | Changes.LENGTH) and not chooses_best:
+            continue
+        if said.told and key not in settings.given and default is not None:
+            continue  # the model says it, which is not loaded yet
+        old = _plain(_checked(key, before[key])) if key in before else default
+        new = _plain(settings.value(key))
+        is_longer = said.changes_any(Changes.LENGTH) and new > old > 0
+        if old != new and not is_longer:
+            found[key] = f"{old!r} before, {new!r} now"
+    return found
+
+
+def _checked(key: str, value: Any) -> Any:
+    """A recorded value in today's type; as it is, if it is none."""
+    if key in GROUP_OF:
+        group, mistakes = checked_group(GROUPS[GROUP_OF[key]], {key: value})
+        return value if mistakes else getattr(group, key)
+    try:
+        return checked_trainer_key(key, value)[1]
+    except ValueError:
+        return value
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump() if isinstance(value, BaseModel) else value
+
+
+def is_evaluated(settings: Settings) -> bool:
+    """Whether the results of every data set are there, of these inputs and this data."""
+    keys, folder = settings.evaluation, evaluation_folder(settings)
+    wanted = {dataset_name(name): name for name in keys.beir_datasets}
+    if read_json(folder / "summary.json").get("datasets") != list(wanted):
+        return False
+    config_hash = result_inputs(settings)["config hash"]
+    return has_asked_splits(settings) and all(
+        is_result(folder, label, config_hash, data_hash(name, keys.beir_dir, keys.split))
+        for label, name in wanted.items()
+    )
+
+
+def has_asked_splits(settings: Settings) -> bool:
+    """Whether every result that is there is over the split that the settings name."""
+    keys, folder = settings.evaluation, evaluation_folder(settings)
+    splits = {dataset_name(name): scored_split(name, keys.split) for name in keys.beir_datasets}
+    return all(read_json(folder / f"{name}.json").get("split", split) == split for name, split in splits.items())
+
+
+def is_result(folder: Path, name: str, config_hash: str, data: str | None) -> bool:
+    """Whether a data set's result is there and belongs to these inputs (data None: whichever it was made with)."""
+    stored = read_json(folder / f"{name}.json")
+    same_data = data is None or stored.get("data hash") == data
+    has_run = (folder / "runs" / f"{name}.trec.gz").is_file()
+    return stored.get("config hash") == config_hash and same_data and has_run

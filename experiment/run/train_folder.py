@@ -1,0 +1,86 @@
+"""The folder of a training: opened for a run, or reopened to go on."""
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from experiment.run.done import DECIDE_WEIGHTS, Status
+from experiment.run.folder import (
+    FAILED,
+    SWEEP_LOG,
+    command_line,
+    git_commit,
+    make_writable,
+    versions,
+    yaml_text,
+)
+from experiment.settings.keys import keys_that_change
+from experiment.settings.settings import Settings
+from retrieval.files import read_json, write_atomically, write_json
+from sparse_model.errors import UserError
+from training import step_checkpoints as checkpoints
+
+logger = logging.getLogger(__name__)
+
+
+def open_run(settings: Settings, status: Status, facts: dict[str, Any]) -> None:
+    """Create or reopen output_dir for a training that is not done.
+
+    Args:
+        status: of the training that the folder holds.
+        facts: what the run depends on beside its keys: "processes", "data hash".
+
+    Raises:
+        UserError: if the folder cannot be written, holds something else, or holds a run that differs in what
+            changes weights (all differences at once).
+    """
+    folder = settings.output_dir
+    if status.state == "different":
+        raise UserError(
+            f"{folder} holds a run with other settings:\n  "
+            + "\n  ".join(f"{key}: {both}" for key, both in status.because.items())
+            + "\nGive the old values to continue it, another output_dir, or overwrite=true to move it aside."
+        )
+    recorded = read_json(folder / "run.json")
+    if not recorded and folder.exists() and any(p for p in folder.iterdir() if not _may_precede(p.name)):
+        raise UserError(
+            f"output_dir: {folder} is not empty and holds no run of this program; give another folder, or "
+            "overwrite=true to move it aside."
+        )
+    make_writable(folder)
+    values = {key: settings.value(key) for key in keys_that_change(DECIDE_WEIGHTS)}
+    write_atomically(folder / "config.yaml", yaml_text(values | settings.resolved()))
+    record = {**recorded, **facts, "command": command_line(), "started": time.strftime("%Y-%m-%d %H:%M:%S")}
+    write_json(folder / "run.json", record | {"versions": versions(), "git commit": git_commit()})
+
+
+def _may_precede(name: str) -> bool:
+    """Whether a file may lie in the folder before its run begins: a sweep's notes, an evaluation, hidden files."""
+    return name in ("evaluation", SWEEP_LOG, FAILED) or name.startswith(".")
+
+
+def close_run(folder: Path, length: dict[str, Any]) -> None:
+    """Record that the training is done, to this length."""
+    write_json(folder / "run.json", read_json(folder / "run.json") | {"finished": length})
+
+
+def checkpoint_to_resume(folder: Path) -> Path | None:
+    """The last whole checkpoint (None: from the start); everything later is cut off.
+
+    Raises:
+        UserError: if the checkpoint is damaged, or a finished run that is to be continued left none.
+    """
+    checkpoints.remove_incomplete(folder)
+    whole = checkpoints.complete_checkpoints(folder)
+    if read_json(folder / "run.json").get("finished") and not whole:
+        raise UserError(
+            f"{folder}: the run is finished and left no checkpoint to go on from (save_strategy); overwrite=true "
+            "moves it aside and trains anew."
+        )
+    if whole:
+        checkpoints.check_readable(whole[-1])
+    checkpoints.trim_metrics(folder / "metrics.jsonl", checkpoints.step_of(whole[-1]) if whole else -1)
+    if whole:
+        logger.info("going on from %s", whole[-1])
+    return whole[-1] if whole else None

@@ -1,0 +1,45 @@
+"""Mistakes of a user's as values: where, which key, and a sentence with the remedy."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from sparse_model.errors import UserError
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One mistake in a config or on a command line."""
+
+    key: str
+    text: str
+    where: str = ""
+    """the file, or "command line"; empty: nowhere in particular, e.g. a key that is missing"""
+    involves: tuple[str, ...] = ()
+    """other keys that it is about: where one of them has no usable value, this is no mistake yet"""
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.where, self.key, self.text) if part)
+
+
+class Mistakes(UserError):
+    """All mistakes that were found, a line each; the same one is said once."""
+
+    def __init__(self, found: Iterable[Mistake]) -> None:
+        self.found = tuple(dict.fromkeys(found))
+        super().__init__("\n".join(map(str, self.found)))
+
+
+def refuse(found: Iterable[Mistake]) -> None:
+    """Raise `Mistakes` if there are any."""
+    if listed := list(found):
+        raise Mistakes(listed)
+
+
+def located(found: Iterable[Mistake], given: dict[str, str]) -> list[Mistake]:
+    """The mistakes with the place where each key stands; given: key to file."""
+    return [replace(mistake, where=mistake.where or given.get(mistake.key, "")) for mistake in found]
+
+
+def as_mistakes(error: UserError, key: str = "") -> list[Mistake]:
+    """What an error says, as mistakes."""
+    return list(error.found) if isinstance(error, Mistakes) else [Mistake(key, str(error))]

@@ -1,0 +1,62 @@
+"""Names of keys that older configs use: what each stands for today."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from experiment.settings.mistakes import Mistake
+
+
+def _activation(is_l0: Any) -> dict[str, Any]:
+    return {"activation_type": "l1_relu"} if is_l0 else {}
+
+
+def _nothing(_: Any) -> dict[str, Any]:
+    return {}
+
+
+# Name: (its type, what it stands for).
+OLD: dict[str, tuple[Any, Callable[[Any], dict[str, Any]]]] = {
+    "use_l0": (bool, _activation),
+    "split_batch": (Annotated[int, Field(ge=1)], _nothing),
+    "preprocess_func": (None, _nothing),
+}
+
+
+@dataclass(frozen=True)
+class OldNames:
+    """The old names that a config uses."""
+
+    values: Mapping[str, Any]
+    """old name -> value, as written"""
+    implied: Mapping[str, str]
+    """key that stands under no name of its own -> the old name that stands for it"""
+
+    def as_written(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Keys with their values, those that an old name stands for under the old one."""
+        plain = {key: value for key, value in values.items() if key not in self.implied}
+        old = {self.implied[key] for key in values if key in self.implied}
+        return plain | {name: self.values[name] for name in old}
+
+
+def translated(values: dict[str, Any], given: dict[str, str]) -> tuple[dict[str, Any], OldNames, list[Mistake]]:
+    """(the values under today's names, the old names, mistakes); `given` gains what old names stand for."""
+    today = {key: value for key, value in values.items() if key not in OLD}
+    old: dict[str, Any] = {}
+    implied: dict[str, str] = {}
+    mistakes = []
+    for name in values.keys() & OLD.keys():
+        kind, stands_for = OLD[name]
+        try:
+            old[name] = TypeAdapter(kind).validate_python(values[name])
+        except ValidationError as error:
+            mistakes.append(Mistake(name, f"{error.errors()[0]['msg']} (found {values[name]!r})"))
+            continue
+        for key, value in stands_for(old[name]).items():
+            if today.setdefault(key, value) != value:
+                mistakes.append(Mistake(name, f"true means {key}: {value}, but {key} is {today[key]}."))
+            if key not in given:
+                given[key], implied[key] = given[name], name
+    return today, OldNames(old, implied), mistakes
