@@ -121,7 +121,7 @@ class Sweep:
         left = sum(estimate.remaining(other) for other in self.runs)
         print(
             f"=== {title}: {step}, {processes} process{'es' if processes > 1 else ''} "
-            f"({_duration(self._elapsed)} so far, about {_duration(left)} left by {estimate.kind} times)",
+            f"({_duration(self._elapsed)} so far, {_about(left)} left)",
             flush=True,
         )
         with locked(writes_to, patience=ORPHAN_S):
@@ -191,6 +191,10 @@ def _duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.{1 if seconds < 36000 else 0}f} h"
+
+
+def _about(seconds: float) -> str:
+    return "nobody knows how much" if math.isnan(seconds) else f"about {_duration(seconds)}"
 
 
 def read_arguments(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
