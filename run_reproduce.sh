@@ -8,6 +8,8 @@
 #   bash run_reproduce.sh --only 'mask_vary_*/200_*'        runs whose <family>/<name> fits
 #   bash run_reproduce.sh --name trial config/baseline -- max_steps=100     overrides for every config, and
 #                                                           another place: output/trial/, output/report/trial/
+#   bash run_reproduce.sh config/small/plain_0.yaml -- seeds=1,2,3          three runs (or `seeds: [1, 2, 3]` in the
+#                                                           config): plain_0_seed1, …; the report puts them together
 #
 # Started again, it does only what is missing; started twice at once, the two share the runs. A failed run leaves
 # failed.json and sweep.log in its folder and the rest goes on; the exit code is then 1.

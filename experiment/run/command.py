@@ -26,6 +26,10 @@ def run_command(name: str, argv: list[str], work: Callable[[Settings], None], fo
     try:
         settings = load_settings(argv, for_training)
         show_traceback = settings.run.traceback
+        if settings.run.seeds:
+            raise UserError(
+                "seeds: stands for several runs: bash run_reproduce.sh CONFIG; one alone: seeds=null seed=N."
+            )
         start_processes(name, bool(settings.value("use_cpu")))
         quiet_libraries(rank)
         work(settings)

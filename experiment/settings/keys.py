@@ -3,7 +3,7 @@
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from experiment.settings.effects import Changes, Effect, key
 from experiment.settings.trainer_keys import EFFECTS as TRAINER_EFFECTS
@@ -31,6 +31,20 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 Name = Annotated[str, Field(min_length=1)]
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, int) else _split_commas(value)
+
+
+def _distinct(seeds: list[int]) -> list[int]:
+    if len({*seeds}) < len(seeds):
+        raise ValueError("each seed once")
+    return seeds
+
+
+Seed = Annotated[int, Field(ge=0)]
+Seeds = Annotated[list[Seed], BeforeValidator(_as_list), AfterValidator(_distinct), Field(min_length=1)]
 if TYPE_CHECKING:
     Activation = str
 else:
@@ -261,6 +275,8 @@ class RunKeys(Keys):
     """resolve everything, print the plan, run nothing"""
     overwrite: bool = key(False, NOTHING, main_for="train evaluate prepare")
     """command line only: move the old output_dir aside and start anew"""
+    seeds: Seeds | None = key(None, NOTHING)
+    """run_reproduce.sh: one run for each of these seeds, in folders <name>_seed<N> (without suffix that of `seed`)"""
     trust_remote_code: bool = key(False, NOTHING)
     """run the code that teachers' repositories bring, as if every teacher said so"""
     traceback: bool = key(False, NOTHING)

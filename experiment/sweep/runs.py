@@ -42,11 +42,13 @@ class Run:
     scoring: list[str]
     settings: Settings
     scored: Settings
+    suffix: str = ""
+    """of its name and folder, where a config stands for runs with several seeds"""
 
     @property
     def name(self) -> str:
         """<family>/<name>, where the family is the config's folder."""
-        return f"{self.config.resolve().parent.name}/{self.config.stem}"
+        return f"{self.config.resolve().parent.name}/{self.config.stem}{self.suffix}"
 
     @property
     def folder(self) -> Path:
@@ -101,32 +103,47 @@ def read_runs(configs: Sequence[Path], overrides: Sequence[str], name: str | Non
     for config in configs:
         below = Path(config.resolve().parent.name if len(families) > 1 else "", config.stem)
         try:
-            runs.append(_read(config, [*overrides, *([f"output_dir=output/{name}/{below}"] if name else [])]))
+            runs += _read(config, [*overrides, *([f"output_dir=output/{name}/{below}"] if name else [])])
         except UserError as error:
             mistakes += str(error).splitlines()
-    taken: dict[Path, Path] = {}
+    taken: dict[Path, Run] = {}
     for run in runs:
-        other = taken.setdefault(run.folder, run.config)
-        if other != run.config:
-            mistakes.append(f"{run.config} and {other} would both write to {run.folder}")
+        other = taken.setdefault(run.folder, run)
+        if other is not run:
+            mistakes.append(f"{run.config} and {other.config} would both write to {run.folder}")
     if mistakes:
         # What stands in a common base or on the command line is said once.
         raise UserError("\n".join(dict.fromkeys(mistakes)))
     return runs
 
 
-def _read(config: Path, overrides: list[str]) -> Run:
+def _read(config: Path, overrides: list[str]) -> list[Run]:
+    """The run of a config, or those of its seeds."""
     settings = load_settings([str(config), *overrides])
     if not settings.given.keys().isdisjoint(OF_A_PREPARATION):
         raise UserError(f"{config}: prepares data; it is for data_preparation.py, and no run to train or evaluate.")
-    trains = settings.trains and not settings.evaluation.baseline
-    if trains:
+    if not settings.run.seeds:
+        return [_run(config, overrides, settings, "")]
+    if settings.evaluation.baseline:  # nothing is drawn at random
+        return [_run(config, [*overrides, "seeds=null"], settings, "")]
+    runs = []
+    for seed in settings.run.seeds:
+        # The seed that the config names itself keeps the name: what was run without seeds counts.
+        suffix = "" if seed == settings.value("seed") else f"_seed{seed}"
+        folder = [f"output_dir={settings.output_dir}{suffix}"] if suffix else []
+        words = [*overrides, "seeds=null", f"seed={seed}", *folder]
+        runs.append(_run(config, words, load_settings([str(config), *words]), suffix))
+    return runs
+
+
+def _run(config: Path, overrides: list[str], settings: Settings, suffix: str) -> Run:
+    if settings.trains and not settings.evaluation.baseline:
         settings = load_settings([str(config), *overrides], for_training=True)
     scoring = overrides
     if settings.trains or settings.evaluation.baseline:
         # On an evaluation's command line they would override what the trained checkpoint says of itself.
         scoring = [word for word in overrides if not _is_of_the_model(_key(word))]
-    return Run(config, overrides, scoring, settings, load_settings([str(config), *scoring]))
+    return Run(config, overrides, scoring, settings, load_settings([str(config), *scoring]), suffix)
 
 
 def _is_of_the_model(key: str) -> bool:

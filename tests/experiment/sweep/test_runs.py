@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from experiment.run import folder as run_folder
+from experiment.run.command import run_command
 from experiment.run.done import planned_length
 from experiment.run.results import data_hash, result_inputs
 from experiment.sweep import progress, sweep
@@ -120,6 +121,27 @@ def test_all_mistakes_are_named_at_once(configs: Path, capsys: pytest.CaptureFix
     assert sweep.main(["config/sweeep", "nowhere.yaml"]) == 2
     message = capsys.readouterr().err
     assert "config/sweeep" in message and "nowhere.yaml" in message
+
+
+def test_seeds_are_runs(configs: Path) -> None:
+    """Each seed in a folder of its own; that which the config names itself keeps the plain one."""
+    for overrides in (("seeds=42,7",), ("seeds=[42, 7]",)):
+        first, second = runs_of("config/sweep/a.yaml", overrides=overrides)
+        assert (first.name, second.name) == ("sweep/a", "sweep/a_seed7")
+        assert (str(first.folder), str(second.folder)) == ("output/sweep/a", "output/sweep/a_seed7")
+        assert (first.settings.value("seed"), second.settings.value("seed")) == (42, 7)
+    assert words(second, "train").endswith("seeds=null seed=7 output_dir=output/sweep/a_seed7")
+    named = runs_of("config/sweep", overrides=("seeds=1,2",), name="trial")
+    assert [str(run.folder) for run in named] == ["output/trial/a_seed1", "output/trial/a_seed2", "output/trial/b"]
+    (alone,) = runs_of("config/sweep/a.yaml", overrides=("seeds=3",))
+    assert alone.name == "sweep/a_seed3"
+    with pytest.raises(UserError, match="seeds: each seed once"):
+        runs_of("config/sweep/a.yaml", overrides=("seeds=3,3",))
+
+
+def test_one_command_is_one_seed(configs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command("train_ir.py", ["config/sweep/a.yaml", "seeds=1,2"], print, for_training=True) == 2
+    assert "seeds: stands for several runs: bash run_reproduce.sh" in capsys.readouterr().err
 
 
 def test_the_table_shows_how_runs_stand_and_what_they_miss(configs: Path, capsys: pytest.CaptureFixture[str]) -> None:
