@@ -7,17 +7,22 @@ One row for each judged document with a grade above 0, `data_type: posnegs`: {qu
 negatives, or {query, pos, negs} where the data set is one that data_preparation.py wrote.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from retrieval.beir_data import BeirData, load_beir
+from tqdm import tqdm
+
 from retrieval.files import write_atomically
-from retrieval.row_files import read_rows
 from sparse_model.errors import UserError
+
+if TYPE_CHECKING:  # what reads data is imported when there is something to read: --help answers at once
+    from retrieval.beir_data import BeirData
 
 
 def pairs(data: BeirData) -> Iterator[dict[str, Any]]:
@@ -48,22 +53,31 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--negatives", type=int, default=8, help="of a prepared data set: negatives a row")
     parser.add_argument("--output", required=True, help="the .jsonl file to write")
     arguments = parser.parse_args(argv)
-    output = Path(arguments.output)
     try:
-        text = "".join(json.dumps(row) + "\n" for row in _rows(arguments))
-        if not text:
+        rows = tqdm(_rows(arguments), "pairs", unit="pair", disable=None)
+        lines = [json.dumps(row) + "\n" for row in rows]
+        if not lines:
             raise UserError(f"{arguments.dataset}: split {arguments.split} has no positive judgement of a document.")
-        if output.exists() and output.read_text(encoding="utf-8") != text:
-            raise UserError(f"--output {output}: is there already and holds something else; name another file.")
-        write_atomically(output, text)
+        _write(Path(arguments.output), "".join(lines))
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"{output}: {text.count(chr(10))} pairs")
+    print(f"{arguments.output}: {len(lines)} pairs")
     return 0
 
 
+def _write(output: Path, text: str) -> None:
+    """Write the file, unless it holds something else already."""
+    if output.exists() and output.read_text(encoding="utf-8") != text:
+        raise UserError(f"--output {output}: is there already and holds something else; name another file.")
+    write_atomically(output, text)
+
+
 def _rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The rows of a data set of either kind."""
+    from retrieval.beir_data import load_beir
+    from retrieval.row_files import read_rows
+
     if not Path(arguments.dataset, "state.json").is_file():
         return pairs(load_beir(arguments.dataset, arguments.beir_dir, arguments.split))
     if arguments.negatives < 1:

@@ -1,17 +1,22 @@
 """The quickstart's data: what a pair is, what is left out, that packages stay apart, that reruns do nothing."""
 
+import fcntl
 import json
-import sysconfig
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
+import sparse_model
 from pairs import quickstart as quickstart_data
+from pairs import small_model
 from pairs.beir import main as beir_pairs
-from pairs.docstrings import Pair, deduplicate, pairs_of_source, split_docstring, split_of
+from pairs.docstrings import Pair, deduplicate, pairs_of_source, read_packages, split_docstring, split_of
 from retrieval.beir_data import load_beir
 from sparse_model.errors import UserError
+from sparse_model.query_weights import corpus_idf, read_idf
 
 SOURCE = '''
 def load(path, strict=True):
@@ -88,10 +93,8 @@ def test_a_package_is_on_one_side() -> None:
     assert split_of("json") == split_of("json")
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The reduced form, from a folder of forty small packages in place of the standard library."""
-    library = tmp_path_factory.mktemp("library")
+def write_library(library: Path) -> Path:
+    """Forty small packages of three functions each."""
     for i in range(40):
         functions = [
             f'def open_{i}_{j}(path, mode):\n    """Open drawer {j} of cabinet {i}."""\n'
@@ -99,9 +102,28 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for j in range(3)
         ]
         (library / f"cabinet{i}.py").write_text("\n\n".join(functions))
+    return library
+
+
+def installed(library: Path) -> SimpleNamespace:
+    """What quickstart asks of sysconfig, so that the standard library is this folder (torch asks the real one)."""
+    return SimpleNamespace(get_paths=lambda: {"stdlib": str(library)})
+
+
+def test_pairs_are_the_same_for_any_number_of_processes(tmp_path: Path) -> None:
+    library = write_library(tmp_path)
+    pairs = read_packages([library], processes=1)
+    assert len(pairs) == 120
+    assert read_packages([library], processes=2) == pairs
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The reduced form, from a folder of forty small packages in place of the standard library."""
+    library = write_library(tmp_path_factory.mktemp("library"))
     folder = tmp_path_factory.mktemp("data") / "quickstart"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sysconfig, "get_paths", lambda: {"stdlib": str(library)})
+        patch.setattr(quickstart_data, "sysconfig", installed(library))
         quickstart_data.build(folder, smoke=True)
     return folder
 
@@ -133,6 +155,51 @@ def test_a_rerun_does_nothing_and_other_settings_are_refused(built: Path) -> Non
     assert {file: file.stat().st_mtime_ns for file in built.rglob("*")} == before
     with pytest.raises(UserError, match="remove"):
         quickstart_data.build(built, smoke=False)
+
+
+def test_training_starts_at_a_documents_own_words(built: Path) -> None:
+    """An untrained model weighs the tokens of a document most, and leaves nearly all others out."""
+    encoder = sparse_model.load(str(built / "model"))
+    text = json.loads((built / "train.jsonl").read_text().splitlines()[0])["pos"]
+    weights = encoder.encode_documents([text]).toarray()[0]
+    own = {i for row in encoder.tokenize_queries([text]) for i in row}
+    assert set(weights.argsort()[::-1][: len(own) // 2]) <= own
+    assert len(own & set(weights.nonzero()[0])) > 0.9 * len(own)
+
+
+def test_query_weights_are_those_of_the_training_documents(built: Path) -> None:
+    documents = [json.loads(line)["pos"] for line in (built / "train.jsonl").read_text().splitlines()]
+    tokenizer = AutoTokenizer.from_pretrained(built / "model")
+    table = read_idf(str(built), tokenizer, len(tokenizer))
+    assert table.equal(corpus_idf(tokenizer, documents, len(tokenizer)))
+
+
+def test_a_stopped_build_leaves_nothing_in_the_folders_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    library, folder = write_library(tmp_path), tmp_path / "data" / "quickstart"
+    monkeypatch.setattr(quickstart_data, "sysconfig", installed(library))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(small_model, "write_idf", stopped)
+        quickstart_data.build(folder, smoke=True)
+    assert not folder.exists()
+    quickstart_data.build(folder, smoke=True)
+    assert [path.name for path in folder.parent.iterdir() if "unfinished" in path.name] == []
+
+
+def test_other_data_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "corpus.jsonl").write_text("{}")
+    with pytest.raises(UserError, match="holds other data"):
+        quickstart_data.build(tmp_path, smoke=True)
+
+
+def test_a_folder_that_another_process_makes_is_waited_for(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with open(built.with_name(f".{built.name}.lock"), "w") as lock:  # as another process would
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        threading.Timer(0.2, fcntl.flock, [lock, fcntl.LOCK_UN]).start()
+        quickstart_data.build(built, smoke=True)
+    assert "another process is making it" in capsys.readouterr().err
 
 
 def test_training_pairs_from_a_beir_folder(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
