@@ -21,7 +21,7 @@ def work(settings: Settings) -> None:
 
 def main() -> int:
     """The exit code: 0 done, 2 a mistake in the input, 1 anything else."""
-    return run_command("evaluate_beir.py", sys.argv[1:], work)
+    return run_command("evaluate_beir.py", sys.argv[1:], work, takes_folder=True)
 
 
 if __name__ == "__main__":

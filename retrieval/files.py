@@ -73,10 +73,14 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def existing_parent(path: Path) -> Path:
+    """The path, or the nearest folder above it that exists."""
+    return next(part for part in (path.absolute(), *path.absolute().parents) if part.exists())
+
+
 def require_disk(folder: Path, needed: int, what: str) -> None:
     """Raise a UserError if the disk that holds `folder` (or will) has fewer than `needed` bytes free for `what`."""
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(there).free
+    free = shutil.disk_usage(existing_parent(folder)).free
     if free < needed:
         raise UserError(
             f"output_dir: {folder}: {free / 1e9:.1f} GB are free where it lies, {what} needs {needed / 1e9:.1f} GB; "

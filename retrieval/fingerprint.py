@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -99,3 +99,13 @@ def _update_whole(digest: Any, file: Any) -> None:
 def hash_of(value: Any) -> str:
     """A short hash of anything that JSON can hold."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def corpus_hash(doc_ids: Sequence[str], texts: Sequence[str]) -> str:
+    """16 hex digits over a corpus's ids and texts; the same for every split."""
+    digest = hashlib.sha256()
+    for part in (doc_ids, texts):
+        for text in part:
+            encoded = text.encode("utf-8", "surrogatepass")
+            digest.update(b"%d:" % len(encoded) + encoded)
+    return digest.hexdigest()[:16]

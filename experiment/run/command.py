@@ -16,15 +16,19 @@ from sparse_model.errors import RunError, UserError
 PATIENCE = timedelta(days=7)
 
 
-def run_command(name: str, argv: list[str], work: Callable[[Settings], None], for_training: bool = False) -> int:
-    """Read settings, start the processes' group, do the work; the exit code (0 done, 2 a mistake, 1 else)."""
+def run_command(name: str, argv: list[str], work: Callable[[Settings], None], **options: bool) -> int:
+    """Read settings, start the processes' group, do the work; the exit code (0 done, 2 a mistake, 1 else).
+
+    Args:
+        options: see `load_settings`.
+    """
     asked = [number for number, word in enumerate(argv) if word in ("--help", "-h")]
     if asked:
         return _help(name, "".join(argv[asked[0] + 1 : asked[0] + 2]))
     rank = int(os.environ.get("RANK", "0"))
     show_traceback = any(word.replace("--", "").startswith("traceback") for word in argv)
     try:
-        settings = load_settings(argv, for_training)
+        settings = load_settings(argv, **options)
         show_traceback = settings.run.traceback
         if settings.run.seeds:
             raise UserError(

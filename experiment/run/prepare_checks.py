@@ -37,7 +37,7 @@ def require_room_and_engine(settings: Settings, needed: int) -> None:
     """
     looks = [
         lambda: require_disk(settings.output_dir, needed, "all of this"),
-        lambda: check_engine(settings),
+        lambda: check_engine(settings.evaluation, settings.opensearch),
     ]
     refuse(_mistakes_of(looks))
 

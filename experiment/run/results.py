@@ -1,15 +1,18 @@
 """Results of an evaluation: the folder they are filed in, and the inputs that they belong to."""
 
 import re
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from experiment.run.folder import read_yaml
 from experiment.run.models import VECTOR_KEYS, model_files, model_path, overriding
 from experiment.settings.effects import Changes
 from experiment.settings.keys import GROUP_OF, effect, keys_that_change
 from experiment.settings.settings import Settings
 from retrieval.beir_data import data_files, local_folder
 from retrieval.dataset_names import parse_name, scored_split
+from retrieval.files import read_json
 from retrieval.fingerprint import fingerprint, hash_of
 from sparse_model.errors import UserError
 
@@ -26,24 +29,63 @@ def evaluation_folder(settings: Settings) -> Path:
         other = overriding(settings)
         if not settings.trains:
             other.pop("model_name_or_path", None)  # it names the output folder already
+        checkpoint = _own_checkpoint(settings, other)
         differing |= settings.old_names.as_written(other)
-        name = "_".join(f"{key}-{_short(value)}" for key, value in differing.items())
+        name = "_".join([*checkpoint, *(f"{key}-{_short(value)}" for key, value in differing.items())])
     return folder / name if name else folder
+
+
+def _own_checkpoint(settings: Settings, other: dict[str, Any]) -> list[str]:
+    """The name of the run's checkpoint that is scored in place of its last one, taken out of `other`."""
+    path = Path(str(other.get("model_name_or_path", "")))
+    if settings.config_path != settings.output_dir / "config.yaml" or path.parent != settings.output_dir:
+        return []
+    del other["model_name_or_path"]
+    return [path.name]
 
 
 def result_inputs(settings: Settings) -> dict[str, Any]:
     """What a result depends on beside the data: the model's name, and a hash over files and keys that change it."""
-    keys = {key: settings.value(key) for key in RESULT_KEYS if effect(key).by_default} | _other_than_default(settings)
     if settings.evaluation.baseline:
-        return {"model": settings.evaluation.baseline, "config hash": hash_of(keys)}
-    path = model_path(settings)
+        return {"model": settings.evaluation.baseline, "config hash": hash_of(_result_keys(settings))}
+    path, files = model_path(settings), _files_hash(settings)
     given = {key: settings.value(key) for key in VECTOR_KEYS if key in settings.given}
     written = settings.old_names.as_written(given) | {
         name: value for name, value in settings.old_names.values.items() if name == "use_l0"
     }
+    return {"model": path, "config hash": _model_hash(settings, written, files)}
+
+
+def recorded_inputs(settings: Settings, folder: Path) -> dict[str, Any]:
+    """As `result_inputs`; those of the results in `folder` if they may be of these settings.
+
+    The hash is over the keys that were written. A run of version 0.1 that is named by its folder does not say which
+    these were: every choice among its recorded ones may be it.
+    """
+    inputs = result_inputs(settings)
+    recorded = read_json(folder / "summary.json").get("config hash")
+    is_unsure = settings.config_path == settings.output_dir / "config.yaml" and not settings.evaluation.baseline
+    if recorded is None or not is_unsure or "given" in read_json(settings.output_dir / "run.json"):
+        return inputs
+    config, files = read_yaml(settings.output_dir / "config.yaml"), _files_hash(settings)
+    asked = settings.on_command_line(VECTOR_KEYS)
+    unsure = [key for key in (*VECTOR_KEYS, "use_l0") if key in config and key not in asked]
+    choices = (keys for n in range(len(unsure) + 1) for keys in combinations(unsure, n))
+    possible = (_model_hash(settings, asked | {key: config[key] for key in keys}, files) for keys in choices)
+    return inputs | {"config hash": recorded} if recorded in possible else inputs
+
+
+def _result_keys(settings: Settings) -> dict[str, Any]:
+    return {key: settings.value(key) for key in RESULT_KEYS if effect(key).by_default} | _other_than_default(settings)
+
+
+def _model_hash(settings: Settings, written: dict[str, Any], files: str) -> str:
+    return hash_of(_result_keys(settings) | {"model keys": written, "files": files})
+
+
+def _files_hash(settings: Settings) -> str:
     local = [Path(p) for p in (settings.model.idf_path, settings.model.tokenizer_name) if p and Path(p).exists()]
-    keys |= {"model keys": written, "files": fingerprint([*model_files(path), *local])}
-    return {"model": path, "config hash": hash_of(keys)}
+    return fingerprint([*model_files(model_path(settings)), *local])
 
 
 def data_hash(name: str, beir_dir: str, split: str | None) -> str | None:

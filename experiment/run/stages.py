@@ -7,7 +7,7 @@
 Each folder's name ends in a hash of all that decides its content: what a changed input does not touch is used again.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from hashlib import sha256
@@ -16,9 +16,10 @@ from typing import Any
 
 import torch
 
-from experiment.run.engines import corpus_hash, open_engines
+from experiment.run.engines import MakeEngine, open_engines, tokens_of
 from experiment.run.models import device, miner, model_files
 from experiment.settings.engine_rules import keeps_index
+from experiment.settings.keys import EvaluationKeys, OpenSearchKeys
 from experiment.settings.settings import Settings
 from mining.candidates import Corpus, Shards, mine
 from mining.scoring import score
@@ -26,7 +27,7 @@ from mining.teachers import TeacherSpec, load_teacher
 from retrieval.beir_data import BeirData
 from retrieval.distributed import on_main
 from retrieval.engine import Engine
-from retrieval.fingerprint import fingerprint, hash_of
+from retrieval.fingerprint import corpus_hash, fingerprint, hash_of
 from retrieval.vectors import VectorCache
 from sparse_model import SparseEncoder, corpus_idf
 
@@ -46,8 +47,8 @@ class Stages:
         if encoder.inf_free and not model.brings_query_weights:
             table = on_main(lambda: corpus_idf(encoder.tokenizer, self.corpus.texts, encoder.vocabulary_size, True))
             encoder.use_idf(table)
-        files = on_main(model.vector_files)
-        vector_hash = hash_of(model.vector_facts(encoder, files) | {"corpus": self.corpus_hash})
+        contents = model.vector_facts(encoder, on_main(model.vector_files)) | {"corpus": self.corpus_hash}
+        vector_hash = hash_of(contents)
         facts = {
             "vectors": vector_hash,
             "query weights": None
@@ -64,12 +65,12 @@ class Stages:
             lambda lists, progress: encoder.encode_blocks(lists, batch_size, progress),
         )
         shards = self._shards("candidates", facts)
-        with _engine(settings, encoder, model.vector_facts(encoder, files), self.data, self.folder) as open_engine:
+        with _engines(settings.evaluation, settings.opensearch, encoder, self.folder) as make_engine:
             mine(
                 self.corpus,
                 encoder.encode_queries,
                 vectors,
-                open_engine,
+                lambda: make_engine(self.data.name, len(self.data.doc_ids), contents),
                 shards,
                 keys.num_candidates,
                 keys.include_positives,
@@ -95,17 +96,18 @@ class Stages:
 
 
 @contextmanager
-def _engine(
-    settings: Settings, encoder: SparseEncoder, facts: dict[str, Any], data: BeirData, folder: Path
-) -> Iterator[Callable[[], Engine]]:
-    """Yields what opens the search engine when it is first needed; what is kept of it is as keep_index says."""
-    opened: list[Engine] = []
+def _engines(
+    evaluation: EvaluationKeys, opensearch: OpenSearchKeys, encoder: SparseEncoder, folder: Path
+) -> Iterator[MakeEngine]:
+    """Yields what makes the search engine, which is reached then only; what is kept of it is as keep_index says."""
+    made: list[Engine] = []
     with ExitStack() as stack:
 
-        def open_engine() -> Engine:
-            opened.append(stack.enter_context(open_engines(settings, encoder, facts, [folder]))(data))
-            return opened[0]
+        def make(data_set: str, documents: int, contents: dict[str, Any]) -> Engine:
+            engines = stack.enter_context(open_engines(evaluation, opensearch, lambda: tokens_of(encoder), [folder]))
+            made.append(engines(data_set, documents, contents))
+            return made[-1]
 
-        yield open_engine
-        for engine in opened:
-            engine.close(keep=keeps_index(settings.evaluation, settings.opensearch))
+        yield make
+        for engine in made:
+            engine.close(keep=keeps_index(evaluation, opensearch))

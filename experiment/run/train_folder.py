@@ -51,7 +51,13 @@ def open_run(settings: Settings, status: Status, facts: dict[str, Any]) -> None:
     make_writable(folder)
     values = {key: settings.value(key) for key in keys_that_change(DECIDE_WEIGHTS)}
     write_atomically(folder / "config.yaml", yaml_text(values | settings.resolved()))
-    record = {**recorded, **facts, "command": command_line(), "started": time.strftime("%Y-%m-%d %H:%M:%S")}
+    record = {
+        **recorded,
+        **facts,
+        "given": settings.written(),
+        "command": command_line(),
+        "started": time.strftime("%Y-%m-%d %H:%M:%S"),
+    }
     write_json(folder / "run.json", record | {"versions": versions(), "git commit": git_commit()})
 
 

@@ -208,6 +208,9 @@ class EvaluationKeys(Keys):
     """opensearch: false: index only"""
     use_two_phase: bool = key(False, RESULT, by_default=True)
     """opensearch: score by the heavy tokens, rescore the best by all; what that loses is reported"""
+    keep_vectors: bool | None = key(None, NOTHING)
+    """keep the documents' vectors beside the results, for other engines, splits and query weights (6 bytes for each
+    weight); null: of corpora of at most a million documents, if the disk has room"""
     evaluation_name: str | None = key(None, NOTHING)
     """folder under evaluation/ for other than default settings; null: named by the differing keys"""
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from experiment.settings import trainer_keys
 from experiment.settings.files import COMMAND_LINE, parse_arguments, read_with_bases
+from experiment.settings.folders import as_config, asked_folder, name_of, results_of
 from experiment.settings.keys import (
     GROUP_OF,
     GROUPS,
@@ -59,14 +60,23 @@ class Settings:
     @property
     def output_dir(self) -> Path:
         """output_dir, or its default: by the config's path, else the model's name."""
+        is_by_name = not (self.run.output_dir or self.config_path or self.trains)
+        return results_of(self._model_or_baseline) if is_by_name else self.usual_output_dir
+
+    @property
+    def usual_output_dir(self) -> Path:
+        """`output_dir`, if that folder does not hold another model's results."""
         if self.run.output_dir:
             return Path(self.run.output_dir).expanduser()
         if self.config_path is not None:
             parts = self.config_path.with_suffix("").parts
             below = parts[parts.index("config") + 1 :] if "config" in parts[:-1] else parts[-1:]
             return Path("output", *below)
-        name = self.model.model_name_or_path or self.evaluation.baseline or "run"
-        return Path("output", Path(name).resolve().name if Path(name).exists() else Path(name).name)
+        return Path("output", name_of(self._model_or_baseline))
+
+    @property
+    def _model_or_baseline(self) -> str:
+        return self.model.model_name_or_path or self.evaluation.baseline or "run"
 
     @property
     def prepared_data(self) -> str:
@@ -96,6 +106,12 @@ class Settings:
         }
         return dataclasses.replace(self, **changed)
 
+    def written(self) -> dict[str, Any]:
+        """The given keys as they stand in the config and on the command line; see `folders.written_keys`."""
+        resolved = self.resolved()
+        plain = {key: resolved[key] for key in self.given if key in resolved and key not in self.old_names.implied}
+        return {**plain, **self.old_names.values}
+
     def resolved(self) -> dict[str, Any]:
         """Every key of ours and every given one of the Trainer, flat, as config.yaml stores it."""
         ours = {key: value for name in GROUPS for key, value in getattr(self, name).model_dump().items()}
@@ -117,16 +133,27 @@ def unfit_for_training(settings: Settings) -> list[Mistake]:
     return training_mistakes(*groups, value=settings.value)
 
 
-def load_settings(argv: list[str], for_training: bool = False) -> Settings:
-    """Settings from a command's arguments; for_training: they must be fit to train with.
+def load_settings(argv: list[str], for_training: bool = False, takes_folder: bool = False) -> Settings:
+    """Settings from a command's arguments.
+
+    Args:
+        for_training: they must be fit to train with.
+        takes_folder: in place of a config, a run's folder or a model's can be named (see `folders`).
 
     Raises:
         Mistakes: every mistake at once, each with its file, key and remedy.
     """
     config_path, overrides = parse_arguments(argv)
+    layers: list[tuple[Path | None, dict[str, Any]]] = []
+    folder = asked_folder(config_path, overrides) if takes_folder else None
+    if folder is not None:
+        config_path, keys, overrides = as_config(folder, overrides)
+        layers = [(config_path, keys)]
+    elif config_path is not None:
+        layers += read_with_bases(config_path)
     values: dict[str, Any] = {}
     given: dict[str, str] = {}
-    for path, mapping in [] if config_path is None else read_with_bases(config_path):
+    for path, mapping in layers:
         values.update(mapping)
         given.update(dict.fromkeys(mapping, str(path)))
     values.update(overrides)

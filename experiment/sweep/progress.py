@@ -143,7 +143,7 @@ class Lacking:
         key = settings.evaluation.engine + settings.opensearch.model_dump_json()
         if key not in self._engines:
             try:
-                check_engine(settings)
+                check_engine(settings.evaluation, settings.opensearch)
                 self._engines[key] = ""
             except (UserError, RunError) as error:
                 self._engines[key] = str(error)

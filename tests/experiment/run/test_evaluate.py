@@ -2,14 +2,23 @@
 
 import csv
 import json
+import logging
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import yaml
 
+import sparse_model
+from experiment.run import kept_vectors as keeping
 from experiment.run.evaluate import run_evaluation
-from experiment.run.results import result_inputs
+from experiment.run.kept_vectors import kept_vectors
+from experiment.run.results import evaluation_folder, recorded_inputs, result_inputs
 from experiment.settings.settings import load_settings
-from sparse_model import UserError
+from sparse_model import SparseEncoder, UserError
 
 TRAINED = """model_name_or_path: base
 train_file: rows.jsonl
@@ -63,6 +72,42 @@ def test_hashes_of_version_0_1(checkpoint: Path, words: str, recorded: str) -> N
     assert result_inputs(load_settings(metrics))["config hash"] == recorded
 
 
+RESOLVED = {
+    **{"model_name_or_path": "base", "activation_type": "l1_relu", "idf_path": "idf.json", "prune_ratio": 0.1},
+    **{"max_seq_length": 256, "eval_max_seq_length": None, "inf_free": True, "use_l0": False, "split_batch": 1},
+    **{"train_file": "rows.jsonl", "data_type": "kd", "flops_threshold": 200, "output_dir": "model", "seed": 42},
+}
+
+
+@pytest.mark.parametrize("words", ["model", "model_name_or_path=model", "model/", "model top_k=10"])
+def test_a_run_is_named_by_its_folder(checkpoint: Path, words: str) -> None:
+    """Its results are those of its config: the same hash, the same folder, whether or not it recorded its words."""
+    more = words.split()[1:]
+    expected = result_inputs(load_settings(["config/trained.yaml", *more]))
+    (checkpoint / "config.yaml").write_text(yaml.safe_dump(RESOLVED))
+    given = load_settings(["config/trained.yaml"]).written()
+    for record in ({"given": given}, {}):
+        (checkpoint / "run.json").write_text(json.dumps(record))
+        settings = load_settings(words.split(), takes_folder=True)
+        folder = evaluation_folder(settings)
+        assert folder == Path("model/evaluation", *(["top_k-10"] if more else []))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "summary.json").write_text(json.dumps(expected))
+        assert recorded_inputs(settings, folder) == expected
+    (folder / "summary.json").write_text(json.dumps({"config hash": "another"}))
+    assert recorded_inputs(settings, folder) == result_inputs(settings), "other results stay other results"
+
+
+@pytest.mark.parametrize("words", ["model/checkpoint-4", "model_name_or_path=model/checkpoint-4"])
+def test_a_checkpoint_of_a_run(checkpoint: Path, words: str) -> None:
+    (checkpoint / "checkpoint-4").mkdir()
+    (checkpoint / "checkpoint-4" / "config.json").write_text("{}")
+    (checkpoint / "config.yaml").write_text(yaml.safe_dump(RESOLVED))
+    settings = load_settings([words, "split=dev"], takes_folder=True)
+    assert evaluation_folder(settings) == Path("model/evaluation/checkpoint-4_split-dev")
+    assert result_inputs(settings)["model"] == "model/checkpoint-4"
+
+
 def _evaluate(beir_folder: Path, output: Path, *words: str) -> Path:
     """BM25 on the tiny data set; the folder of its results."""
     words = ("baseline=bm25", f"beir_datasets={beir_folder}", f"output_dir={output}", *words)
@@ -112,3 +157,120 @@ def test_an_unknown_metric_is_told_by_its_key(beir_folder: Path, tmp_path: Path)
         _evaluate(beir_folder, tmp_path / "run", "metrics=ndcg@20")
     with pytest.raises(UserError, match="metrics: R@50 looks at more hits than top_k: 10 keeps"):
         _evaluate(beir_folder, tmp_path / "run", "metrics=R@50", "top_k=10")
+
+
+@pytest.fixture(scope="module")
+def sparse(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that says of itself: l1_relu, 12 tokens."""
+    folder = tmp_path_factory.mktemp("models") / "sparse"
+    sparse_model.load(str(tiny_model), activation_type="l1_relu", max_seq_length=12).save(folder)
+    return folder
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many documents each block that is encoded has."""
+    counts: list[int] = []
+    encode = SparseEncoder._encode_block
+
+    def counted(self: SparseEncoder, ids: Sequence[Sequence[int]], *options: Any) -> Any:
+        counts.append(len(ids))
+        return encode(self, ids, *options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(SparseEncoder, "_encode_block", counted)
+    return counts
+
+
+def _score(model: Path, beir_folder: Path, output: Path, *words: str) -> None:
+    run_evaluation(
+        load_settings([f"model_name_or_path={model}", f"beir_datasets={beir_folder}", f"output_dir={output}", *words])
+    )
+
+
+def _figures(path: Path) -> dict[str, Any]:
+    record = json.loads(path.read_text())
+    other = ("seconds", "search_queries_per_s", "encode_docs_per_s", "command", "config hash", "model", "git commit")
+    return {key: value for key, value in record.items() if key not in other}
+
+
+def test_an_evaluation_encodes_what_no_other_has(
+    sparse: Path, beir_folder: Path, tmp_path: Path, encoded: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another cut-off, pruning, query weights, split or precision of the index: the vectors are those of the first."""
+    split = tmp_path / "tiny"
+    shutil.copytree(beir_folder, split)
+    shutil.copy(split / "qrels" / "test.tsv", split / "qrels" / "dev.tsv")
+    output, alone = tmp_path / "run", tmp_path / "alone"
+    _score(sparse, split, output)
+    assert encoded == [6] and len(list((output / "evaluation" / ".vectors").glob("tiny-*"))) == 1
+    for words in ("top_k=2", "query_prune=0.5", "idf_path=corpus", "split=dev", "round_weights=true"):
+        _score(sparse, split, output, words)
+    assert encoded == [6]
+    _score(sparse, split, alone, "keep_vectors=false")
+    _score(sparse, split, alone, "keep_vectors=false", "query_prune=0.5")
+    assert encoded == [6, 6, 6] and not (alone / "evaluation" / ".vectors").exists()
+    for name in ("tiny.json", "query_prune-0.5/tiny.json"):
+        assert _figures(output / "evaluation" / name) == _figures(alone / "evaluation" / name)
+    _score(sparse, split, output, "max_seq_length=8")
+    assert encoded == [6, 6, 6, 6], "a document cut elsewhere has other vectors"
+
+
+def test_what_is_up_to_date_needs_no_model(
+    sparse: Path, beir_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _score(sparse, beir_folder, tmp_path)
+    before = (tmp_path / "evaluation" / "config.yaml").read_text()
+    monkeypatch.setattr(sparse_model, "load", lambda *_, **__: pytest.fail("the model is loaded"))
+    _score(sparse, beir_folder, tmp_path)
+    assert (tmp_path / "evaluation" / "config.yaml").read_text() == before
+    _score(sparse, beir_folder, tmp_path, "metrics=P@1")
+    assert json.loads((tmp_path / "evaluation" / "summary.json").read_text())["figures"].keys() >= {"p@1", "flops"}
+
+
+def test_what_was_scored_is_recorded(sparse: Path, beir_folder: Path, tmp_path: Path) -> None:
+    """A config that says otherwise does not override a checkpoint that says what it is."""
+    config = tmp_path / "config.yaml"
+    config.write_text("activation_type: l3_relu\nmax_seq_length: 64\n")
+    _score(sparse, beir_folder, tmp_path / "run", str(config))
+    said = {"activation_type": "l1_relu", "max_seq_length": 12, "inf_free": True, "idf_path": None}
+    assert json.loads((tmp_path / "run" / "evaluation" / "tiny.json").read_text())["scored"] == said
+    recorded = yaml.safe_load((tmp_path / "run" / "evaluation" / "config.yaml").read_text())
+    assert {key: recorded[key] for key in said} == said
+
+
+def test_two_models_of_one_name(
+    sparse: Path, beir_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each has a folder of its own, and finds it again."""
+    monkeypatch.chdir(tmp_path)
+    for place in ("one", "two"):
+        shutil.copytree(sparse, tmp_path / place / "best")
+    for _ in range(2):
+        for model in ("one/best", str(tmp_path / "two" / "best")):
+            run_evaluation(load_settings([model, f"beir_datasets={beir_folder}"], takes_folder=True))
+    folders = sorted(path.name for path in Path("output").iterdir() if not path.name.startswith("."))
+    assert len(folders) == 2 and folders[0] == "best" and folders[1].startswith("best-")
+    models = [json.loads(Path("output", name, "evaluation", "tiny.json").read_text())["model"] for name in folders]
+    assert models == ["one/best", str(tmp_path / "two" / "best")]
+    assert f"output/best holds something else; results go to output/{folders[1]}" in caplog.text
+    assert not list(Path("output").glob("*/evaluation/tiny.json.*")), "nothing was computed anew"
+
+
+def test_which_vectors_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    folder = kept_vectors(tmp_path, "a", 10**6, {"files": "x"}, None)
+    assert folder is not None and folder.parent == tmp_path / ".vectors" and folder.name.startswith("a-")
+    assert kept_vectors(tmp_path, "a", 10, {"files": "y"}, None) != folder
+    assert kept_vectors(tmp_path, "a", 10, {"files": "x"}, False) is None
+    assert kept_vectors(tmp_path, "a", 10**6 + 1, {"files": "x"}, None) is None
+    assert "they take about 1.5 GB (keep_vectors=true keeps them)" in caplog.text
+    disk = SimpleNamespace(disk_usage=lambda path: SimpleNamespace(free=10**9))
+    monkeypatch.setattr(keeping, "shutil", disk)
+    monkeypatch.setattr("retrieval.files.shutil", disk)
+    assert kept_vectors(tmp_path, "a", 10**6, {"files": "x"}, None) is None and "1.0 GB of disk are free" in caplog.text
+    with pytest.raises(UserError, match="keep_vectors for a needs 1.5 GB"):
+        kept_vectors(tmp_path, "a", 10**6, {"files": "x"}, True)
+    folder.mkdir(parents=True)
+    assert kept_vectors(tmp_path, "a", 10**7, {"files": "x"}, None) == folder, "what is there is used"

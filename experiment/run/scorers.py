@@ -1,0 +1,144 @@
+"""What scores a data set in an evaluation: a model with a search engine, or BM25."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from experiment.run.engines import MakeEngine, open_engines, tokens_of
+from experiment.run.kept_vectors import kept_vectors
+from experiment.run.models import Chosen
+from experiment.settings.engine_rules import keeps_index
+from experiment.settings.keys import EvaluationKeys, OpenSearchKeys
+from retrieval.beir_data import BeirData
+from retrieval.distributed import is_main, on_main
+from retrieval.fingerprint import corpus_hash
+from retrieval.score_dataset import DatasetScores, score_dataset
+
+if TYPE_CHECKING:
+    from sparse_model import SparseEncoder
+
+
+class Scorer(Protocol):
+    """Scores data sets; entered in every process, and left when the last is scored."""
+
+    def load(self) -> None:
+        """See now that it can score, and raise what a user can mend."""
+        ...
+
+    def score(self, data: BeirData) -> DatasetScores:
+        """The scores of a data set."""
+        ...
+
+    @property
+    def model_says(self) -> dict[str, Any]:
+        """Keys of the model with the values that really count; {} as long as no model was needed."""
+        ...
+
+    def __enter__(self) -> "Scorer": ...
+
+    def __exit__(self, *error: Any) -> None: ...
+
+
+class Bm25Scorer:
+    """The baseline."""
+
+    model_says: dict[str, Any] = {}
+
+    def __init__(self, top_k: int, metrics: Sequence[str]) -> None:
+        self._top_k, self._metrics = top_k, metrics
+
+    def load(self) -> None:
+        """See `Scorer.load`."""
+
+    def score(self, data: BeirData) -> DatasetScores:
+        """See `Scorer.score`."""
+        from retrieval.bm25 import score_bm25
+
+        return score_bm25(data, self._top_k, self._metrics)
+
+    def __enter__(self) -> "Bm25Scorer":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        return None
+
+
+class ModelScorer:
+    """A model with a search engine, both of them loaded and reached when they are first needed.
+
+    Args:
+        batch_size: documents of full length in a batch.
+        folders: where what lasts may lie, the run's own folder for it first.
+    """
+
+    def __init__(
+        self,
+        model: Chosen,
+        evaluation: EvaluationKeys,
+        opensearch: OpenSearchKeys,
+        batch_size: int,
+        folders: Sequence[Path],
+    ) -> None:
+        self._model, self._evaluation, self._opensearch = model, evaluation, opensearch
+        self._batch_size, self._folders = batch_size, folders
+        self._stack = ExitStack()
+
+    @cached_property
+    def encoder(self) -> "SparseEncoder":
+        """The model."""
+        return self._model.load()
+
+    @cached_property
+    def _facts(self) -> dict[str, Any]:
+        """All that decides a document's vector beside its text."""
+        return self._model.vector_facts(self.encoder, on_main(self._model.vector_files))
+
+    @cached_property
+    def _make_engine(self) -> MakeEngine:
+        tokens = lambda: tokens_of(self.encoder)  # noqa: E731
+        return self._stack.enter_context(open_engines(self._evaluation, self._opensearch, tokens, self._folders))
+
+    def load(self) -> None:
+        """See `Scorer.load`."""
+        self.encoder  # noqa: B018 - loads it
+
+    @property
+    def model_says(self) -> dict[str, Any]:
+        """See `Scorer.model_says`."""
+        if "encoder" not in self.__dict__:
+            return {}
+        says = {name: getattr(self.encoder, name) for name in ("activation_type", "max_seq_length", "inf_free")}
+        return says | {"idf_path": self._model.options.get("idf_path")}
+
+    def score(self, data: BeirData) -> DatasetScores:
+        """See `Scorer.score`."""
+        from sparse_model import corpus_idf
+
+        keys, encoder = self._evaluation, self.encoder
+        if encoder.inf_free and self._model.idf_from_corpus:
+            encoder.use_idf(corpus_idf(encoder.tokenizer, data.texts, encoder.vocabulary_size, is_main()))
+        corpus = on_main(lambda: corpus_hash(data.doc_ids, data.texts))
+        contents, documents = self._facts | {"corpus": corpus}, len(data.doc_ids)
+        engine = self._make_engine(data.name, documents, contents)
+        scores = score_dataset(
+            encoder,
+            data,
+            keys.top_k,
+            keys.query_prune,
+            self._batch_size,
+            engine,
+            keys.do_search,
+            keys.metrics,
+            kept_vectors(self._folders[0], data.name, documents, contents, keys.keep_vectors),
+        )
+        engine.close(keep=keeps_index(keys, self._opensearch))
+        return scores
+
+    def __enter__(self) -> "ModelScorer":
+        self._stack.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
