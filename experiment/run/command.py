@@ -2,6 +2,7 @@
 
 import logging
 import os
+import subprocess
 import sys
 import time
 import traceback
@@ -10,10 +11,12 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 from experiment.settings.settings import Settings, load_settings
+from retrieval.error_record import write_error
 from sparse_model.errors import RunError, UserError
 
 # Rank 0 searches and writes while the others wait.
 PATIENCE = timedelta(days=7)
+INTERRUPTED = "interrupted; the same command continues"
 
 
 def run_command(name: str, argv: list[str], work: Callable[[Settings], None], **options: bool) -> int:
@@ -44,15 +47,33 @@ def run_command(name: str, argv: list[str], work: Callable[[Settings], None], **
             # message must not be lost.
             time.sleep(15)
             error = type(error)(f"process {rank}: {error}")
-            rank = 0
-        return _fail(str(error), 2 if isinstance(error, UserError) else 1, rank, show_traceback)
+        return _fail(name, str(error), 2 if isinstance(error, UserError) else 1, show_traceback)
     except KeyboardInterrupt:
-        return _fail("interrupted; the same command continues", 1, rank, show_traceback)
+        if rank == 0:
+            _say_when_the_launcher_has_ended(INTERRUPTED)
+            _fail(name, INTERRUPTED, 1, show_traceback)
+        return 1
     except Exception as error:  # noqa: BLE001 - the last line of defence turns everything into an exit code
         text = f"{type(error).__name__}: {error}\n(--traceback true shows where it happened)"
         # Every process says so: it may have happened to one alone.
-        return _fail(text if rank == 0 else f"process {rank}: {text}", 1, 0, show_traceback)
+        return _fail(name, text if rank == 0 else f"process {rank}: {text}", 1, show_traceback)
     return 0
+
+
+def _say_when_the_launcher_has_ended(sentence: str) -> None:
+    """torchrun ends an interruption with a page of its own; a child that waits for its end has the last word."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return
+    program = (
+        "import os, sys, time\n"
+        "for _ in range(600):\n"
+        "    try: os.kill(int(sys.argv[1]), 0)\n"
+        "    except OSError: break\n"
+        "    time.sleep(0.1)\n"
+        "print('error: ' + sys.argv[2], file=sys.stderr)"
+    )
+    words = [sys.executable, "-IS", "-c", program, str(os.getppid()), sentence]
+    subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)
 
 
 def _help(name: str, topic: str) -> int:
@@ -62,7 +83,7 @@ def _help(name: str, topic: str) -> int:
     try:
         print(help_text(name, topic), flush=True)
     except UserError as error:
-        return _fail(str(error), 2, 0, show_traceback=False)
+        return _fail(name, str(error), 2, show_traceback=False)
     except BrokenPipeError:  # | head has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
@@ -136,9 +157,9 @@ def logged_to(path: os.PathLike[str] | None) -> Iterator[None]:
             handler.close()
 
 
-def _fail(message: str, code: int, rank: int, show_traceback: bool) -> int:
+def _fail(place: str, message: str, code: int, show_traceback: bool) -> int:
     if show_traceback:
         traceback.print_exc()
-    if rank == 0:
-        print(f"error: {message}" if "\n" not in message else f"error:\n{message}", file=sys.stderr)
+    write_error(place, message, code)
+    print(f"error: {message}" if "\n" not in message else f"error:\n{message}", file=sys.stderr)
     return code

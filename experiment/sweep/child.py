@@ -1,35 +1,34 @@
 """A command with its output both on the screen and in a file; it ends when this process does."""
 
 import os
-import re
 import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import takewhile
 from pathlib import Path
 from typing import IO
 
+from retrieval.error_record import VARIABLE
 from retrieval.opensearch.host import ends_with_parent
 
 KEPT_LINES = 20
-# How the commands and Python say why they ended, and how torchrun begins the page that it adds.
-MESSAGE = re.compile(r"(\[rank\d+\]: ?)?(error:|(?!.*ChildFailedError)[\w.]*(Error|Exception)\b)")
-LAUNCHER = re.compile(r"[WE]\d{4} .*(torch/distributed|torch\.distributed)")
 # torchrun gives its workers 30 s to end.
 STOP_S = 45
 
 
-def run_teed(command: Sequence[str], log: Path | None, title: str) -> tuple[int, list[str]]:
-    """Run a command to its end: its exit code (above 128: ended by a signal) and the `telling` ones of its lines.
+def run_teed(
+    command: Sequence[str], log: Path | None, title: str, error_file: Path | None = None
+) -> tuple[int, list[str]]:
+    """Run a command to its end: its exit code (above 128: ended by a signal) and its last lines.
 
     Args:
         log: what it says is added here (progress bars as their last state), after a line with time and title.
+        error_file: where the command is to write why it failed.
     """
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
-    last: deque[str] = deque(maxlen=10 * KEPT_LINES)
+    last: deque[str] = deque(maxlen=KEPT_LINES)
     with open(log or os.devnull, "a", encoding="utf-8") as file:
         print(time.strftime("=== %Y-%m-%d %H:%M:%S"), title, file=file, flush=True)
         child = subprocess.Popen(
@@ -37,6 +36,7 @@ def run_teed(command: Sequence[str], log: Path | None, title: str) -> tuple[int,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            env=os.environ | ({VARIABLE: str(error_file)} if error_file else {}),
         )
         try:
             for line in _shown_lines(child.stdout):  # type: ignore[arg-type]
@@ -48,15 +48,7 @@ def run_teed(command: Sequence[str], log: Path | None, title: str) -> tuple[int,
             raise
         finally:
             _stop(child)
-    return (128 - code if code < 0 else code), telling(list(last))
-
-
-def telling(lines: list[str]) -> list[str]:
-    """Those of the last lines that say why: the last error message, or just the last ones."""
-    messages = [i for i, line in enumerate(lines) if MESSAGE.match(line)]
-    if not messages:
-        return lines[-KEPT_LINES:]
-    return list(takewhile(lambda line: not LAUNCHER.match(line), lines[messages[-1] :]))[:KEPT_LINES]
+    return (128 - code if code < 0 else code), list(last)
 
 
 def _shown_lines(stream: IO[bytes]) -> Iterator[str]:

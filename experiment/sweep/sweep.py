@@ -13,13 +13,15 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from experiment.run import folder as run_folder
 from experiment.run.folder import FolderInUse, locked
-from experiment.sweep.child import MESSAGE, run_teed
+from experiment.sweep.child import run_teed
 from experiment.sweep.data import check_preparations, preparations
 from experiment.sweep.progress import (
     Lacking,
@@ -43,6 +45,7 @@ from experiment.sweep.runs import (
     training_processes,
 )
 from experiment.sweep.time_left import Estimate
+from retrieval.error_record import read_error
 from sparse_model.errors import RunError, UserError
 
 # What a killed sweep started ends soon after it; so long it is waited for.
@@ -50,21 +53,36 @@ ORPHAN_S = 60
 
 
 class StepFailed(Exception):
-    """A command that did not end well; `record` is what failed.json holds."""
+    """A command that did not end well; `record` is what failed.json holds.
 
-    def __init__(self, step: str, code: int, command: Sequence[str], lines: Sequence[str]) -> None:
-        lines = list(lines) or [f"ended with code {code} and without a word"]
-        # A message of several lines begins with the bare word.
-        reason = " ".join(lines[:2]) if lines[0] == "error:" else lines[0] if MESSAGE.match(lines[0]) else lines[-1]
+    Args:
+        said: the command's own record; {} if it ended without one.
+        lines: the last ones that it printed.
+    """
+
+    def __init__(
+        self, step: str, code: int, command: Sequence[str], said: Mapping[str, Any], lines: Sequence[str]
+    ) -> None:
+        message = said.get("message")
+        reason = str(message).partition("\n")[0] if message else _without_a_word(code, lines)
         self.record = {
             "step": step,
             "exit code": code,
             "reason": reason,
             "command": run_folder.shown(command),
             "time": time.strftime("%Y-%m-%d %H:%M:%S"),
-            "last lines": lines,
+            "last lines": str(message).splitlines() if message else list(lines),
         }
         super().__init__(f"{step}: {reason}")
+
+
+def _without_a_word(code: int, lines: Sequence[str]) -> str:
+    """What can be said of a command that did not say why it failed."""
+    try:
+        ended = f"ended by {signal.Signals(code - 128).name}"
+    except ValueError:
+        ended = f"ended with code {code}"
+    return f"{ended}; its last line: {lines[-1]}" if lines else f"{ended}, without a word"
 
 
 @dataclass
@@ -145,9 +163,12 @@ class Sweep:
                     raise
 
     def _execute(self, step: str, command: list[str], log: Path | None) -> None:
-        code, lines = run_teed(command, log, run_folder.shown(command))
+        with TemporaryDirectory() as folder:
+            error_file = Path(folder, "error.json")
+            code, lines = run_teed(command, log, run_folder.shown(command), error_file)
+            said = read_error(error_file)
         if code:
-            raise StepFailed(step, code, command, lines)
+            raise StepFailed(step, code, command, said, lines)
 
     def _write_report(self) -> None:
         """Over the runs that have figures and those that failed."""

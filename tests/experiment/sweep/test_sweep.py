@@ -13,8 +13,9 @@ import pytest
 
 from experiment.run import done
 from experiment.run import folder as run_folder
+from experiment.run.command import run_command
 from experiment.sweep import sweep
-from experiment.sweep.child import telling
+from retrieval.error_record import VARIABLE, read_error
 from retrieval.fingerprint import fingerprint
 
 ROOT = Path(__file__).parents[3]
@@ -38,7 +39,9 @@ if hold.exists():
 while hold.exists():
     time.sleep(0.01)
 if Path(f"fail-{{step}}-{{name}}").exists():
-    sys.exit("error: no luck")
+    record = {{"place": step, "message": "no luck\\nat all", "exit code": 1}}
+    Path(os.environ["SPARSE_ERROR_FILE"]).write_text(json.dumps(record))
+    sys.exit("the launcher has the last word")
 def hash_of(path):
     content = path.read_bytes()
     start = f"{{len(path.name)}}:{{path.name}}:{{len(content)}}:".encode()
@@ -152,8 +155,8 @@ def test_a_failed_run_is_recorded_and_the_rest_goes_on(here: Path, capfd: pytest
     Path("fail-train_ir-a").touch()
     assert start() == 1 and calls() == ["train_ir a", "train_ir b", "evaluate_beir b", "report"]
     record = json.loads((here / "output/two/a/failed.json").read_text())
-    assert (record["step"], record["exit code"]) == ("train", 1) and record["last lines"][-1] == "error: no luck"
-    assert "train_ir.py" in record["command"] and "two/a: train: error: no luck" in capfd.readouterr().err
+    assert (record["step"], record["exit code"]) == ("train", 1) and record["last lines"] == ["no luck", "at all"]
+    assert "train_ir.py" in record["command"] and "two/a: train: no luck" in capfd.readouterr().err
     assert "output/two/a" in Path("reported").read_text(), "the report lists what failed"
     Path("fail-train_ir-a").unlink()
     Path("fail-evaluate_beir-a").touch()
@@ -254,22 +257,26 @@ def test_data_are_prepared_once(here: Path, capfd: pytest.CaptureFixture[str]) -
     Path("config/data_preparation.yaml").write_text("output_dir: data.jsonl\n")
     Path("fail-data_preparation-").touch()
     assert start() == 1 and calls() == ["data_preparation"]
-    assert "two/b: prepare data: error: no luck" in capfd.readouterr().err
+    assert "two/b: prepare data: no luck" in capfd.readouterr().err
     assert json.loads((here / "output/two/b/failed.json").read_text())["step"] == "prepare data"
     Path("fail-data_preparation-").unlink()
     assert start() == 0 and calls()[1:] == ["data_preparation", *ALL]
     assert "data_preparation: 100 %" in Path("data.jsonl.log").read_text()
 
 
-def test_the_lines_that_say_why() -> None:
-    launcher = [
-        "E1124 23:19:49.2 14562 torch/distributed/elastic/multiprocessing/api.py:1002] failed",
-        "Traceback",
-        "torch.distributed.elastic.ChildFailedError: ",
-        *["="] * 30,
-    ]
-    assert telling(["12 %", "error:", "a", "b", *launcher]) == ["error:", "a", "b"]
-    assert telling(["[rank0]: ValueError: x", *launcher]) == ["[rank0]: ValueError: x"]
-    assert telling(["just", "words"]) == ["just", "words"]
-    assert sweep.StepFailed("train", 2, ["c"], ["error:", "a", "b"]).record["reason"] == "error: a"
-    assert sweep.StepFailed("train", 9, ["c"], []).record["reason"] == "ended with code 9 and without a word"
+def test_what_a_command_did_not_say(here: Path) -> None:
+    """A command that was killed has left no record: its end and its last line must do."""
+    killed = sweep.StepFailed("train", 137, ["c"], {}, ["50 %", "60 %"]).record
+    assert killed["reason"] == "ended by SIGKILL; its last line: 60 %" and killed["last lines"] == ["50 %", "60 %"]
+    assert sweep.StepFailed("train", 9, ["c"], {}, []).record["reason"] == "ended with code 9, without a word"
+
+
+def test_records_of_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A command writes why it failed where its parent says, the first process of several; nothing without a parent."""
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "error.json"))
+    assert run_command("train_ir.py", ["max_steps=many", "seed=x"], print) == 2
+    said = read_error(tmp_path / "error.json")
+    assert (said["place"], said["exit code"]) == ("train_ir.py", 2) and "seed: " in said["message"]
+    assert run_command("train_ir.py", ["max_steps=more"], print) == 2
+    assert read_error(tmp_path / "error.json") == said
+    assert "error:\ncommand line: max_steps: " in capsys.readouterr().err
