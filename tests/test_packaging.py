@@ -25,17 +25,31 @@ def names_in(lines: list[str]) -> set[str]:
     return {canonical(re.split(r"[=<>\[ ;]", line)[0]) for line in lines if line and not line.startswith("#")}
 
 
+def lists() -> dict[str, set[str]]:
+    """Names in each list of dependencies in pyproject.toml, read without a TOML parser: Python 3.10 has none."""
+    tables = PYPROJECT[PYPROJECT.index("dependencies = [") : PYPROJECT.index("[tool.setuptools]")]
+    found = re.findall(r"^([\w-]+) = \[(.*?)\]$", tables, re.DOTALL | re.MULTILINE)
+    return {name: names_in(re.findall(r'"([^"]+)"', listed)) for name, listed in found}
+
+
 def required() -> set[str]:
-    """What pyproject.toml asks for, read without a TOML parser: Python 3.10 has none."""
-    lists = re.findall(r"^(?:dependencies|test) = \[\n(.*?)^\]", PYPROJECT, re.DOTALL | re.MULTILINE)
-    assert len(lists) == 2
-    return names_in(re.findall(r'"([^"]+)"', "".join(lists)))
+    """What `make install` installs: everything but ourselves and the peers of benchmarks/."""
+    return set().union(*(names for name, names in lists().items() if name != "benchmark")) - {"sparse-retrieval-l0"}
 
 
-def test_every_package_is_listed() -> None:
+def test_the_wheel_holds_the_model_alone() -> None:
+    """What it needs is what sparse_model imports; whoever trains has a checkout. See also test_wheel.py."""
+    listed = re.findall(r'"(\w+)"', re.findall(r"^packages = \[(.*)\]", PYPROJECT, re.MULTILINE)[0])
+    assert listed == ["sparse_model"]
+    expected = {"torch", "transformers", "tokenizers", "safetensors", "huggingface-hub", "numpy", "scipy", "tqdm"}
+    assert lists()["dependencies"] == expected
+    assert {"train", "opensearch", "report", "test", "benchmark"} <= lists().keys()
+
+
+def test_every_package_is_checked() -> None:
     packages = {p.parent.name for p in ROOT.glob("*/__init__.py")} - {"tests", "benchmarks"}
-    listed = set(re.findall(r'"(\w+)"', re.findall(r"^packages = \[(.*)\]", PYPROJECT, re.MULTILINE)[0]))
-    assert listed == packages
+    checked = re.findall(r"^PACKAGES := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[0]
+    assert set(checked.split()) == packages
 
 
 def test_constraints_are_exact_and_cover_every_dependency() -> None:

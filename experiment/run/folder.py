@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
@@ -145,9 +145,13 @@ def shown(words: Sequence[str]) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Python's and the main libraries' versions."""
+    """Python's and the main libraries' versions; those of extras where they are installed."""
     names = ("torch", "transformers", "accelerate", "datasets", "numpy", "scipy", "tokenizers", "opensearch-py")
-    return {"python": platform.python_version()} | {name: metadata.version(name) for name in names}
+    found = {"python": platform.python_version()}
+    for name in names:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def git_commit() -> str | None:

@@ -6,9 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from opensearchpy import OpenSearch
-from opensearchpy.exceptions import ConnectionError, OpenSearchException, SSLError, TransportError
-
 from retrieval.opensearch.address import public_address, split_address
 from sparse_model.errors import RunError, UserError
 
@@ -21,6 +18,21 @@ PATIENCE_S = 300.0
 LONGEST_PAUSE_S = 10.0
 FIRST_CONTACT_S, FIRST_ANSWER_S = 5.0, 20.0
 REQUEST_S = 120.0
+
+
+def library() -> Any:
+    """The module opensearchpy, which only this engine needs.
+
+    Raises:
+        UserError: with the command that installs it.
+    """
+    try:
+        import opensearchpy
+    except ImportError:
+        raise UserError(
+            "engine: opensearch: opensearch-py is not installed; python -m pip install -e '.[opensearch]' does it."
+        ) from None
+    return opensearchpy
 
 
 def is_block(status: Any, kind: Any) -> bool:
@@ -61,7 +73,7 @@ class Server:
         options: dict[str, Any] = {"verify_certs": verify, "ca_certs": ca, "ssl_show_warn": False} if encrypted else {}
         if encrypted and not verify:
             logger.warning("opensearch_verify=false: the server's certificate is not checked")
-        self._client = OpenSearch(
+        self._client = library().OpenSearch(
             [host for host, _ in addresses],
             http_auth=credentials or next((found for _, found in addresses if found), None),
             pool_maxsize=connections,
@@ -100,7 +112,7 @@ class Server:
 
         try:
             return self.patiently(once, wanted=wanted)
-        except OpenSearchException as error:
+        except library().OpenSearchException as error:
             if missing is not None and getattr(error, "status_code", None) == 404:
                 return missing
             raise RunError(f"{self.address}: {method} {path}: {reason(error)}") from None
@@ -113,7 +125,7 @@ class Server:
         while True:
             try:
                 return once()
-            except OpenSearchException as error:
+            except library().OpenSearchException as error:
                 if not may_pass(error) or not (self._alive() and wanted() and pauses.wait()):
                     raise
 
@@ -131,7 +143,7 @@ class Server:
             # Of several addresses each gets its turn, even after one that takes a connection and never answers.
             patience = FIRST_CONTACT_S + FIRST_ANSWER_S * self.address.count(",")
             answer = self.patiently(ask, min(patience, self.patience_s))
-        except OpenSearchException as error:
+        except library().OpenSearchException as error:
             raise UserError(f"opensearch_url: {self.address}: {_first_mistake(error)}") from None
         version = answer.get("version") if isinstance(answer, dict) else None
         if not isinstance(version, dict) or version.get("distribution") != "opensearch":
@@ -163,22 +175,22 @@ class Pauses:
         return True
 
 
-def may_pass(error: OpenSearchException) -> bool:
+def may_pass(error: Exception) -> bool:
     """Whether the same request can succeed later."""
-    if isinstance(error, SSLError):
+    if isinstance(error, library().SSLError):
         return False
-    if isinstance(error, ConnectionError):
+    if isinstance(error, library().ConnectionError):
         return True
-    if not isinstance(error, TransportError):
+    if not isinstance(error, library().TransportError):
         return False
     return error.status_code in TRANSIENT and not is_block(error.status_code, error.error)
 
 
-def reason(error: OpenSearchException) -> str:
+def reason(error: Exception) -> str:
     """What happened, as the server says it."""
-    if isinstance(error, ConnectionError):
+    if isinstance(error, library().ConnectionError):
         return f"no answer ({error.error})"
-    if not isinstance(error, TransportError):
+    if not isinstance(error, library().TransportError):
         return str(error)
     if is_block(error.status_code, error.error):
         return BLOCKED
@@ -195,13 +207,13 @@ BLOCKED = (
 )
 
 
-def _first_mistake(error: OpenSearchException) -> str:
-    if isinstance(error, SSLError) or "SSL" in str(getattr(error, "error", "")):
+def _first_mistake(error: Exception) -> str:
+    if isinstance(error, library().SSLError) or "SSL" in str(getattr(error, "error", "")):
         return (
             "its certificate is not trusted, or it does not speak TLS. Name its authority's file: opensearch_ca=FILE, "
             "or accept any certificate: opensearch_verify=false."
         )
-    if isinstance(error, ConnectionError):
+    if isinstance(error, library().ConnectionError):
         return (
             f"nothing answers ({error.error}). Start the server, correct the address (https:// if it speaks TLS), "
             "or let a private node be started: opensearch_home=FOLDER."

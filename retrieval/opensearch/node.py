@@ -13,9 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from opensearchpy import OpenSearch
-from opensearchpy.exceptions import OpenSearchException
-
+from retrieval.opensearch.client import library
 from retrieval.opensearch.host import check_distribution, ends_with_parent, find_java, identity
 from sparse_model.errors import RunError
 
@@ -214,10 +212,10 @@ class Node:
 
     def _healthy(self) -> bool:
         try:
-            with OpenSearch([self.url], timeout=5, max_retries=0) as client:
+            with library().OpenSearch([self.url], timeout=5, max_retries=0) as client:
                 # A node that recovers data is yellow where replicas are wanted that one node cannot hold.
                 return client.cluster.health()["status"] != "red"
-        except OpenSearchException:
+        except library().OpenSearchException:
             return False
 
     def last_words(self) -> str:
