@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from experiment.run.folder import holder
+from experiment.run.locks import holder
 from experiment.sweep import sweep
 
 ROOT = Path(__file__).parents[1]

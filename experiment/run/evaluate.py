@@ -11,6 +11,7 @@ from typing import Any
 
 from experiment.run import folder as run_folder
 from experiment.run.engines import check_engine
+from experiment.run.locks import locked
 from experiment.run.models import scored_model
 from experiment.run.result_folder import Record, ResultFolder
 from experiment.run.results import evaluation_folder, recorded_inputs
@@ -46,7 +47,7 @@ def run_evaluation(settings: Settings) -> None:
         logger.warning("%s holds something else; results go to %s", usual, settings.output_dir)
     if settings.run.overwrite or not keys.do_search or not on_main(lambda: _has_all(results, keys)):
         scorer.load()  # before anything is written
-    with run_folder.locked(folder) if is_main() else nullcontext(), scorer:
+    with locked(folder) if is_main() else nullcontext(), scorer:
         on_main(lambda: run_folder.make_writable(folder / "runs"))
         on_main(lambda: _record(settings, folder / "config.yaml", scorer.model_says))
         facts = {"seed": settings.value("seed")}

@@ -4,21 +4,18 @@ config.yaml holds the resolved keys, run.json what they were run with (processes
 it is trained to its end, the number of steps.
 """
 
-import fcntl
 import json
-import logging
 import os
 import platform
 import re
 import shlex
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import yaml
 
@@ -30,73 +27,8 @@ from retrieval.files import write_json as write_json
 from retrieval.fingerprint import hash_of as hash_of
 from sparse_model.errors import UserError
 
-logger = logging.getLogger(__name__)
-
 SWEEP_LOG = "sweep.log"
 FAILED = "failed.json"
-
-
-class FolderInUse(UserError):
-    """Another process writes to the folder; `owner` says which."""
-
-    def __init__(self, folder: Path, owner: str) -> None:
-        self.owner = owner
-        super().__init__(f"output_dir: {owner} is writing to {folder}; wait, or give another.")
-
-
-def lock_path(folder: Path) -> Path:
-    """The folder's lock: it lies beside the folder, which may be moved aside."""
-    return folder.with_name(f".{folder.name}.lock")
-
-
-@contextmanager
-def locked(folder: Path, patience: float = 0.0) -> Iterator[None]:
-    """Keep other processes from writing to the folder meanwhile; to be entered by the main process.
-
-    The system gives the lock back when its owner ends, however it ends, so there are no stale ones.
-
-    Args:
-        patience: seconds to wait for the owner.
-
-    Raises:
-        FolderInUse: if another process holds it (two runs would mix their files).
-        UserError: if nothing can be written there.
-    """
-    make_writable(folder.parent)
-    with open(lock_path(folder), "a+", encoding="utf-8") as file:
-        deadline = time.monotonic() + patience
-        try:
-            while not _take(file):
-                if time.monotonic() >= deadline:
-                    raise FolderInUse(folder, _owner(file))
-                time.sleep(0.1)
-            file.truncate(0)
-            print(f"process {os.getpid()} on {platform.node()}", file=file, flush=True)
-        except OSError as error:
-            logger.warning("%s: this disk has no locks (%s); do not start two runs there", folder, error.strerror)
-        yield
-
-
-def holder(folder: Path) -> str | None:
-    """Which process has locked the folder; None if none has. Nothing is written."""
-    try:
-        with open(lock_path(folder), encoding="utf-8") as file:
-            return None if _take(file, fcntl.LOCK_SH) else _owner(file)
-    except OSError:
-        return None
-
-
-def _take(file: IO[str], kind: int = fcntl.LOCK_EX) -> bool:
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _owner(file: IO[str]) -> str:
-    file.seek(0)
-    return file.read().strip() or "another process"
 
 
 def make_writable(folder: Path) -> None:

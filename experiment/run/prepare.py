@@ -9,6 +9,7 @@ from pathlib import Path
 
 from experiment.run import folder as run_folder
 from experiment.run.command import logged_to
+from experiment.run.locks import locked
 from experiment.run.models import device, miner
 from experiment.run.prepare_checks import preparation_mistakes, require_room_and_engine
 from experiment.run.prepare_estimate import estimate
@@ -104,7 +105,7 @@ def _only_texts(settings: Settings) -> None:
 @contextmanager
 def _writing(output_dir: Path, overwrite: bool) -> Iterator[None]:
     """Around everything that writes to output_dir: one command at a time, logged, a full disk explained."""
-    with run_folder.locked(output_dir) if is_main() else nullcontext():
+    with locked(output_dir) if is_main() else nullcontext():
         on_main(lambda: _open_folder(output_dir, overwrite))
         with logged_to(output_dir / "preparation.log" if is_main() else None), _full_disk(output_dir):
             yield

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from experiment.run import folder as run_folder
+from experiment.run.locks import locked
 from retrieval import distributed
 from retrieval.opensearch.host import check_distribution, usable_folder, version_of
 from retrieval.opensearch.node import Node
@@ -51,7 +51,7 @@ def _start(home: Path, heap: str, folders: Sequence[Path], running: list[Node], 
     for folder in folders:
         place = folder / ".opensearch"
         try:
-            locks.enter_context(run_folder.locked(place))
+            locks.enter_context(locked(place))
             break
         except UserError:
             continue

@@ -8,10 +8,10 @@ from typing import Any
 import transformers
 from accelerate import PartialState
 
-from experiment.run import folder as run_folder
 from experiment.run import online_teachers
 from experiment.run.command import logged_to
 from experiment.run.done import Status, planned_length, training_status
+from experiment.run.locks import locked
 from experiment.run.models import load_start
 from experiment.run.online_teachers import asked_teachers
 from experiment.run.train_folder import checkpoint_to_resume, close_run, open_run
@@ -53,7 +53,7 @@ def train(settings: Settings) -> None:
         if is_main():
             print(plan(settings, encoder, parts, args))
         return
-    with run_folder.locked(settings.output_dir) if is_main() else nullcontext():
+    with locked(settings.output_dir) if is_main() else nullcontext():
         _train(settings, encoder, args, notes, parts)
 
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiment.settings.settings import load_settings
-from experiment.sweep.runs import OF_A_PREPARATION, PREPARATION, Run
+from experiment.sweep.runs import OF_A_PREPARATION, PREPARATION, PlannedRun
 from sparse_model.errors import UserError
 
 
-def preparations(run: Run) -> dict[Path, Path]:
+def preparations(run: PlannedRun) -> dict[Path, Path]:
     """What data_preparation.py is to be run with before this run: configs, and the missing data that each makes.
 
     The configs are those of the folder data/ beside the run's config, and config/data_preparation.yaml.
@@ -28,7 +28,7 @@ def preparations(run: Run) -> dict[Path, Path]:
     return missing
 
 
-def _preparing(run: Run) -> list[Path]:
+def _preparing(run: PlannedRun) -> list[Path]:
     """The configs that may be said to prepare a run's data."""
     found = [*sorted((run.config.parent / "data").glob("*.yaml")), PREPARATION]
     return [path for path in found if run.trains and path.name != "base.yaml" and path.is_file()]
@@ -42,7 +42,7 @@ def _made_by(config: Path) -> Path | None:
     return Path(settings.prepared_data).expanduser().absolute()
 
 
-def check_preparations(runs: Sequence[Run]) -> None:
+def check_preparations(runs: Sequence[PlannedRun]) -> None:
     """Look at the configs that prepare data before anything is run.
 
     Raises:

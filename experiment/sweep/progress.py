@@ -11,11 +11,12 @@ from experiment.run import done
 from experiment.run import folder as run_folder
 from experiment.run.done import Status, training_status
 from experiment.run.engines import check_engine
+from experiment.run.locks import holder
 from experiment.run.results import evaluation_folder
 from experiment.settings.keys import DataKeys
 from experiment.settings.settings import Settings
 from experiment.sweep.data import has_training_data, preparations
-from experiment.sweep.runs import Run
+from experiment.sweep.runs import PlannedRun
 from retrieval.beir_data import data_files
 from retrieval.dataset_names import parse_name, scored_split
 from retrieval.fingerprint import fingerprint
@@ -23,7 +24,7 @@ from sparse_model.errors import RunError, UserError
 from training.data import row_files, training_files
 
 
-def training(run: Run) -> Status:
+def training(run: PlannedRun) -> Status:
     """How far the run's training is, with its data as they are now; damaged records count as another run."""
     files = training_data(run.settings.data)
     facts = {"data hash": fingerprint(files)} if files else {}
@@ -33,7 +34,7 @@ def training(run: Run) -> Status:
         return Status("different", because={"config.yaml": str(error)})
 
 
-def is_trained(run: Run) -> bool:
+def is_trained(run: PlannedRun) -> bool:
     """Whether nothing is left to train: finished, to this length, with these keys and these data."""
     return training(run).is_done
 
@@ -46,7 +47,7 @@ def training_data(data: DataKeys) -> list[Path]:
         return []
 
 
-def results_folder(run: Run) -> Path:
+def results_folder(run: PlannedRun) -> Path:
     """Where the evaluation's results are."""
     try:
         return evaluation_folder(run.scored)
@@ -54,7 +55,7 @@ def results_folder(run: Run) -> Path:
         return run.folder / "evaluation"
 
 
-def is_evaluated(run: Run) -> bool:
+def is_evaluated(run: PlannedRun) -> bool:
     """Whether every data set has results, of the model and the data as they are now."""
     if run.trains and not is_trained(run):
         return False
@@ -64,7 +65,7 @@ def is_evaluated(run: Run) -> bool:
         return False
 
 
-def has_asked_splits(run: Run) -> bool:
+def has_asked_splits(run: PlannedRun) -> bool:
     """Whether every result that is there is over the split that the config names."""
     try:
         return done.has_asked_splits(run.scored)
@@ -78,19 +79,19 @@ def data_set(settings: Settings, name: str) -> Path | None:
     return next((p for p in (Path(settings.evaluation.beir_dir, name), Path(name)) if p.is_dir()), None)
 
 
-def state(run: Run) -> str:
+def state(run: PlannedRun) -> str:
     """How far a run is, who works on it, or why it stopped."""
     if is_evaluated(run):
         return "evaluated"
     failure = run_folder.read_json(run.folder / run_folder.FAILED)
-    if owner := run_folder.holder(sweep_lock(run)) or run_folder.holder(run.folder):
+    if owner := holder(sweep_lock(run)) or holder(run.folder):
         return f"{_reached(run)}, {owner} is at it"
     if failure:
         return f"{_reached(run)}, failed to {failure.get('step')}: {shorten(str(failure.get('reason')), 120)}"
     return _reached(run)
 
 
-def _reached(run: Run) -> str:
+def _reached(run: PlannedRun) -> str:
     if not run.trains:
         return "not evaluated"
     status = training(run)
@@ -107,7 +108,7 @@ class Lacking:
     def __init__(self) -> None:
         self._engines: dict[str, str] = {}
 
-    def __call__(self, run: Run) -> Iterator[str]:
+    def __call__(self, run: PlannedRun) -> Iterator[str]:
         """Of model, training data, data sets, search engine and GPU, what is not here."""
         settings, data = run.settings, run.settings.data
         model = settings.model.model_name_or_path
@@ -150,7 +151,7 @@ class Lacking:
         return self._engines[key]
 
 
-def sweep_lock(run: Run) -> Path:
+def sweep_lock(run: PlannedRun) -> Path:
     """What a sweep locks while it works on a run; the run's own lock is taken by the commands that it starts."""
     return run.folder.with_name(f"{run.folder.name}.sweep")
 

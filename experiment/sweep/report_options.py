@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from experiment.report.systems import without_seed
 from experiment.settings.files import merged
 from experiment.settings.keys import Keys
-from experiment.sweep.runs import REPORT, Run
+from experiment.sweep.runs import REPORT, PlannedRun
 from retrieval.dataset_names import dataset_name
 from sparse_model.errors import UserError
 
@@ -32,7 +32,7 @@ class ReportKeys(Keys):
     """data sets with an average, pictures, areas and tests of their own"""
 
 
-def report_options(runs: Sequence[Run]) -> list[str]:
+def report_options(runs: Sequence[PlannedRun]) -> list[str]:
     """The words for experiment.report that the report.yaml beside the configs stands for.
 
     Where runs come from several folders none counts. Groups that some of the runs' data sets are not in, and a

@@ -34,7 +34,7 @@ NOT_FOR_ALL = {
 
 
 @dataclass(frozen=True)
-class Run:
+class PlannedRun:
     """One config with the overrides it is run with; `scoring` and `scored` are those of its evaluation."""
 
     config: Path
@@ -90,7 +90,7 @@ def _by_numbers(path: Path) -> list[str | float]:
     return [float(part) if i % 2 else part for i, part in enumerate(parts)]
 
 
-def read_runs(configs: Sequence[Path], overrides: Sequence[str], name: str | None) -> list[Run]:
+def read_runs(configs: Sequence[Path], overrides: Sequence[str], name: str | None) -> list[PlannedRun]:
     """Settings of each config; `name` moves all runs to output/<name>/, in folders where they come from several.
 
     Raises:
@@ -106,7 +106,7 @@ def read_runs(configs: Sequence[Path], overrides: Sequence[str], name: str | Non
             runs += _read(config, [*overrides, *([f"output_dir=output/{name}/{below}"] if name else [])])
         except UserError as error:
             mistakes += str(error).splitlines()
-    taken: dict[Path, Run] = {}
+    taken: dict[Path, PlannedRun] = {}
     for run in runs:
         other = taken.setdefault(run.folder, run)
         if other is not run:
@@ -117,7 +117,7 @@ def read_runs(configs: Sequence[Path], overrides: Sequence[str], name: str | Non
     return runs
 
 
-def _read(config: Path, overrides: list[str]) -> list[Run]:
+def _read(config: Path, overrides: list[str]) -> list[PlannedRun]:
     """The run of a config, or those of its seeds."""
     settings = load_settings([str(config), *overrides])
     if not settings.given.keys().isdisjoint(OF_A_PREPARATION):
@@ -136,14 +136,14 @@ def _read(config: Path, overrides: list[str]) -> list[Run]:
     return runs
 
 
-def _run(config: Path, overrides: list[str], settings: Settings, suffix: str) -> Run:
+def _run(config: Path, overrides: list[str], settings: Settings, suffix: str) -> PlannedRun:
     if settings.trains and not settings.evaluation.baseline:
         settings = load_settings([str(config), *overrides], for_training=True)
     scoring = overrides
     if settings.trains or settings.evaluation.baseline:
         # On an evaluation's command line they would override what the trained checkpoint says of itself.
         scoring = [word for word in overrides if not _is_of_the_model(_key(word))]
-    return Run(config, overrides, scoring, settings, load_settings([str(config), *scoring]), suffix)
+    return PlannedRun(config, overrides, scoring, settings, load_settings([str(config), *scoring]), suffix)
 
 
 def _is_of_the_model(key: str) -> bool:
@@ -151,7 +151,7 @@ def _is_of_the_model(key: str) -> bool:
     return key in OLD or (key in keys_that_change(Changes.VECTORS, "model"))
 
 
-def select(runs: Sequence[Run], patterns: Sequence[str]) -> list[Run]:
+def select(runs: Sequence[PlannedRun], patterns: Sequence[str]) -> list[PlannedRun]:
     """The runs whose <family>/<name> fits one of the patterns (all without any), as a shell would match them.
 
     Raises:
@@ -187,7 +187,7 @@ def count_processes() -> int:
     return int(asked)
 
 
-def training_processes(run: Run, processes: int) -> int:
+def training_processes(run: PlannedRun, processes: int) -> int:
     """What a training was begun with, since it can only go on with as many; else `processes`."""
     recorded = run_folder.read_json(run.folder / "run.json").get("processes")
     return recorded if isinstance(recorded, int) and complete_checkpoints(run.folder) else processes

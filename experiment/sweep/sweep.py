@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from experiment.run import folder as run_folder
-from experiment.run.folder import FolderInUse, locked
+from experiment.run.locks import FolderInUse, locked
 from experiment.sweep.child import run_teed
 from experiment.sweep.data import check_preparations, preparations
 from experiment.sweep.progress import (
@@ -35,7 +35,7 @@ from experiment.sweep.progress import (
 from experiment.sweep.report_options import report_options
 from experiment.sweep.runs import (
     PAPER_FOLDERS,
-    Run,
+    PlannedRun,
     count_processes,
     find_configs,
     launch,
@@ -89,8 +89,8 @@ def _without_a_word(code: int, lines: Sequence[str]) -> str:
 class Sweep:
     """Works through `runs`; the report is over every evaluated one of `reported`."""
 
-    runs: Sequence[Run]
-    reported: Sequence[Run]
+    runs: Sequence[PlannedRun]
+    reported: Sequence[PlannedRun]
     report: str
     processes: int
     failures: list[str] = field(default_factory=list)
@@ -118,7 +118,7 @@ class Sweep:
     def _elapsed(self) -> float:
         return time.monotonic() - self.started
 
-    def _run(self, run: Run, title: str) -> None:
+    def _run(self, run: PlannedRun, title: str) -> None:
         """Everything that is missing of one run."""
         run_folder.make_writable(run.folder)
         failed = run.folder / run_folder.FAILED
@@ -134,7 +134,7 @@ class Sweep:
             run_folder.write_json(failed, error.record)
             raise
 
-    def _step(self, run: Run, step: str, processes: int, writes_to: Path, title: str) -> None:
+    def _step(self, run: PlannedRun, step: str, processes: int, writes_to: Path, title: str) -> None:
         estimate = Estimate(self.reported, self.processes)
         left = sum(estimate.remaining(other) for other in self.runs)
         print(
@@ -146,7 +146,7 @@ class Sweep:
             pass
         self._execute(step, run.command(step, processes), run.folder / run_folder.SWEEP_LOG)
 
-    def _prepare(self, run: Run) -> None:
+    def _prepare(self, run: PlannedRun) -> None:
         """Each set of training data once; a second sweep waits for the first one's."""
         for config, data in preparations(run).items():
             if config in self._unprepared:
@@ -185,15 +185,15 @@ class Sweep:
             self.failures.append(str(error))
 
 
-def _has_figures(run: Run) -> bool:
+def _has_figures(run: PlannedRun) -> bool:
     return (results_folder(run) / "summary.json").is_file() and has_asked_splits(run)
 
 
-def _has_failed(run: Run) -> bool:
+def _has_failed(run: PlannedRun) -> bool:
     return (run.folder / run_folder.FAILED).is_file()
 
 
-def table(runs: Sequence[Run], processes: int) -> str:
+def table(runs: Sequence[PlannedRun], processes: int) -> str:
     """One line a run: its name, about how long it still takes, how it stands; then what they miss on this machine."""
     estimate, lacking = Estimate(runs, processes), Lacking()
     left = [estimate.remaining(run) for run in runs]

@@ -11,7 +11,7 @@ from experiment.run import folder as run_folder
 from experiment.settings.effects import Changes
 from experiment.settings.keys import GROUP_OF, keys_that_change
 from experiment.sweep.progress import is_evaluated, results_folder, training
-from experiment.sweep.runs import Run, training_processes
+from experiment.sweep.runs import PlannedRun, training_processes
 from retrieval.dataset_names import dataset_name
 from training.step_checkpoints import step_of
 
@@ -28,7 +28,7 @@ class Estimate:
         processes: those of a run that is not begun yet.
     """
 
-    def __init__(self, runs: Sequence[Run], processes: int) -> None:
+    def __init__(self, runs: Sequence[PlannedRun], processes: int) -> None:
         self._processes = processes
         self._pace: dict[Any, list[float]] = defaultdict(list)
         self._scoring: dict[Any, list[float]] = defaultdict(list)
@@ -38,7 +38,7 @@ class Estimate:
             for name, seconds in _measured_scoring(run):
                 self._scoring[_scoring_kind(run, name)].append(seconds)
 
-    def remaining(self, run: Run) -> float:
+    def remaining(self, run: PlannedRun) -> float:
         """Seconds until the run is evaluated; NaN if something of its kind, or its number of steps, is not known."""
         if is_evaluated(run):
             return 0.0
@@ -46,7 +46,7 @@ class Estimate:
         names = map(dataset_name, run.scored.evaluation.beir_datasets)
         return seconds + sum(_mean(self._scoring.get(_scoring_kind(run, name))) for name in names)
 
-    def _training(self, run: Run) -> float:
+    def _training(self, run: PlannedRun) -> float:
         status, planned = training(run), run.settings.value("max_steps")
         if status.is_done:
             return 0.0
@@ -62,7 +62,7 @@ class Estimate:
         by = f"by {trainings} trainings and {scorings} evaluations that were measured" if trainings + scorings else ""
         return f"{by or 'nothing was measured yet'}; {n} process{'es' if n > 1 else ''}"
 
-    def _kind(self, run: Run) -> tuple[Any, ...]:
+    def _kind(self, run: PlannedRun) -> tuple[Any, ...]:
         """Runs of one kind take the same time for a step."""
         return (*(run.settings.value(key) for key in PACE_OF_TRAINING), training_processes(run, self._processes))
 
@@ -71,7 +71,7 @@ def _mean(measured: Sequence[float] | None) -> float:
     return mean(measured) if measured else math.nan
 
 
-def _measured_pace(run: Run) -> float | None:
+def _measured_pace(run: PlannedRun) -> float | None:
     """Seconds a step so far, by the last line of metrics.jsonl that is whole."""
     path = run.folder / "metrics.jsonl"
     text = path.read_text(encoding="utf-8", errors="replace") if run.trains and path.is_file() else ""
@@ -84,12 +84,12 @@ def _measured_pace(run: Run) -> float | None:
     return None
 
 
-def _measured_scoring(run: Run) -> Iterator[tuple[str, float]]:
+def _measured_scoring(run: PlannedRun) -> Iterator[tuple[str, float]]:
     for name in run.scored.evaluation.beir_datasets:
         result = run_folder.read_json(results_folder(run) / f"{dataset_name(name)}.json")
         if isinstance(result.get("seconds"), (int, float)):
             yield dataset_name(name), result["seconds"]
 
 
-def _scoring_kind(run: Run, name: str) -> tuple[Any, ...]:
+def _scoring_kind(run: PlannedRun, name: str) -> tuple[Any, ...]:
     return name, *(run.scored.value(key) for key in PACE_OF_SCORING)

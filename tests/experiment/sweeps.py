@@ -3,5 +3,5 @@
 from experiment.sweep import runs as plan
 
 
-def runs_of(*names: str, overrides: tuple[str, ...] = (), name: str | None = None) -> list[plan.Run]:
+def runs_of(*names: str, overrides: tuple[str, ...] = (), name: str | None = None) -> list[plan.PlannedRun]:
     return plan.read_runs(plan.find_configs(names), overrides, name)

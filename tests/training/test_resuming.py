@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiment.run import folder as run_folder
+from experiment.run.locks import locked
 from experiment.run.train import train
 from experiment.settings.settings import load_settings
 from sparse_model import UserError
@@ -147,7 +147,7 @@ def test_a_users_own_folders_stay(tiny_model: Path, kd_file: Path, tmp_path: Pat
 
 
 def test_two_runs_do_not_share_a_folder(tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
-    with run_folder.locked(tmp_path / "run"), pytest.raises(UserError, match=f"process {os.getpid()} on .* is writing"):
+    with locked(tmp_path / "run"), pytest.raises(UserError, match=f"process {os.getpid()} on .* is writing"):
         train(load_settings(words_for(tiny_model, kd_file, tmp_path / "run")))
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
-from experiment.run import folder as run_folder
 from experiment.run import private_node
 from experiment.run.engines import ENGINES, check_engine, engine_options, open_engines, tokens_of
+from experiment.run.locks import locked
 from experiment.run.models import Chosen
 from experiment.settings.keys import EvaluationKeys, OpenSearchKeys
 from retrieval.exact_engine import ExactEngine
@@ -155,7 +155,7 @@ def test_a_private_nodes_data_are_kept(nodes: list[FakeNode], tmp_path: Path, ke
 
 
 def test_two_runs_at_once_have_a_node_each(nodes: list[FakeNode], tmp_path: Path) -> None:
-    with run_folder.locked(tmp_path / "shared" / ".opensearch"):
+    with locked(tmp_path / "shared" / ".opensearch"):
         with _open([tmp_path / "shared", tmp_path / "own"], opensearch_home="home"):
             assert nodes[0].folder == tmp_path / "own" / ".opensearch"
 

@@ -14,6 +14,7 @@ import yaml
 from experiment.run import folder as run_folder
 from experiment.run.command import run_command
 from experiment.run.done import planned_length
+from experiment.run.locks import locked
 from experiment.run.results import data_hash, result_inputs
 from experiment.sweep import progress, sweep
 from experiment.sweep import runs as plan
@@ -25,13 +26,13 @@ from tests.experiment.sweeps import runs_of
 from tests.retrieval.bag_of_words import write_beir
 
 
-def words(run: plan.Run, step: str, processes: int = 1) -> str:
+def words(run: plan.PlannedRun, step: str, processes: int = 1) -> str:
     command = run.command(step, processes)
     assert command[0] == sys.executable
     return shlex.join(Path(word).name if word.endswith("_ir.py") or "beir.py" in word else word for word in command[1:])
 
 
-def begin(run: plan.Run, processes: int = 2) -> None:
+def begin(run: plan.PlannedRun, processes: int = 2) -> None:
     """The records of a training that has begun."""
     run.folder.mkdir(parents=True, exist_ok=True)
     (run.folder / "config.yaml").write_text(yaml.safe_dump(run.settings.resolved()))
@@ -39,7 +40,7 @@ def begin(run: plan.Run, processes: int = 2) -> None:
     write_json(run.folder / "run.json", {"processes": processes, "data hash": data})
 
 
-def finish(run: plan.Run, steps: int = 10, seconds: float = 20.0) -> None:
+def finish(run: plan.PlannedRun, steps: int = 10, seconds: float = 20.0) -> None:
     """The files that a finished training leaves, as far as a sweep looks at them."""
     begin(run)
     write_json(run.folder / "run.json", read_json(run.folder / "run.json") | {"finished": planned_length(run.settings)})
@@ -48,7 +49,7 @@ def finish(run: plan.Run, steps: int = 10, seconds: float = 20.0) -> None:
     (run.folder / "modules.json").write_text("[]")
 
 
-def score(run: plan.Run, seconds: float = 3.0, **more: object) -> None:
+def score(run: plan.PlannedRun, seconds: float = 3.0, **more: object) -> None:
     folder = run.folder / "evaluation"
     facts = {"config hash": result_inputs(run.scored)["config hash"], "data hash": hash_of_tiny(run), **more}
     write_json(folder / "tiny.json", {"dataset": "tiny", "seconds": seconds, **facts})
@@ -57,7 +58,7 @@ def score(run: plan.Run, seconds: float = 3.0, **more: object) -> None:
     (folder / "runs" / "tiny.trec.gz").touch()
 
 
-def hash_of_tiny(run: plan.Run) -> str | None:
+def hash_of_tiny(run: plan.PlannedRun) -> str | None:
     return data_hash("tiny", run.scored.evaluation.beir_dir, run.scored.evaluation.split)
 
 
@@ -167,7 +168,7 @@ def test_states_follow_the_files(configs: Path) -> None:
     assert progress.state(run) == "goes on from checkpoint-4" and plan.training_processes(run, 8) == 2
     run_folder.write_json(run.folder / "failed.json", {"step": "train", "reason": "no room"})
     assert progress.state(run) == "goes on from checkpoint-4, failed to train: no room"
-    with run_folder.locked(progress.sweep_lock(run)):
+    with locked(progress.sweep_lock(run)):
         assert "at it" in progress.state(run) and f"process {os.getpid()}" in progress.state(run)
     (run.folder / "failed.json").unlink()
     (run.folder / "checkpoint-4" / "complete.json").unlink()

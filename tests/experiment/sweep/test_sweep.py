@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from experiment.run import done
-from experiment.run import folder as run_folder
 from experiment.run.command import run_command
+from experiment.run.locks import locked
 from experiment.sweep import sweep
 from retrieval.error_record import VARIABLE, read_error
 from retrieval.fingerprint import fingerprint
@@ -224,7 +224,7 @@ def test_a_lock_that_nobody_holds_any_more_is_taken(here: Path) -> None:
 
 def test_a_training_that_somebody_else_started_is_left_alone(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep, "ORPHAN_S", 0.1)
-    with run_folder.locked(here / "output/two/a"):
+    with locked(here / "output/two/a"):
         assert start() == 0
     assert calls() == ["train_ir b", "evaluate_beir b", "report"]
 
