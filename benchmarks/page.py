@@ -1,9 +1,8 @@
-"""The page of all measurements, from the JSON files of the benchmarks: goals, tables, plots.
+"""The page of all measurements, from the JSON files of the benchmarks: tables, plots.
 
     python -m benchmarks.page [output/benchmarks] [docs/performance.md]
 
-A benchmark without a file is left out, and its goals read "not measured". What stands below the line KEPT in an
-earlier page (notes by hand) is kept.
+A benchmark without a file is left out. What stands below the line KEPT in an earlier page (notes by hand) is kept.
 """
 
 import json
@@ -17,7 +16,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks import head, measure
-from benchmarks.goals import Results, goals_table
 from experiment.report.style import COLOURS, MARKERS, STYLE
 
 KEPT = "<!-- what follows is kept when this page is written anew -->"
@@ -28,6 +26,7 @@ SECTIONS = {
     "search": ("Exact search", "Synthetic vectors with the term frequencies of real ones, queries weighed by IDF."),
     "growth": ("Growth", "One thing grows at a time; an exponent of 1 is linear."),
 }
+Results = dict[str, dict[str, Any]]
 TOY = "A stand-in is a model of random weights with as many active outputs as a trained one, on made-up texts."
 
 
@@ -37,7 +36,7 @@ def write(folder: Path, page: Path) -> None:
     results = {name: json.loads(file.read_text()) for name, file in files.items() if file.is_file()}
     page.parent.mkdir(parents=True, exist_ok=True)
     kept = page.read_text().partition(KEPT)[2] if page.is_file() else "\n"
-    parts = ["# Performance", _introduction(results), "## Goals", goals_table(results)]
+    parts = ["# Performance", _introduction(results)]
     for name, figures in results.items():
         title, sentence = SECTIONS[name]
         parts += [f"## {title}", sentence, f"```\npython -m benchmarks.{name}\n```", _settings(figures["settings"])]

@@ -259,5 +259,5 @@ def finite(value: Any) -> bool:
 
 def _version(result: dict[str, Any]) -> str:
     """Split and the beginning of the data's hash, as far as they were recorded."""
-    digest = str(result.get("data_hash") or result.get("data hash") or "")[:8]
+    digest = str(result.get("data hash") or "")[:8]
     return " ".join(part for part in (str(result.get("split") or ""), digest) if part) or "data not recorded"

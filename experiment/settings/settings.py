@@ -168,7 +168,7 @@ def _validate(values: dict[str, Any], given: dict[str, str], config_path: Path |
     for name, group in GROUPS.items():
         groups[name], found = checked_group(group, {k: v for k, v in values.items() if GROUP_OF.get(k) == name})
         mistakes += found
-    for key in values.keys() - GROUP_OF.keys():
+    for key in (key for key in values if key not in GROUP_OF):
         try:
             field, training_value = checked_trainer_key(key, values[key])
             training[field] = training_value

@@ -109,7 +109,7 @@ def test_averages_over_other_data_sets_stand_apart(quickstart, tmp_path, capsys)
 def test_data_that_changed_between_two_runs_is_another_data_set(quickstart):
     for folder, digest in zip(quickstart, ("aaaa1111", "aaaa1111", "bbbb2222"), strict=True):
         path = Path(folder) / "evaluation" / "docstrings.json"
-        write_json(path, json.loads(path.read_text()) | {"data_hash": digest * 2})
+        write_json(path, json.loads(path.read_text()) | {"data hash": digest * 2})
     shutil.rmtree(Path(quickstart[0]) / "evaluation" / "baseline-bm25")
     systems = make_systems(load_runs(quickstart))
     assert [system.datasets for system in systems] == [
