@@ -1,8 +1,23 @@
-"""Training losses as pure functions: ranking, teachers' scores, sparsity, the λ schedule."""
+"""Training losses as pure functions: ranking, teachers' scores, sparsity, the λ schedule.
+
+torch is loaded when the first loss is computed.
+"""
 
 from losses.ensemble import ensemble
-from losses.ranking import infonce, kldiv, marginmse, same_text
+from losses.ranking import RANKING, RankingLoss, infonce, kldiv, marginmse, same_text
 from losses.schedule import quadratic
 from losses.sparsity import decoupled, flops, lengths
 
-__all__ = ["decoupled", "ensemble", "flops", "infonce", "kldiv", "lengths", "marginmse", "quadratic", "same_text"]
+__all__ = [
+    "RANKING",
+    "RankingLoss",
+    "decoupled",
+    "ensemble",
+    "flops",
+    "infonce",
+    "kldiv",
+    "lengths",
+    "marginmse",
+    "quadratic",
+    "same_text",
+]

@@ -2,23 +2,39 @@
 
 Every function takes scores [Q, N]: N = G, a query's own documents, or N = all documents of the (gathered) batch.
 What differs between the two is only which column is a query's positive, so that is an argument.
+torch is imported by the functions: what may stand in a config (`RANKING`) is told without loading it.
+
+All take the same arguments, also what one of them does not use:
+    student_QN: the model's scores.
+    teacher_QN: the scores to learn from.
+    positive_Q: the column of each query's positive; every other column is a negative.
+    temperature: divides both scores.
+    excluded_QN: true where a column is no negative either (see `same_text`); None: nowhere.
 """
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def kldiv(
-    student_QN: Tensor, teacher_QN: Tensor, temperature: float = 1.0, excluded_QN: Tensor | None = None
+    student_QN: Tensor,
+    teacher_QN: Tensor,
+    positive_Q: Tensor,
+    temperature: float = 1.0,
+    excluded_QN: Tensor | None = None,
 ) -> Tensor:
     """KL(softmax(teacher / τ) ‖ softmax(student / τ)), summed over documents, mean over queries.
 
-    The paper's distillation loss (arXiv 2504.14839, section 3.1; 2411.04403, section 3.2).
-
-    Args:
-        excluded_QN: true where a column is not part of its row (see `same_text`).
+    The paper's distillation loss (arXiv 2504.14839, section 3.1; 2411.04403, section 3.2). All columns count alike:
+    `positive_Q` is not used.
     """
+    import torch
+    import torch.nn.functional as F
+
     student, teacher = student_QN / temperature, teacher_QN / temperature
     if excluded_QN is not None:
         # Not -inf, whose difference to itself is NaN.
@@ -38,10 +54,6 @@ def marginmse(
     """Mean over queries and negatives of ((s_pos − s_neg) − (t_pos − t_neg))², scores divided by τ.
 
     Hofstätter et al. 2020 (arXiv 2010.02666), equation 3.
-
-    Args:
-        positive_Q: the column of each query's positive; every other column is a negative.
-        excluded_QN: true where a column is no negative either (see `same_text`).
     """
     student = student_QN.gather(1, positive_Q.unsqueeze(1)) - student_QN
     teacher = teacher_QN.gather(1, positive_Q.unsqueeze(1)) - teacher_QN
@@ -53,16 +65,51 @@ def marginmse(
     return errors_QN.masked_fill(excluded_QN, 0.0).sum() / (n_margins - excluded_QN.sum()).clamp(min=1)
 
 
-def infonce(scores_QN: Tensor, positive_Q: Tensor, excluded_QN: Tensor | None = None) -> Tensor:
+def infonce(
+    student_QN: Tensor,
+    teacher_QN: Tensor,
+    positive_Q: Tensor,
+    temperature: float = 1.0,
+    excluded_QN: Tensor | None = None,
+) -> Tensor:
     """Cross-entropy of each query's positive against all its columns, mean over queries.
 
-    Args:
-        positive_Q: the column of each query's positive.
-        excluded_QN: true where a column must not count as a negative (see `same_text`).
+    van den Oord et al. 2018 (arXiv 1807.03748), equation 4, with the score as the logarithm of f. `teacher_QN` and
+    `temperature` are not used.
     """
+    import torch.nn.functional as F
+
     if excluded_QN is not None:
-        scores_QN = scores_QN.masked_fill(excluded_QN, float("-inf"))
-    return F.cross_entropy(scores_QN, positive_Q)
+        student_QN = student_QN.masked_fill(excluded_QN, float("-inf"))
+    return F.cross_entropy(student_QN, positive_Q)
+
+
+class Loss(Protocol):
+    """See the module."""
+
+    def __call__(
+        self,
+        student_QN: Tensor,
+        teacher_QN: Tensor,
+        positive_Q: Tensor,
+        temperature: float = 1.0,
+        excluded_QN: Tensor | None = None,
+    ) -> Tensor: ...
+
+
+class RankingLoss(NamedTuple):
+    """What a name in `loss_types` stands for."""
+
+    function: Loss
+    needs_teacher: bool
+    """it learns from scores: those of kd rows, or of teachers"""
+
+
+RANKING = {
+    "kldiv": RankingLoss(kldiv, needs_teacher=True),
+    "marginmse": RankingLoss(marginmse, needs_teacher=True),
+    "infonce": RankingLoss(infonce, needs_teacher=False),
+}
 
 
 def same_text(document_keys_N: Tensor, positive_Q: Tensor) -> Tensor:
@@ -71,5 +118,7 @@ def same_text(document_keys_N: Tensor, positive_Q: Tensor) -> Tensor:
     Args:
         document_keys_N: one integer for each text; equal texts have equal keys.
     """
+    import torch
+
     same_QN = document_keys_N[positive_Q].unsqueeze(1) == document_keys_N.unsqueeze(0)
     return same_QN & (torch.arange(len(document_keys_N), device=same_QN.device) != positive_Q.unsqueeze(1))

@@ -5,8 +5,12 @@ section 3.1) leaves out documents that are short enough already; the mean still 
 All of it in float32: with weights of 2.0 over 30,522 entries the sum is 122,088, which float16 cannot hold.
 """
 
-import torch
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def flops(weights_QGV: Tensor, threshold: float | None = None, pooled: bool = False) -> Tensor:
@@ -18,6 +22,8 @@ def flops(weights_QGV: Tensor, threshold: float | None = None, pooled: bool = Fa
             code, to which the paper's λ belong, takes the mean over queries for each of the G slots and sums
             over the slots: about G times as much.
     """
+    import torch
+
     with torch.autocast(weights_QGV.device.type, enabled=False):
         weights_QGV = weights_QGV.float()
         if threshold is not None:
@@ -34,4 +40,4 @@ def lengths(weights: Tensor) -> Tensor:
 
 def decoupled(weights: Tensor) -> Tensor:
     """log1p(w): what the regulariser sees when `decouple_activation` is on; ranking and inference see w."""
-    return torch.log1p(weights)
+    return weights.log1p()

@@ -5,12 +5,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from losses import decoupled, flops, infonce, kldiv, marginmse, quadratic, same_text
+from losses import RANKING, decoupled, flops, quadratic, same_text
 
 
 @dataclass(frozen=True)
 class Objective:
-    """total = ranking_loss_weight × Σ ranking + λ_d(step)·FLOPS_d (+ λ_q(step)·FLOPS_q); see the keys' --help."""
+    """total = ranking_loss_weight × Σ ranking + λ_d(step)·FLOPS_d (+ λ_q(step)·FLOPS_q); see the keys' --help.
+
+    Args:
+        loss_types: keys of `losses.RANKING`; any other is a ValueError.
+    """
 
     loss_types: tuple[str, ...] = ("kldiv",)
     ranking_loss_weight: float = 1.0
@@ -23,6 +27,11 @@ class Objective:
     flops_threshold: float | None = None
     pooled: bool = False
     decouple_activation: bool = False
+
+    def __post_init__(self) -> None:
+        for name in self.loss_types:
+            if name not in RANKING:
+                raise ValueError(f"loss_types: {name} is none of {', '.join(RANKING)}.")
 
     def __call__(
         self, query_QV: Tensor, document_NV: Tensor, teacher_QN: Tensor, document_keys_N: Tensor, step: int
@@ -58,11 +67,7 @@ class Objective:
             positive_Q = group * torch.arange(n_queries, device=query_QV.device)
             excluded_QN = same_text(keys_N, positive_Q)
         scores_QN = score_rows(query_QV, document_QGV, self.use_in_batch_negatives)
-        if name == "infonce":
-            return infonce(scores_QN, positive_Q, excluded_QN)
-        if name == "marginmse":
-            return marginmse(scores_QN, teacher_QN, positive_Q, self.temperature, excluded_QN)
-        return kldiv(scores_QN, teacher_QN, self.temperature, excluded_QN)
+        return RANKING[name].function(scores_QN, teacher_QN, positive_Q, self.temperature, excluded_QN)
 
     def _flops(self, weights_QGV: Tensor, threshold: float | None) -> Tensor:
         weights_QGV = decoupled(weights_QGV) if self.decouple_activation else weights_QGV

@@ -5,7 +5,11 @@ import math
 import pytest
 import torch
 
-from losses import decoupled, ensemble, flops, infonce, kldiv, marginmse, quadratic, same_text
+from losses import RANKING, decoupled, ensemble, flops, infonce, kldiv, marginmse, quadratic, same_text
+from training.objective import Objective
+
+FIRST = torch.tensor([0, 0])  # every query's positive in column 0; kldiv does not look
+NO_TEACHER = torch.zeros(2, 0)
 
 
 def test_kldiv_by_hand() -> None:
@@ -15,17 +19,18 @@ def test_kldiv_by_hand() -> None:
     """
     student = torch.tensor([[math.log(3), 0.0], [1.0, 2.0]])
     teacher = torch.tensor([[0.0, 0.0], [1.0, 2.0]])
-    assert kldiv(student, teacher).item() == pytest.approx(0.25 * math.log(4 / 3), rel=1e-6)
+    assert kldiv(student, teacher, FIRST).item() == pytest.approx(0.25 * math.log(4 / 3), rel=1e-6)
 
 
 def test_kldiv_temperature_divides_both() -> None:
     """At τ = 2, scores (2 ln 3, 0) against (0, 0) are the case above: ½ ln(4/3) for one query."""
-    value = kldiv(torch.tensor([[2 * math.log(3), 0.0]]), torch.zeros(1, 2), temperature=2.0)
+    value = kldiv(torch.tensor([[2 * math.log(3), 0.0]]), torch.zeros(1, 2), FIRST, temperature=2.0)
     assert value.item() == pytest.approx(0.5 * math.log(4 / 3), rel=1e-6)
 
 
 def test_kldiv_keeps_its_shape_with_one_query() -> None:
-    assert kldiv(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0]])).item() == pytest.approx(0.0, abs=1e-7)
+    scores = torch.tensor([[1.0, 0.0]])
+    assert kldiv(scores, scores, FIRST).item() == pytest.approx(0.0, abs=1e-7)
 
 
 def test_marginmse_by_hand() -> None:
@@ -48,9 +53,9 @@ def test_kldiv_of_excluded_columns_is_that_without_them() -> None:
     student = torch.tensor([[math.log(3), 0.0, 9.0], [1.0, 2.0, 0.5]], requires_grad=True)
     teacher = torch.tensor([[0.0, 0.0, -4.0], [3.0, 1.0, 1.0]])
     excluded = torch.tensor([[False, False, True], [False, False, False]])
-    value = kldiv(student, teacher, excluded_QN=excluded)
+    value = kldiv(student, teacher, FIRST, excluded_QN=excluded)
     value.backward()
-    second = kldiv(student[1:], teacher[1:]).item()
+    second = kldiv(student[1:], teacher[1:], FIRST).item()
     assert value.item() == pytest.approx((0.5 * math.log(4 / 3) + second) / 2, rel=1e-5)
     assert student.grad is not None and student.grad.isfinite().all() and student.grad[0, 2] == 0
 
@@ -74,12 +79,13 @@ def test_ensemble_by_hand() -> None:
 
 def test_infonce_by_hand() -> None:
     """Scores (ln 2, 0, 0), positive first: −ln(2 / 4) = ln 2."""
-    assert infonce(torch.tensor([[math.log(2), 0.0, 0.0]]), torch.tensor([0])).item() == pytest.approx(math.log(2))
+    scores = torch.tensor([[math.log(2), 0.0, 0.0]])
+    assert infonce(scores, NO_TEACHER, torch.tensor([0])).item() == pytest.approx(math.log(2))
 
 
 def test_infonce_uses_other_queries_positives() -> None:
     """Two queries without mined negatives, all scores 0: each positive has probability ½, the loss is ln 2, not 0."""
-    assert infonce(torch.zeros(2, 2), torch.tensor([0, 1])).item() == pytest.approx(math.log(2))
+    assert infonce(torch.zeros(2, 2), NO_TEACHER, torch.tensor([0, 1])).item() == pytest.approx(math.log(2))
 
 
 def test_infonce_leaves_out_identical_texts() -> None:
@@ -89,8 +95,21 @@ def test_infonce_leaves_out_identical_texts() -> None:
     """
     excluded = same_text(torch.tensor([7, 8, 7]), torch.tensor([0, 1]))
     assert excluded.tolist() == [[False, False, True], [False, False, False]]
-    loss = infonce(torch.zeros(2, 3), torch.tensor([0, 1]), excluded)
+    loss = infonce(torch.zeros(2, 3), NO_TEACHER, torch.tensor([0, 1]), excluded_QN=excluded)
     assert loss.item() == pytest.approx((math.log(2) + math.log(3)) / 2)
+
+
+def test_every_ranking_loss_takes_the_same_arguments() -> None:
+    """One that needs no teacher gives the same whatever the teacher's scores are."""
+    student, teacher, positive = torch.tensor([[2.0, 1.0]]), torch.tensor([[0.0, 3.0]]), torch.tensor([0])
+    for name, loss in RANKING.items():
+        values = {loss.function(student, scores, positive, 1.0, None).item() for scores in (teacher, 2 * teacher)}
+        assert (len(values) == 2) == loss.needs_teacher, name
+
+
+def test_an_unknown_loss_is_refused() -> None:
+    with pytest.raises(ValueError, match="hinge is none of kldiv, marginmse, infonce"):
+        Objective(loss_types=("kldiv", "hinge"))
 
 
 W = torch.tensor([[[1.0, 2.0, 0.0], [0.0, 4.0, 1.0]], [[3.0, 0.0, 0.0], [2.0, 0.0, 1.0]]])  # Q=2, G=2, V=3
