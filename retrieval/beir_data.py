@@ -50,7 +50,7 @@ def load_beir(name_or_path: str, beir_dir: str, split: str | None = None) -> Bei
         UserError: an unknown name, a failed download, a file that cannot be used (with line and remedy).
     """
     split = scored_split(name_or_path, split)
-    folder = locate(parse_name(name_or_path)[0], beir_dir)
+    folder = distributed.on_main(lambda: locate(parse_name(name_or_path)[0], beir_dir))
     name = folder.name
     paths = data_files(folder, split)
     qrels, notes = _read_qrels(paths[2:])
@@ -81,7 +81,10 @@ def local_folder(name_or_path: str, beir_dir: str) -> Path | None:
 
 
 def locate(name_or_path: str, beir_dir: str) -> Path:
-    """The absolute folder of a data set; a known BEIR or NanoBEIR name is downloaded if it is absent."""
+    """The absolute folder of a data set; a known BEIR or NanoBEIR name is downloaded if it is absent.
+
+    To be called in one process: see `load_beir`.
+    """
     named = Path(beir_dir, name_or_path)
     has_separator = "/" in name_or_path or os.sep in name_or_path
     if has_separator or (_is_beir(Path(name_or_path)) and not named.is_dir()):
@@ -89,10 +92,10 @@ def locate(name_or_path: str, beir_dir: str) -> Path:
         if not folder.is_dir():
             raise UserError(f"{name_or_path}: no such folder ({folder}); give a BEIR folder or a data set's name.")
         return folder
-    if not distributed.on_main(named.is_dir):
+    if not named.is_dir():
         if name_or_path not in download.NAMES:
             raise UserError(_unknown(name_or_path, beir_dir))
-        distributed.on_main(lambda: download.ensure(name_or_path, beir_dir))
+        download.ensure(name_or_path, beir_dir)
     return Path(os.path.abspath(named))
 
 

@@ -1,12 +1,14 @@
-"""Ranks and gathering: torch.distributed where a launcher started several processes, trivial elsewhere."""
+"""Ranks and gathering: torch.distributed where a launcher started several processes, trivial elsewhere.
+
+torch is not loaded to find out that there is one process: without it, no launcher's processes can have met.
+"""
 
 import logging
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
-import torch.distributed as dist
 
 from sparse_model.errors import RunError, UserError
 
@@ -14,22 +16,37 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_in_rank_0_alone = False
 
-_main_alone = False
+
+def _group() -> Any:
+    """torch.distributed where several processes have met, else None."""
+    dist = sys.modules.get("torch.distributed")
+    return dist if dist is not None and dist.is_available() and dist.is_initialized() else None
 
 
-def _active() -> bool:
-    return dist.is_available() and dist.is_initialized() and not _main_alone
+def _for_a_collective() -> Any:
+    """`_group`, for what all processes must do together.
+
+    Raises:
+        RuntimeError: within `on_main`, where the other processes would never come. With one process too, so that a
+            test without a launcher shows it.
+    """
+    if _in_rank_0_alone:
+        raise RuntimeError("what rank 0 does alone cannot wait for the other processes: take this out of on_main")
+    return _group()
 
 
 def rank() -> int:
     """This process's number over all nodes, 0 when not distributed."""
-    return dist.get_rank() if _active() else 0
+    dist = _group()
+    return dist.get_rank() if dist else 0
 
 
 def world_size() -> int:
     """The number of processes over all nodes."""
-    return dist.get_world_size() if _active() else 1
+    dist = _group()
+    return dist.get_world_size() if dist else 1
 
 
 def is_main() -> bool:
@@ -39,12 +56,15 @@ def is_main() -> bool:
 
 def barrier() -> None:
     """Wait until every process is here."""
-    if _active():
+    dist = _for_a_collective()
+    if dist:
         dist.barrier()
 
 
-def _device() -> torch.device:
+def _device(dist: Any) -> Any:
     """Where collectives take their tensors: nccl works on this process's GPU only."""
+    import torch
+
     return torch.device("cuda" if "nccl" in dist.get_backend() else "cpu")
 
 
@@ -53,9 +73,12 @@ def all_gather_arrays(array: np.ndarray) -> list[np.ndarray]:
 
     The arrays may differ in the length of their first axis (zero included), not in dtype or further axes.
     """
-    if not _active():
+    dist = _for_a_collective()
+    if not dist:
         return [array]
-    device = _device()
+    import torch
+
+    device = _device(dist)
     length = torch.tensor([len(array)], dtype=torch.int64, device=device)
     lengths = [torch.zeros_like(length) for _ in range(world_size())]
     dist.all_gather(lengths, length)
@@ -70,35 +93,39 @@ def all_gather_arrays(array: np.ndarray) -> list[np.ndarray]:
 
 def broadcast(value: T) -> T:
     """Rank 0's value (small and picklable) in every process; what the others pass is ignored."""
-    if not _active():
+    dist = _for_a_collective()
+    if not dist:
         return value
     box: list[Any] = [value]
-    dist.broadcast_object_list(box, src=0, device=_device())
+    dist.broadcast_object_list(box, src=0, device=_device(dist))
     return box[0]
 
 
 def on_main(function: Callable[[], T]) -> T:
     """Call function in rank 0 only; its value or its error reaches every process, so that none hangs.
 
-    For the function, rank 0 is the only process: it may call what would otherwise be called in every process.
+    Raises:
+        RuntimeError: within another `on_main`, and if the function itself waits for other processes.
     """
-    global _main_alone
-    value: T | None = None
-    mistake: UserError | RunError | None = None
-    if is_main():
-        outer, _main_alone = _main_alone, True
-        try:
-            value = function()
-        except UserError as error:
-            mistake = error
-        except Exception as error:
-            if not _active():
-                raise
-            logger.exception("rank 0 failed")
-            mistake = RunError(f"{type(error).__name__}: {error}")
-        finally:
-            _main_alone = outer
-    value, mistake = broadcast((value, mistake))
+    _for_a_collective()
+    value, mistake = broadcast(_alone(function) if is_main() else (None, None))
     if mistake is not None:
         raise mistake
     return value  # type: ignore[return-value]
+
+
+def _alone(function: Callable[[], T]) -> tuple[T | None, UserError | RunError | None]:
+    """(the function's value, the error to be raised in every process)."""
+    global _in_rank_0_alone
+    _in_rank_0_alone = True
+    try:
+        return function(), None
+    except UserError as error:
+        return None, error
+    except Exception as error:
+        if not _group():
+            raise
+        logger.exception("rank 0 failed")
+        return None, RunError(f"{type(error).__name__}: {error}")
+    finally:
+        _in_rank_0_alone = False

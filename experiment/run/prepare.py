@@ -60,9 +60,8 @@ def prepare(settings: Settings) -> None:
             "give a smaller number."
         )
     if settings.run.dry_run:
-        processes = world_size()  # what rank 0 does alone sees itself alone
         text, size = on_main(
-            lambda: estimate(encoder, teachers, corpus, keys.num_candidates, device(settings), processes)
+            lambda: estimate(encoder, teachers, corpus, keys.num_candidates, device(settings), world_size())
         )
         if is_main():
             print(f"{text}\nwrites to {settings.output_dir}")

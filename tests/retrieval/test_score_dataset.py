@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from retrieval.beir_data import BeirData, load_beir
 from retrieval.bm25 import K1, B, score_bm25
 from retrieval.metrics import DEFAULT_METRICS, figure_name
 from retrieval.score_dataset import prune, score_dataset
-from sparse_model.errors import UserError
+from sparse_model.errors import RunError, UserError
 from tests.retrieval.bag_of_words import BagOfWords, random_beir, write_beir
 
 TIMINGS = ("encode_docs_per_s", "search_queries_per_s", "seconds")
@@ -125,6 +126,23 @@ def _fail() -> None:
     raise UserError("said by rank 0")
 
 
+COLLECTIVES: list[Callable[[], object]] = [
+    distributed.barrier,
+    lambda: distributed.on_main(lambda: "nested"),
+    lambda: distributed.broadcast("nested"),
+    lambda: distributed.all_gather_arrays(np.zeros(1)),
+]
+
+
+def _refusal(collective: Callable[[], object]) -> str:
+    """What every process is told where rank 0 alone calls what all must call."""
+    try:
+        distributed.on_main(collective)
+    except RunError as error:
+        return str(error)
+    return "nothing"
+
+
 def _in_two_processes(rank: int, folder: str, out: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{out}/rendezvous", rank=rank, world_size=2)
@@ -136,7 +154,8 @@ def _in_two_processes(rank: int, folder: str, out: str) -> None:
         said = "nothing"
     except UserError as error:
         said = str(error)
-    inside = distributed.on_main(lambda: (distributed.world_size(), distributed.on_main(lambda: "nested")))
+    inside = distributed.on_main(lambda: (distributed.world_size(), distributed.rank(), distributed.is_main()))
+    refused = [_refusal(collective) for collective in COLLECTIVES]
     data = load_beir(folder, "")
     result = score_dataset(BagOfWords(), data, top_k=50)
     kept = [score_dataset(BagOfWords(), data, top_k=50, vectors_folder=Path(out, "kept")) for _ in range(2)]
@@ -146,6 +165,7 @@ def _in_two_processes(rank: int, folder: str, out: str) -> None:
         "shared": shared,
         "said": said,
         "inside": inside,
+        "refused": refused,
         "figures": result.figures,
         "run": result.rankings,
         "bm25": score_bm25(data).figures,
@@ -169,7 +189,9 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     for answer in answers:
         assert answer["lengths"] == [0, 3] and answer["gathered"] == [0, 1, 10, 11, 12]
         assert answer["shared"] == "from 0" and answer["said"] == "said by rank 0"
-        assert answer["inside"] == [1, "nested"]
+        assert answer["inside"] == [2, 0, True]
+        assert all("take this out of on_main" in said for said in answer["refused"])
+        assert len(answer["refused"]) == len(COLLECTIVES)
     data = load_beir(folder, "")
     alone, bm25 = score_dataset(BagOfWords(), data, top_k=50, vectors_folder=tmp_path / "alone"), score_bm25(data)
     assert [(tmp_path / "alone" / f"00000{b}.safetensors").read_bytes() for b in range(3)] == [
@@ -190,3 +212,11 @@ def test_one_process_needs_no_launcher() -> None:
     array = np.arange(3)
     assert distributed.all_gather_arrays(array)[0] is array and distributed.on_main(lambda: 5) == 5
     distributed.barrier()
+
+
+@pytest.mark.parametrize("collective", COLLECTIVES, ids=["barrier", "on_main", "broadcast", "all_gather_arrays"])
+def test_rank_0_alone_waits_for_nobody(collective: Callable[[], object]) -> None:
+    """Refused with one process too: the other processes would never come."""
+    with pytest.raises(RuntimeError, match="take this out of on_main"):
+        distributed.on_main(collective)
+    assert distributed.on_main(lambda: "goes on") == "goes on"
