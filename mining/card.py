@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mining.card_pictures import ranks_picture, scores_picture
 from mining.rows import Recipe
 from mining.statistics import Statistics
 from retrieval.files import write_atomically, write_json
@@ -43,6 +42,8 @@ def write_card(
         key: stored in the summary, to tell whether the rows belong to some inputs.
         documents: distinct documents in the rows.
     """
+    from mining.card_pictures import ranks_picture, scores_picture  # brings matplotlib
+
     summary = summarise(statistics, recipe, about, documents) | {"key": key}
     names = [*(teacher.name for teacher in recipe.teachers), ENSEMBLE]
     n_queries = statistics.counts.queries

@@ -15,7 +15,6 @@ from operator import add
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
@@ -124,6 +123,8 @@ def _join(
     parts: _Parts, read: ReadPairs, texts: Texts, recipe: Recipe, about: About, output_dir: Path, key: str
 ) -> dict[str, Any]:
     """Join the parts in a new folder, add the card, and put all of it into output_dir."""
+    import datasets  # a second of CPU, and only needed at the end
+
     new = parts.folder / "joined"
     shutil.rmtree(new, ignore_errors=True)
     rows = datasets.concatenate_datasets(

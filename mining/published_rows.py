@@ -4,11 +4,13 @@ opensearch-project/msmarco-hard-negatives holds {query: id, docs: [id], scores: 
 with several lists of numbers, or with a struct of them, are read as rows of several teachers named after the columns.
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +20,9 @@ from retrieval.beir_data import BeirData
 from retrieval.fingerprint import fingerprint
 from retrieval.row_files import is_list_of, is_number, read_rows
 from sparse_model.errors import UserError
+
+if TYPE_CHECKING:
+    import datasets
 
 QUERY_COLUMNS = ("query", "query_id", "q_id", "qid")
 DOCUMENT_COLUMNS = ("docs", "doc_ids", "d_ids", "documents", "pids")
@@ -114,6 +119,8 @@ def _unknown(found: Counter[str], what: str) -> list[str]:
 
 
 def _open(source: str) -> datasets.Dataset:
+    import datasets  # a second of CPU
+
     path = Path(source)
     try:
         if not path.exists():
@@ -134,6 +141,8 @@ def _open(source: str) -> datasets.Dataset:
 
 def _folder_of_files(folder: Path) -> datasets.Dataset:
     """What a clone of a hub repository holds."""
+    import datasets
+
     for ending, reader in (("parquet", "parquet"), ("jsonl", "json")):
         files = sorted(str(path) for path in folder.rglob(f"*.{ending}"))
         if files:

@@ -37,7 +37,7 @@ def score(
     teacher = load()
     shard_scores = (
         _by_vectors(teacher, corpus, candidates, missing, vectors_folder)
-        if hasattr(teacher, "encode")
+        if teacher.encodes
         else _by_pairs(teacher, corpus, candidates)
     )
     mine = missing[distributed.rank() :: distributed.world_size()]

@@ -1,13 +1,18 @@
 """Rows of a user's file: a datasets.save_to_disk folder, .jsonl or .parquet, memory-mapped."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import datasets
 import pyarrow as pa
 
 from retrieval.fingerprint import fingerprint
 from sparse_model.errors import UserError
+
+if TYPE_CHECKING:
+    import datasets
 
 FILE_READERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet"}
 
@@ -18,6 +23,8 @@ def read_rows(path: Path) -> datasets.Dataset:
     Raises:
         UserError: if it is none of these or cannot be read.
     """
+    import datasets  # a second of CPU
+
     try:
         if path.is_dir():
             rows = datasets.load_from_disk(str(path))

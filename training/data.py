@@ -5,13 +5,15 @@ example i takes documents i, i + n//G, i + 2(n//G), …, so that each spans the 
 posnegs row: {query, pos, negs}. negs are cut in order into len // G examples of G negatives each.
 """
 
+from __future__ import annotations
+
 import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,7 +21,10 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from retrieval.row_files import FILE_READERS, is_list_of, is_number, read_rows
-from sparse_model import UserError
+from sparse_model.errors import UserError
+
+if TYPE_CHECKING:
+    import datasets
 
 COLUMNS = {"kd": ("query", "docs", "scores"), "posnegs": ("query", "pos", "negs")}
 

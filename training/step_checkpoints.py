@@ -10,12 +10,8 @@ import re
 import shutil
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-
 from retrieval.files import write_atomically
-from sparse_model import UserError
+from sparse_model.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +49,10 @@ def _numbered(output_dir: Path) -> list[Path]:
 
 def check_readable(folder: Path) -> None:
     """Raise a UserError if a checkpoint lacks a part or one is damaged, before anything is changed."""
+    import torch  # here: which checkpoints there are is asked without it
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     for name in ("trainer_state.json", "optimizer.pt", "scheduler.pt", "config.json", "model.safetensors"):
         path = folder / name
         try:

@@ -69,7 +69,7 @@ def _teacher_stage(
     """One teacher's stage; its model is gone afterwards."""
     teacher: Any = load_teacher(spec, device)
     title = f"scores, {spec.name}"
-    if not hasattr(teacher, "encode"):
+    if not teacher.encodes:
         teacher.score(both[:8])  # the first call is slower
         return Stage(title, pairs, "pairs", _per_second(lambda: teacher.score(both), len(both)), 8 * pairs)
     row_bytes = _row_bytes(teacher.encode(sample[:8], "document"))

@@ -8,7 +8,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from experiment.settings.effects import Changes, Effect, key
 from experiment.settings.trainer_keys import EFFECTS as TRAINER_EFFECTS
 from experiment.settings.trainer_keys import effect_of
-from mining.teachers.spec import TeacherSpec
+from losses import RANKING
+from mining.teachers import TYPES, TeacherSpec
 from retrieval.dataset_names import BEIR_13
 from retrieval.metrics import DEFAULT_METRICS
 from sparse_model.activations import ACTIVATIONS
@@ -46,13 +47,15 @@ def _distinct(seeds: list[int]) -> list[int]:
 Seed = Annotated[int, Field(ge=0)]
 Seeds = Annotated[list[Seed], BeforeValidator(_as_list), AfterValidator(_distinct), Field(min_length=1)]
 if TYPE_CHECKING:
-    Activation = str
+    Activation = RankingLoss = EncodingType = str
 else:
     Activation = Literal[tuple(ACTIVATIONS)]
+    RankingLoss = Literal[tuple(RANKING)]
+    EncodingType = Literal[tuple(sorted(name for name, kind in TYPES.items() if kind.encodes))]
 
 
 def _encodes_texts(kind: Any) -> Any:
-    if kind in ("cross_encoder", "monot5"):
+    if isinstance(kind, str) and kind in TYPES and not TYPES[kind].encodes:
         raise ValueError(
             f"{kind} reads query and document together, which takes too long for the pairs of every batch; score rows "
             "with it once (data_preparation.py) and train on data_type: kd."
@@ -60,7 +63,7 @@ def _encodes_texts(kind: Any) -> Any:
     return kind
 
 
-OnlineType = Annotated[Literal["dense", "sparse"], BeforeValidator(_encodes_texts)]
+OnlineType = Annotated[EncodingType, BeforeValidator(_encodes_texts)]
 
 
 class Keys(BaseModel):
@@ -150,7 +153,7 @@ class LossKeys(Keys):
     """The loss = ranking_loss_weight × Σ ranking losses + λ_d(step) · FLOPS_d (+ λ_q(step) · FLOPS_q)"""
 
     loss_types: Annotated[
-        list[Literal["kldiv", "marginmse", "infonce"]], BeforeValidator(_split_commas), Field(min_length=1)
+        list[RankingLoss], BeforeValidator(_split_commas), Field(min_length=1)
     ] = key(["kldiv"], WEIGHTS, main_for="train")
     """ranking losses, added up"""
     ranking_loss_weight: NonNegative = key(1.0, WEIGHTS)

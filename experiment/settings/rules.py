@@ -7,10 +7,11 @@ from typing import Any
 from experiment.settings.engine_rules import engine_mistakes
 from experiment.settings.keys import DataKeys, EvaluationKeys, LossKeys, ModelKeys, OpenSearchKeys
 from experiment.settings.mistakes import Mistake
+from losses import RANKING
 from retrieval.dataset_names import dataset_name, has_bad_splits, parse_name
 from retrieval.metrics import metric_mistakes
 
-NEED_TEACHER = ("kldiv", "marginmse")
+NEED_TEACHER = [name for name, loss in RANKING.items() if loss.needs_teacher]
 KEY = "kd_ensemble_teacher_kwargs"
 
 

@@ -4,23 +4,25 @@
 >>> check_teacher(spec, "teachers[0]")
 >>> load_teacher(spec, "cuda").score([("a query", "a document")])  # float32 [1]
 
-What is slow to import is imported at its first use: a config with teachers is checked without torch.
+torch and transformers are imported when a teacher is looked at or loaded: a config with teachers is read without.
 """
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from mining.teachers.check import check_teacher
 from mining.teachers.spec import BiEncoder, PairScorer, TeacherSpec
+from mining.teachers.types import TYPES, TeacherType
 
 if TYPE_CHECKING:
     import torch
 
-    from mining.teachers.check import check_teacher
-
-__all__ = ["BiEncoder", "PairScorer", "TeacherSpec", "check_teacher", "load_teacher"]
+__all__ = ["TYPES", "BiEncoder", "PairScorer", "TeacherSpec", "TeacherType", "check_teacher", "load_teacher"]
 
 
-def load_teacher(spec: TeacherSpec, device: "str | torch.device") -> BiEncoder | PairScorer:
-    """The teacher with its weights on the device: a BiEncoder (sparse, dense), else a PairScorer.
+def load_teacher(spec: TeacherSpec, device: str | torch.device) -> BiEncoder | PairScorer:
+    """The teacher with its weights on the device: one that `encodes` is a BiEncoder, else it is a PairScorer.
 
     Raises:
         UserError: if its weights cannot be read or are incomplete.
@@ -28,11 +30,3 @@ def load_teacher(spec: TeacherSpec, device: "str | torch.device") -> BiEncoder |
     import torch
 
     return spec.teacher_class(spec, torch.device(device))
-
-
-def __getattr__(name: str) -> Any:
-    if name != "check_teacher":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from mining.teachers.check import check_teacher
-
-    return check_teacher

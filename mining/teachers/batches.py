@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import AutoConfig
 
 from mining.teachers.spec import Progress, TeacherSpec
-from sparse_model import UserError
+from sparse_model.errors import UserError
 from sparse_model.layout import dtype_argument, load_tokenizer
 from sparse_model.tokens import CPU_TOKENS, length_sorted_batches, one_ahead, pad
 

@@ -1,9 +1,6 @@
 """Teachers that encode queries and documents one by one: learned sparse ones and dense ones."""
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,14 +10,17 @@ from torch.nn.functional import normalize
 from transformers import AutoModel
 
 from mining.teachers.batches import Rows, Runner
-from mining.teachers.spec import POOLINGS, Progress, Role, TeacherSpec, no_progress
-from sparse_model import UserError, load
-from sparse_model.layout import describe, read_modules, require_json, resolve
+from mining.teachers.dense_layout import dense_layout
+from mining.teachers.spec import Progress, Role, TeacherSpec, no_progress
+from sparse_model import load
+from sparse_model.layout import describe, resolve
 from sparse_model.tokens import BLOCK, document_ids
 
 
 class SparseTeacher:
     """A learned sparse encoder, siamese unless its checkpoint says that its queries need no model."""
+
+    encodes = True
 
     def __init__(self, spec: TeacherSpec, device: torch.device) -> None:
         self.spec, self.device = spec, device
@@ -62,6 +62,8 @@ class SparseTeacher:
 class DenseTeacher:
     """A dense encoder; rows have length 1, so that dot products are cosines."""
 
+    encodes = True
+
     def __init__(self, spec: TeacherSpec, device: torch.device) -> None:
         layout = dense_layout(resolve(spec.model_name_or_path, with_code=spec.trust_remote_code), spec.pooling)
         self.spec, self.pooling = spec, layout.pooling
@@ -95,51 +97,3 @@ def pooled(hidden_NLD: Tensor, mask_NL: Tensor, pooling: str) -> Tensor:
     if pooling == "max":
         return hidden_NLD.masked_fill(mask_NL1 == 0, float("-inf")).amax(dim=1)
     return (hidden_NLD * mask_NL1).sum(dim=1) / mask_NL1.sum(dim=1)
-
-
-@dataclass(frozen=True)
-class DenseLayout:
-    """Where a dense model's transformer lies, and how its hidden states become one vector."""
-
-    folder: Path
-    pooling: str
-    described: bool  # by the model itself
-
-
-def dense_layout(folder: Path, pooling: str | None) -> DenseLayout:
-    """What modules.json of a sentence-transformers model says; without one, the folder itself and the first token.
-
-    Args:
-        pooling: counts instead of what the model says.
-
-    Raises:
-        UserError: for modules or a pooling that are not available here.
-    """
-    if pooling is not None and pooling not in POOLINGS:
-        raise UserError(f"pooling: {pooling!r} is none of {', '.join(POOLINGS)}.")
-    modules = dict(read_modules(folder))
-    if not modules:
-        return DenseLayout(folder, pooling or "cls", False)
-    others = set(modules) - {"Transformer", "Pooling", "Normalize"}
-    if others or "Transformer" not in modules:
-        raise UserError(
-            f"{folder} is a sentence-transformers model of {', '.join(modules)}; a dense teacher consists of "
-            "Transformer, Pooling and Normalize."
-        )
-    return DenseLayout(modules["Transformer"], pooling or _stored_pooling(modules["Pooling"]), True)
-
-
-def _stored_pooling(folder: Path) -> str:
-    if not (folder / "config.json").is_file():
-        raise UserError(
-            f"{folder / 'config.json'} is missing, which modules.json names; fetch the model again, or give pooling: "
-            f"one of {', '.join(POOLINGS)}."
-        )
-    says = require_json(folder / "config.json")
-    # Newer versions write {"pooling_mode": "mean"}, older ones {"pooling_mode_mean_tokens": true, …}.
-    flags = [key for key, value in says.items() if key.startswith("pooling_mode_") and value is True]
-    found = says.get("pooling_mode") or [re.sub("^pooling_mode_|_tokens?$", "", key) for key in flags]
-    found = [found] if isinstance(found, str) else found
-    if len(found) != 1 or found[0] not in POOLINGS:
-        raise UserError(f"{folder / 'config.json'} asks for {found}; give pooling: one of {', '.join(POOLINGS)}.")
-    return found[0]

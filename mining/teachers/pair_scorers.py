@@ -18,6 +18,8 @@ Pair = tuple[str, str]
 class CrossEncoderTeacher:
     """A sequence classifier with one logit, which is the score."""
 
+    encodes = False
+
     def __init__(self, spec: TeacherSpec, device: torch.device) -> None:
         self.spec = spec
         folder = resolve(spec.model_name_or_path, with_code=spec.trust_remote_code)
@@ -45,6 +47,8 @@ class MonoT5Teacher:
 
     Nogueira et al. 2020 (arXiv 2003.06713).
     """
+
+    encodes = False
 
     def __init__(self, spec: TeacherSpec, device: torch.device) -> None:
         self.spec = spec

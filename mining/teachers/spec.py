@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
+
+from mining.teachers.types import TYPES
 
 if TYPE_CHECKING:  # a config is checked without them
     import numpy as np
@@ -20,19 +21,10 @@ Role = Literal["query", "document"]
 Progress = Callable[[int], object]
 """called with the number of texts or pairs of each batch done"""
 
-# A type of teacher, and the class that it is: module:name, since they are slow to import.
-TYPES = {
-    "sparse": "mining.teachers.bi_encoders:SparseTeacher",
-    "dense": "mining.teachers.bi_encoders:DenseTeacher",
-    "cross_encoder": "mining.teachers.pair_scorers:CrossEncoderTeacher",
-    "monot5": "mining.teachers.pair_scorers:MonoT5Teacher",
-}
 if TYPE_CHECKING:
-    TeacherType = str
+    TypeName = str
 else:
-    TeacherType = Literal[tuple(TYPES)]
-
-POOLINGS = ("cls", "mean", "max")
+    TypeName = Literal[tuple(TYPES)]
 
 
 def no_progress(done: int) -> None:
@@ -43,7 +35,7 @@ def no_progress(done: int) -> None:
 class TeacherSpec:
     """One entry of `teachers`"""
 
-    type: TeacherType
+    type: TypeName
     """sparse (siamese unless its checkpoint says otherwise) and dense encode texts, the others read pairs"""
     model_name_or_path: str
     """folder or hub id"""
@@ -69,8 +61,7 @@ class TeacherSpec:
     @property
     def teacher_class(self) -> Callable[[TeacherSpec, torch.device], BiEncoder | PairScorer]:
         """What is made of it."""
-        module, name = TYPES[self.type].split(":")
-        return getattr(import_module(module), name)
+        return TYPES[self.type].implementation()
 
     @property
     def name(self) -> str:
@@ -101,6 +92,9 @@ class TeacherSpec:
 class BiEncoder(Protocol):
     """Encodes queries and documents one by one; a pair's score is the dot product of two rows."""
 
+    encodes: ClassVar[bool]
+    """true"""
+
     def encode(self, texts: Sequence[str], role: Role, progress: Progress = no_progress) -> csr_matrix | np.ndarray:
         """float32 [n, V] (sparse) or [n, D] in the order of `texts`."""
 
@@ -111,6 +105,9 @@ class BiEncoder(Protocol):
 
 class PairScorer(Protocol):
     """Reads query and document together."""
+
+    encodes: ClassVar[bool]
+    """false"""
 
     def score(self, pairs: Sequence[tuple[str, str]], progress: Progress = no_progress) -> np.ndarray:
         """float32 [n], higher is more relevant, in the order of `pairs` (query, document)."""

@@ -55,6 +55,8 @@ class _Counting(BagOfWords):
             self.texts += len(block)
             yield self.encode_documents(block)
 
+    encodes = True
+
     def encode(self, texts, role, progress=None):  # type: ignore[no-untyped-def]
         return self.encode_documents(texts) if role == "document" else self.encode_queries(texts)
 
@@ -154,6 +156,8 @@ def test_only_documents_of_candidates_are_encoded_for_a_teacher(corpus: Corpus, 
 
 def test_a_teacher_that_reads_pairs(corpus: Corpus, tmp_path: Path) -> None:
     class Lengths:
+        encodes = False
+
         def score(self, pairs, progress):  # type: ignore[no-untyped-def]
             progress(len(pairs))
             return np.array([len(q) * 1000 + len(d) for q, d in pairs], np.float32)
@@ -167,6 +171,8 @@ def test_a_teacher_that_reads_pairs(corpus: Corpus, tmp_path: Path) -> None:
 
 def test_scores_that_are_not_finite_are_refused(corpus: Corpus, tmp_path: Path) -> None:
     class Broken:
+        encodes = False
+
         def score(self, pairs, progress):  # type: ignore[no-untyped-def]
             return np.full(len(pairs), np.nan, np.float32)
 

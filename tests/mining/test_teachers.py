@@ -4,14 +4,14 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-from mining.teachers import TeacherSpec, check_teacher, load_teacher
+from mining.teachers import TYPES, TeacherSpec, check_teacher, load_teacher
 from mining.teachers.pair_scorers import prompt_ids
 from sparse_model import UserError
 from tests.conftest import SENTENCES
@@ -127,9 +127,17 @@ def test_order_batch_size_and_neighbours_change_nothing(kind: str, folders: dict
     assert len(_results(spec, [])) == 0
 
 
+def test_a_type_and_its_teachers_say_the_same() -> None:
+    for name, kind in TYPES.items():
+        teacher: Any = kind.implementation()
+        assert teacher.encodes == kind.encodes, name
+        assert hasattr(teacher, "encode" if kind.encodes else "score")
+    assert TYPES.keys() == set(get_args(get_type_hints(TeacherSpec, localns={"torch": torch})["type"]))
+
+
 def _results(spec: TeacherSpec, pairs: list[tuple[str, str]], *progress: Any) -> np.ndarray:
     teacher: Any = load_teacher(spec, "cpu")
-    if hasattr(teacher, "score"):
+    if not teacher.encodes:
         return teacher.score(pairs, *progress)
     rows = [teacher.encode([p[i] for p in pairs], role, *progress) for i, role in enumerate(("query", "document"))]
     return np.hstack([row if isinstance(row, np.ndarray) else row.toarray() for row in rows])
