@@ -100,6 +100,8 @@ class ExactIndex:
         n_queries = queries.shape[0]
         hits: Hits = [(np.zeros(0, np.int64), np.zeros(0, np.float32))] * n_queries
         if threads is None:
+            import torch  # here: BM25 and what only names an engine need none
+
             threads = min(torch.get_num_threads(), n_queries * self._n_documents // WORK_PER_THREAD)
         threads = max(1, min(threads, n_queries))
 
