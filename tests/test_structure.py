@@ -112,3 +112,17 @@ def _output_of(code: str) -> str:
 def test_the_encoders_module_loads_no_compiler() -> None:
     code = "import sys, sparse_model.encoder; print('torch._dynamo' in sys.modules)"
     assert _output_of(code) == "False"
+
+
+LIGHT = (
+    *("losses", "mining.teachers", "sparse_model.layout", "training.step_checkpoints", "retrieval.beir_data"),
+    *("retrieval.dataset_names", "retrieval.distributed", "retrieval.metrics", "retrieval.opensearch.preflight"),
+    *("retrieval.vectors", "retrieval.row_files", "retrieval.exact_engine", "mining.dataset", "mining.candidates"),
+)
+HEAVY = {"torch", "transformers", "datasets", "matplotlib", "pandas", "beir", "sentence_transformers"}
+
+
+def test_what_settings_and_plans_read_loads_nothing_heavy() -> None:
+    """A mistake is told in less time than torch takes to load."""
+    code = f"import sys, {', '.join(LIGHT)}; print(sorted({HEAVY} & sys.modules.keys()))"
+    assert _output_of(code) == "[]"

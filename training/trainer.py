@@ -22,6 +22,7 @@ from training import step_checkpoints as checkpoints
 from training.collator import Collator
 from training.data import EpochSampler, Examples
 from training.gather import gather
+from training.log_lines import LogLines, replace_dicts
 from training.logged import Statistics
 from training.objective import Objective
 from training.teachers import Encode, teacher_scores
@@ -92,6 +93,7 @@ class Trainer(transformers.Trainer):
             data_collator=Collator(encoder.tokenizer, max_seq_length, encoder.inf_free, bool(teachers)),  # type: ignore[arg-type]
             callbacks=[_Bookkeeping(self)],
         )
+        replace_dicts(self, LogLines(objective.loss_types, objective.ranking_loss_weight))
         # The loss is a mean over the batch: the Trainer divides it by the accumulation steps.
         self.model_accepts_loss_kwargs = False
 

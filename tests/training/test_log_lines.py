@@ -1,0 +1,59 @@
+"""The line that training shows for each log."""
+
+from pathlib import Path
+
+import pytest
+
+from experiment.run.train import train
+from experiment.settings.settings import load_settings
+from tests.training.runs import words_for
+from training.log_lines import log_line
+
+STEP = {
+    "loss": 0.5604,
+    "grad_norm": 1.234,
+    "learning_rate": 6.8e-4,
+    "infonce": 0.5297,
+    "flops_d": 1.538,
+    "lambda_d": 0.02,
+    "d_length": 196.7,
+    "d_length_p5": 83.0,
+    "d_length_p50": 190.0,
+    "d_length_p95": 370.0,
+    "empty_documents": 0.0,
+    "unused_tokens": 0.5,
+    "epoch": 0.7,
+}
+
+
+def test_a_step_is_one_line() -> None:
+    assert log_line(STEP, 320, 450, ("infonce",)) == (
+        "step 320/450  loss 0.5604: infonce 0.5297 + 0.02 × flops_d 1.538  196.7 tokens (83–370)  lr 6.8e-04  grad 1.23"
+    )
+
+
+def test_weights_queries_and_empty_documents_are_told() -> None:
+    more = {"kldiv": 0.25, "flops_q": 2.0, "lambda_q": 1e-4, "empty_documents": 0.031}
+    line = log_line(STEP | more, 1, 9, ("kldiv", "infonce"), 2.0)
+    assert "loss 0.5604: 2 × (kldiv 0.2500 + infonce 0.5297) + 0.02 × flops_d 1.538 + 0.0001 × flops_q 2  " in line
+    assert "196.7 tokens (83–370), 3.1% empty" in line
+
+
+def test_evaluations_and_the_end_have_lines_too() -> None:
+    figures = {"eval_ndcg@10": 0.41234, "eval_flops": 1.5, "epoch": 2.0}
+    assert log_line(figures, 20, 40, ()) == "step 20/40  evaluation: ndcg@10 0.4123  flops 1.5000"
+    end = {"train_runtime": 90.06, "train_loss": 0.61234, "train_samples_per_second": 9.0}
+    assert log_line(end, 40, 40, ()) == "step 40/40  done in 90 s, mean loss 0.6123"
+
+
+@pytest.mark.parametrize("without_bar", ["true", "false"])
+def test_training_shows_lines_and_no_dict(
+    tiny_model: Path, posnegs_file: Path, tmp_path: Path, without_bar: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(load_settings(words_for(tiny_model, posnegs_file, tmp_path, f"disable_tqdm={without_bar}", "max_steps=2")))
+    shown = capsys.readouterr()
+    logs = [line for line in shown.out.splitlines() if line.startswith("step ")]
+    assert [line.split("  ")[0] for line in logs] == ["step 1/2", "step 2/2", "step 2/2"]
+    assert "infonce" in logs[0] and "done in" in logs[-1]
+    assert "{'" not in shown.out
+    assert ("2/2 [" in shown.err) == (without_bar == "false")
