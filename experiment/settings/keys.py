@@ -47,7 +47,9 @@ def _distinct(seeds: list[int]) -> list[int]:
 Seed = Annotated[int, Field(ge=0)]
 Seeds = Annotated[list[Seed], BeforeValidator(_as_list), AfterValidator(_distinct), Field(min_length=1)]
 if TYPE_CHECKING:
-    Activation = RankingLoss = EncodingType = str
+    Activation = str
+    RankingLoss = str
+    EncodingType = str
 else:
     Activation = Literal[tuple(ACTIVATIONS)]
     RankingLoss = Literal[tuple(RANKING)]
@@ -152,9 +154,9 @@ class OnlineTeachers(Keys):
 class LossKeys(Keys):
     """The loss = ranking_loss_weight × Σ ranking losses + λ_d(step) · FLOPS_d (+ λ_q(step) · FLOPS_q)"""
 
-    loss_types: Annotated[
-        list[RankingLoss], BeforeValidator(_split_commas), Field(min_length=1)
-    ] = key(["kldiv"], WEIGHTS, main_for="train")
+    loss_types: Annotated[list[RankingLoss], BeforeValidator(_split_commas), Field(min_length=1)] = key(
+        ["kldiv"], WEIGHTS, main_for="train"
+    )
     """ranking losses, added up"""
     ranking_loss_weight: NonNegative = key(1.0, WEIGHTS)
     """weight of the ranking losses"""

@@ -9,6 +9,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassificati
 
 from mining.teachers.batches import Rows, Runner
 from mining.teachers.spec import Progress, TeacherSpec, no_progress
+from mining.teachers.types import answer_ids
 from sparse_model.layout import resolve
 
 Pair = tuple[str, str]
@@ -69,11 +70,6 @@ class MonoT5Teacher:
         start = inputs["input_ids"].new_full((len(inputs["input_ids"]), 1), model.config.decoder_start_token_id)
         logits_NV = model(**inputs, decoder_input_ids=start).logits[:, 0]
         return logits_NV[:, self.answers].float().log_softmax(dim=-1)[:, 0]
-
-
-def answer_ids(tokenizer: object) -> list[int]:
-    """The ids of "true" and "false" at the beginning of a word; the unknown token's id where there is none."""
-    return tokenizer.convert_tokens_to_ids(["▁true", "▁false"])  # type: ignore[attr-defined]
 
 
 def prompt_ids(tokenizer: object, queries: Sequence[str], documents: Sequence[str], max_length: int) -> list[list[int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol
 
@@ -61,7 +62,8 @@ class TeacherSpec:
     @property
     def teacher_class(self) -> Callable[[TeacherSpec, torch.device], BiEncoder | PairScorer]:
         """What is made of it."""
-        return TYPES[self.type].implementation()
+        module, name = TYPES[self.type].implementation.split(":")
+        return getattr(import_module(module), name)
 
     @property
     def name(self) -> str:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from mining.teachers.dense_layout import dense_layout
 from sparse_model.layout import describe
 
+
 def _as_it_lies(spec: Any, folder: Path) -> tuple[Path, bool]:
     return folder, False
 
@@ -26,8 +27,8 @@ class TeacherType(NamedTuple):
 
     encodes: bool
     """queries and documents one by one (`BiEncoder`); else it reads them together (`PairScorer`)"""
-    implementation: Callable[[], Callable[..., Any]]
-    """imports the class, which takes a spec and a device"""
+    implementation: str
+    """module:class, imported when one is loaded; it is made of a spec and a device"""
     head: str | None
     """how the architecture in its config.json ends; None: an encoder without head"""
     encoder_decoder: bool = False
@@ -39,21 +40,9 @@ class TeacherType(NamedTuple):
     """what else is wrong, from spec, config, tokenizer and whether the model says what it is"""
 
 
-def _sparse() -> Any:
-    from mining.teachers.bi_encoders import SparseTeacher
-
-    return SparseTeacher
-
-
 def _locate_sparse(spec: Any, folder: Path) -> tuple[Path, bool]:
     says = describe(folder)
     return folder / says.mlm_subfolder, says.activation_type is not None
-
-
-def _dense() -> Any:
-    from mining.teachers.bi_encoders import DenseTeacher
-
-    return DenseTeacher
 
 
 def _locate_dense(spec: Any, folder: Path) -> tuple[Path, bool]:
@@ -73,12 +62,6 @@ def _dense_mistakes(spec: Any, config: Any, tokenizer: Any, described: bool) -> 
         )
 
 
-def _cross_encoder() -> Any:
-    from mining.teachers.pair_scorers import CrossEncoderTeacher
-
-    return CrossEncoderTeacher
-
-
 def _cross_encoder_mistakes(spec: Any, config: Any, tokenizer: Any, described: bool) -> Iterator[str]:
     heads = config.architectures
     # Of another head the number of logits means nothing.
@@ -86,15 +69,12 @@ def _cross_encoder_mistakes(spec: Any, config: Any, tokenizer: Any, described: b
         yield f"{spec.model_name_or_path} has {config.num_labels} logits; a cross-encoder that ranks has one."
 
 
-def _monot5() -> Any:
-    from mining.teachers.pair_scorers import MonoT5Teacher
-
-    return MonoT5Teacher
+def answer_ids(tokenizer: object) -> list[int]:
+    """The ids of "true" and "false" at the beginning of a word; the unknown token's id where there is none."""
+    return tokenizer.convert_tokens_to_ids(["▁true", "▁false"])  # type: ignore[attr-defined]
 
 
 def _monot5_mistakes(spec: Any, config: Any, tokenizer: Any, described: bool) -> Iterator[str]:
-    from mining.teachers.pair_scorers import answer_ids
-
     if spec.dtype == "float16":
         yield "dtype: T5 overflows in float16; use bfloat16 or float32."
     if tokenizer.unk_token_id in answer_ids(tokenizer):
@@ -104,10 +84,22 @@ def _monot5_mistakes(spec: Any, config: Any, tokenizer: Any, described: bool) ->
 
 
 TYPES = {
-    "sparse": TeacherType(True, _sparse, "ForMaskedLM", locate=_locate_sparse),
-    "dense": TeacherType(True, _dense, None, locate=_locate_dense, mistakes=_dense_mistakes),
-    "cross_encoder": TeacherType(
-        False, _cross_encoder, "ForSequenceClassification", frames_pairs=True, mistakes=_cross_encoder_mistakes
+    "sparse": TeacherType(True, "mining.teachers.bi_encoders:SparseTeacher", "ForMaskedLM", locate=_locate_sparse),
+    "dense": TeacherType(
+        True, "mining.teachers.bi_encoders:DenseTeacher", None, locate=_locate_dense, mistakes=_dense_mistakes
     ),
-    "monot5": TeacherType(False, _monot5, "ForConditionalGeneration", encoder_decoder=True, mistakes=_monot5_mistakes),
+    "cross_encoder": TeacherType(
+        False,
+        "mining.teachers.pair_scorers:CrossEncoderTeacher",
+        "ForSequenceClassification",
+        frames_pairs=True,
+        mistakes=_cross_encoder_mistakes,
+    ),
+    "monot5": TeacherType(
+        False,
+        "mining.teachers.pair_scorers:MonoT5Teacher",
+        "ForConditionalGeneration",
+        encoder_decoder=True,
+        mistakes=_monot5_mistakes,
+    ),
 }

@@ -9,6 +9,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from mining.teachers import check_teacher, load_teacher
+from mining.teachers.dense_layout import dense_layout
 from sparse_model import UserError
 from tests.mining.models import make_cross_encoder, make_dense, tiny_spec
 
@@ -27,7 +28,6 @@ def test_good_teachers_pass(kind: str, folders: dict[str, Path]) -> None:
         ("sparse", "cross_encoder", {}, "type sparse is a …ForMaskedLM"),
         ("dense", "sparse", {}, "not a dense encoder"),
         ("dense", "monot5", {}, "is an encoder-decoder"),
-        ("dense", "dense", {"pooling": "median"}, "pooling: 'median' is none of cls, mean, max"),
         ("cross_encoder", "sparse", {}, "…ForSequenceClassification"),
         ("cross_encoder", "dense", {"max_length": 65}, "positions for 64 tokens; give max_length: 64 or less"),
         ("monot5", "cross_encoder", {}, "…ForConditionalGeneration"),
@@ -46,6 +46,14 @@ def test_what_cannot_teach_says_why(
         check_teacher(spec, "teachers[1]")
     assert message in str(caught.value)
     assert all(line.startswith("teachers[1]: ") for line in str(caught.value).splitlines())
+
+
+def test_an_unknown_pooling_is_refused(folders: dict[str, Path]) -> None:
+    """Where a config is read, and where a model is laid out."""
+    with pytest.raises(ValueError, match="'cls', 'mean' or 'max'"):
+        tiny_spec("dense", folders["dense"], pooling="median")
+    with pytest.raises(UserError, match="pooling: 'median' is none of cls, mean, max"):
+        dense_layout(folders["dense"], "median")
 
 
 def test_another_models_tokenizer_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
