@@ -10,19 +10,11 @@ pairs, bytes and hours.
 import sys
 
 from experiment.run.command import run_command
-from experiment.settings.settings import Settings
-
-
-def work(settings: Settings) -> None:
-    """What the command does once its settings are right; only then is torch loaded."""
-    from experiment.run.prepare import prepare
-
-    prepare(settings)
 
 
 def main() -> int:
     """The exit code: 0 done, 2 a mistake in the input, 1 anything else."""
-    return run_command("data_preparation.py", sys.argv[1:], work)
+    return run_command("data_preparation.py", sys.argv[1:], "experiment.run.prepare:prepare")
 
 
 if __name__ == "__main__":

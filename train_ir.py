@@ -9,19 +9,11 @@
 import sys
 
 from experiment.run.command import run_command
-from experiment.settings.settings import Settings
-
-
-def work(settings: Settings) -> None:
-    """What the command does once its settings are right; only then is torch loaded."""
-    from experiment.run.train import train
-
-    train(settings)
 
 
 def main() -> int:
     """The exit code: 0 done, 2 a mistake in the input, 1 anything else."""
-    return run_command("train_ir.py", sys.argv[1:], work, for_training=True)
+    return run_command("train_ir.py", sys.argv[1:], "experiment.run.train:train", for_training=True)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from importlib import import_module
 
 from experiment.settings.settings import Settings, load_settings
 from retrieval.error_record import write_error
@@ -19,10 +20,11 @@ PATIENCE = timedelta(days=7)
 INTERRUPTED = "interrupted; the same command continues"
 
 
-def run_command(name: str, argv: list[str], work: Callable[[Settings], None], **options: bool) -> int:
+def run_command(name: str, argv: list[str], work: str | Callable[[Settings], None], **options: bool) -> int:
     """Read settings, start the processes' group, do the work; the exit code (0 done, 2 a mistake, 1 else).
 
     Args:
+        work: what to do with the settings, or its place as module:function, imported once they are right.
         options: see `load_settings`.
     """
     asked = [number for number, word in enumerate(argv) if word in ("--help", "-h")]
@@ -39,7 +41,7 @@ def run_command(name: str, argv: list[str], work: Callable[[Settings], None], **
             )
         start_processes(name, bool(settings.value("use_cpu")))
         quiet_libraries(rank)
-        work(settings)
+        _function(work)(settings)
         _close_processes()
     except (UserError, RunError) as error:
         if rank:
@@ -74,6 +76,13 @@ def _say_when_the_launcher_has_ended(sentence: str) -> None:
     )
     words = [sys.executable, "-IS", "-c", program, str(os.getppid()), sentence]
     subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)
+
+
+def _function(work: str | Callable[[Settings], None]) -> Callable[[Settings], None]:
+    if callable(work):
+        return work
+    module, name = work.split(":")
+    return getattr(import_module(module), name)
 
 
 def _help(name: str, topic: str) -> int:

@@ -3,7 +3,7 @@
 Commands and sweeps ask the same functions. They go by recorded hashes of inputs, never by times of files.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from experiment.run.folder import read_yaml
 from experiment.run.results import data_hash, evaluation_folder, result_inputs
 from experiment.settings.effects import Changes
-from experiment.settings.keys import GROUP_OF, GROUPS, effect, keys_that_change
+from experiment.settings.keys import GROUP_OF, GROUPS, EvaluationKeys, effect, keys_that_change
 from experiment.settings.settings import Settings
 from experiment.settings.validation import checked_group, checked_trainer_key
 from retrieval.dataset_names import dataset_name, scored_split
@@ -69,14 +69,14 @@ def training_status(settings: Settings, facts: Mapping[str, Any]) -> Status:
     because |= {k: f"{recorded.get(k)} before, {value} now" for k, value in facts.items() if recorded.get(k) != value}
     if because:
         return Status("different", because=because)
-    if finished == planned_length(settings) and (folder / "model.safetensors").is_file():
+    if finished == planned_length(settings.value) and (folder / "model.safetensors").is_file():
         return DONE
     return Status("goes on", checkpoints[-1] if checkpoints else None)
 
 
-def planned_length(settings: Settings) -> dict[str, Any]:
-    """How long is trained, as run.json records it once it is done."""
-    return {key: settings.value(key) for key in ("max_steps", "num_train_epochs")}
+def planned_length(value: Callable[[str], Any]) -> dict[str, Any]:
+    """How long is trained, as run.json records it once it is done; value: a key's."""
+    return {key: value(key) for key in keys_that_change(Changes.LENGTH)}
 
 
 def differences(settings: Settings, before: Mapping[str, Any]) -> dict[str, str]:
@@ -119,15 +119,14 @@ def is_evaluated(settings: Settings) -> bool:
     if read_json(folder / "summary.json").get("datasets") != list(wanted):
         return False
     config_hash = result_inputs(settings)["config hash"]
-    return has_asked_splits(settings) and all(
+    return has_asked_splits(keys, folder) and all(
         is_result(folder, label, config_hash, data_hash(name, keys.beir_dir, keys.split))
         for label, name in wanted.items()
     )
 
 
-def has_asked_splits(settings: Settings) -> bool:
-    """Whether every result that is there is over the split that the settings name."""
-    keys, folder = settings.evaluation, evaluation_folder(settings)
+def has_asked_splits(keys: EvaluationKeys, folder: Path) -> bool:
+    """Whether every result in the folder is over the split that the keys name."""
     splits = {dataset_name(name): scored_split(name, keys.split) for name in keys.beir_datasets}
     return all(read_json(folder / f"{name}.json").get("split", split) == split for name, split in splits.items())
 

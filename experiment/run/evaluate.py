@@ -16,7 +16,7 @@ from experiment.run.models import scored_model
 from experiment.run.result_folder import Record, ResultFolder
 from experiment.run.results import evaluation_folder, recorded_inputs
 from experiment.run.scorers import Bm25Scorer, ModelScorer, Scorer
-from experiment.settings.keys import EvaluationKeys
+from experiment.settings.keys import OURS, EvaluationKeys, effect
 from experiment.settings.settings import Settings
 from retrieval.beir_data import load_beir
 from retrieval.dataset_names import dataset_name, parse_name
@@ -26,9 +26,6 @@ from sparse_model.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-# What a model says of itself, as config.yaml records it.
-SAID = ("activation_type", "max_seq_length", "inf_free", "idf_path")
-
 
 def run_evaluation(settings: Settings) -> None:
     """Score the model (or the baseline) on every data set of `beir_datasets`.
@@ -37,7 +34,14 @@ def run_evaluation(settings: Settings) -> None:
         UserError: for everything that cannot be used.
     """
     keys, folder = settings.evaluation, evaluation_folder(settings)
-    scorer = _scorer(settings, folder)
+    # A run's evaluations share their vectors and indexes; a private node serves one that is under way at a time.
+    folders = (settings.output_dir / "evaluation", folder)
+    batch_size = settings.value("per_device_eval_batch_size") * 4
+    scorer: Scorer = (
+        Bm25Scorer(keys.top_k, keys.metrics)
+        if keys.baseline
+        else ModelScorer(scored_model(settings), keys, settings.opensearch, batch_size, folders)
+    )
     results = ResultFolder(folder, on_main(lambda: recorded_inputs(settings, folder)))
     if settings.run.dry_run:
         scorer.load()
@@ -49,7 +53,7 @@ def run_evaluation(settings: Settings) -> None:
         scorer.load()  # before anything is written
     with locked(folder) if is_main() else nullcontext(), scorer:
         on_main(lambda: run_folder.make_writable(folder / "runs"))
-        on_main(lambda: _record(settings, folder / "config.yaml", scorer.model_says))
+        on_main(lambda: run_folder.write_atomically(folder / "config.yaml", _recorded(settings, folder, scorer)))
         facts = {"seed": settings.value("seed")}
         found = [_evaluate(name, keys, scorer, results, facts, settings.run.overwrite) for name in keys.beir_datasets]
     if keys.do_search:
@@ -58,25 +62,16 @@ def run_evaluation(settings: Settings) -> None:
             print(f"{table}\nwritten to {folder}")
 
 
-def _scorer(settings: Settings, folder: Path) -> Scorer:
-    keys = settings.evaluation
-    if keys.baseline:
-        return Bm25Scorer(keys.top_k, keys.metrics)
-    batch_size = settings.value("per_device_eval_batch_size") * 4
-    # A run's evaluations share their vectors and indexes; a private node serves one that is under way at a time.
-    folders = (settings.output_dir / "evaluation", folder)
-    return ModelScorer(scored_model(settings), keys, settings.opensearch, batch_size, folders)
-
-
 def _has_all(results: ResultFolder, keys: EvaluationKeys) -> bool:
     return results.has_inputs_of([dataset_name(name) for name in keys.beir_datasets])
 
 
-def _record(settings: Settings, path: Path, model_says: Mapping[str, Any]) -> None:
-    """Write the settings with what the model that is scored says of itself, not with what the config says of it."""
-    before = run_folder.read_yaml(path)
-    says = model_says or {key: before[key] for key in SAID if key in before and not settings.evaluation.baseline}
-    run_folder.write_atomically(path, run_folder.yaml_text(settings.with_values(**says).resolved()))
+def _recorded(settings: Settings, folder: Path, scorer: Scorer) -> str:
+    """The settings with what the model that is scored says of itself, not with what the config says of it."""
+    before = run_folder.read_yaml(folder / "config.yaml")
+    told = [key for key in OURS if effect(key).told and key in before and not settings.evaluation.baseline]
+    says = scorer.model_says or {key: before[key] for key in told}
+    return run_folder.yaml_text(settings.with_values(**says).resolved())
 
 
 def _evaluate(

@@ -4,7 +4,7 @@ A command chooses (`start_model`, `scored_model`, `miner`), and everything after
 settings. Loading returns what the checkpoint said; nothing is written back.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from experiment.run.folder import FAILED, read_yaml
 from experiment.settings.effects import Changes
 from experiment.settings.keys import effect, keys_that_change
 from experiment.settings.mistakes import refuse
-from experiment.settings.settings import Settings, unfit_for_training
+from experiment.settings.settings import Settings
 from retrieval.fingerprint import fingerprint
 from sparse_model.errors import UserError
 from sparse_model.layout import describe, longest_input, resolve
@@ -90,21 +90,20 @@ class Chosen:
         }
 
 
-def start_model(settings: Settings) -> Chosen:
-    """The model that a training starts from: keys that are given count, the checkpoint says the rest."""
-    return Chosen(str(settings.model.model_name_or_path), _given(settings, LOADED), device(settings), new_head=True)
-
-
 def load_start(settings: Settings) -> tuple["SparseEncoder", Settings]:
-    """(the model to start from, the settings with what it says of itself).
+    """(the model that a training starts from, the settings with what it says of itself).
+
+    Keys that are given count, the checkpoint says the rest.
 
     Raises:
         UserError: if the model cannot be trained as the settings say.
     """
-    encoder = start_model(settings).load()
+    place = device(settings.value("use_cpu"))
+    start = Chosen(str(settings.model.model_name_or_path), settings.given_values(LOADED), place, new_head=True)
+    encoder = start.load()
     says = {name: getattr(encoder, name) for name in ("activation_type", "inf_free", "max_seq_length")}
     settings = settings.with_values(**says)
-    refuse(unfit_for_training(settings))
+    refuse(settings.unfit_for_training())
     positions, length = longest_input(encoder.mlm.config), settings.model.eval_max_seq_length
     if length and positions and length > positions:
         raise UserError(f"eval_max_seq_length: {length}, but the model has positions for {positions} tokens.")
@@ -118,16 +117,17 @@ def scored_model(settings: Settings) -> Chosen:
         UserError: if a config that trains has no finished checkpoint, or there is no model at all.
     """
     path, meant = model_path(settings), overriding(settings)
-    is_plain = describe(resolve(path)).activation_type is None and not _is_trained(settings)
+    is_own = settings.trains and "model_name_or_path" not in meant
+    is_plain = describe(resolve(path)).activation_type is None and not is_own
     keys = LOADED if is_plain else [key for key in LOADED if not effect(key).told]
-    options = _given(settings, keys) | {key: value for key, value in meant.items() if key in LOADED}
+    options = settings.given_values(keys) | {key: value for key, value in meant.items() if key in LOADED}
     length = settings.model.eval_max_seq_length
     if length and "max_seq_length" not in meant and (is_plain or "eval_max_seq_length" in meant):
         options["max_seq_length"] = length
-    asked = meant if _is_trained(settings) else _given(settings, ["idf_path"])
+    asked = meant if is_own else settings.given_values(["idf_path"])
     if asked.get("idf_path") == "corpus":
         options["idf_path"] = "corpus"
-    return Chosen(path, options, device(settings), _encoding_dtype(settings))
+    return _encoding(path, options, settings.value)
 
 
 def miner(settings: Settings) -> Chosen:
@@ -136,12 +136,12 @@ def miner(settings: Settings) -> Chosen:
     Raises:
         UserError: if none is named.
     """
-    return Chosen(model_path(settings), _given(settings, LOADED), device(settings), _encoding_dtype(settings))
+    return _encoding(model_path(settings), settings.given_values(LOADED), settings.value)
 
 
 def model_path(settings: Settings) -> str:
     """Folder or hub id of the model to score."""
-    if not _is_trained(settings):
+    if not settings.trains or "model_name_or_path" in overriding(settings):
         if not settings.model.model_name_or_path:
             raise UserError("model_name_or_path: missing; name a checkpoint, or give a config that was trained.")
         return settings.model.model_name_or_path
@@ -174,25 +174,15 @@ def model_files(path: str) -> list[Path]:
     return sorted(file for file in files if file.name not in NOT_THE_MODEL)
 
 
-def device(settings: Settings) -> str:
+def device(use_cpu: bool) -> str:
     """Where models run: "cuda" or "cpu"."""
     import torch
 
-    return "cuda" if torch.cuda.is_available() and not settings.value("use_cpu") else "cpu"
+    return "cuda" if torch.cuda.is_available() and not use_cpu else "cpu"
 
 
-def _is_trained(settings: Settings) -> bool:
-    return settings.trains and "model_name_or_path" not in overriding(settings)
-
-
-def _given(settings: Settings, keys: Collection[str]) -> dict[str, Any]:
-    return {key: settings.value(key) for key in keys if key in settings.given}
-
-
-def _encoding_dtype(settings: Settings) -> str | None:
-    """What bf16_full_eval and fp16_full_eval ask of encoding."""
-    import torch
-
-    if settings.value("fp16_full_eval") and torch.cuda.is_available():
-        return "float16"
-    return "bfloat16" if settings.value("bf16_full_eval") else None
+def _encoding(path: str, options: Mapping[str, Any], value: Callable[[str], Any]) -> Chosen:
+    """A model that encodes, where and as precisely as use_cpu, bf16_full_eval and fp16_full_eval say."""
+    place = device(value("use_cpu"))
+    half = "float16" if value("fp16_full_eval") and place == "cuda" else None
+    return Chosen(path, options, place, half or ("bfloat16" if value("bf16_full_eval") else None))

@@ -2,7 +2,7 @@
 
 import errno
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +10,12 @@ from pathlib import Path
 from experiment.run import folder as run_folder
 from experiment.run.command import logged_to
 from experiment.run.locks import locked
-from experiment.run.models import device, miner
+from experiment.run.models import miner
 from experiment.run.prepare_checks import preparation_mistakes, require_room_and_engine
 from experiment.run.prepare_estimate import estimate
 from experiment.run.stages import Stages
-from experiment.settings.keys import EvaluationKeys, PreparationKeys
-from experiment.settings.mistakes import as_mistakes, refuse
+from experiment.settings.keys import EvaluationKeys, PreparationKeys, RunKeys
+from experiment.settings.mistakes import Mistake, as_mistakes, refuse
 from experiment.settings.settings import Settings
 from mining.candidates import Corpus, corpus_of, totals
 from mining.card import About
@@ -45,13 +45,18 @@ def prepare(settings: Settings) -> None:
     """
     keys = settings.preparation
     settings = settings.with_values(output_dir=settings.prepared_data, split=settings.evaluation.split or "train")
+    places = (settings.output_dir, settings.run.overwrite, keys.dataset, settings.evaluation)
+    text = "is for train_ir.py; leave it out where data are prepared."
+    mistakes = [Mistake("train_file", text, settings.given.get("train_file", ""))] if settings.trains else []
     if keys.source:
-        _only_texts(settings)
+        refuse(mistakes + on_main(lambda: preparation_mistakes(*places, teachers=[])))
+        _only_texts(keys, _load_data(keys.dataset, settings.evaluation), settings.output_dir, settings.run)
         return
     teachers = [
         replace(t, trust_remote_code=t.trust_remote_code or settings.run.trust_remote_code) for t in keys.teachers
     ]
-    encoder = _checked(settings, teachers)
+    mistakes += on_main(lambda: preparation_mistakes(*places, teachers))
+    encoder = _checked(mistakes, lambda: miner(settings).load())
     data = _load_data(keys.dataset, settings.evaluation)
     corpus = corpus_of(data)
     if keys.num_candidates > len(corpus.texts):
@@ -61,21 +66,18 @@ def prepare(settings: Settings) -> None:
         )
     if settings.run.dry_run:
         text, size = on_main(
-            lambda: estimate(encoder, teachers, corpus, keys.num_candidates, device(settings), world_size())
+            lambda: estimate(encoder, teachers, corpus, keys.num_candidates, str(encoder.device), world_size())
         )
         if is_main():
             print(f"{text}\nwrites to {settings.output_dir}")
-        on_main(lambda: require_room_and_engine(settings, size))
+        on_main(lambda: require_room_and_engine(settings.output_dir, size, settings.evaluation, settings.opensearch))
         return
     with _writing(settings.output_dir, settings.run.overwrite):
         _run(settings, encoder, teachers, data, corpus)
 
 
-def _only_texts(settings: Settings) -> None:
+def _only_texts(keys: PreparationKeys, data: BeirData, output_dir: Path, run: RunKeys) -> None:
     """The last stage alone, for rows of ids that somebody published."""
-    refuse(on_main(lambda: preparation_mistakes(settings, [])))
-    keys = settings.preparation
-    data = _load_data(keys.dataset, settings.evaluation)
     published = Published(str(keys.source), data)
     # One column of scores is what the teachers' scores became already.
     method: Normalization = keys.normalization if len(published.teachers) > 1 else "none"
@@ -89,16 +91,14 @@ def _only_texts(settings: Settings) -> None:
         hashes={"data": data.fingerprint, "rows": rows},
         notes=tuple(data.notes),
     )
-    if settings.run.dry_run:
+    if run.dry_run:
         if is_main():
             names = ", ".join(teacher.name for teacher in published.teachers)
-            print(f"{len(published.queries)} rows of {keys.source} (scores: {names}) to {settings.output_dir}")
+            print(f"{len(published.queries)} rows of {keys.source} (scores: {names}) to {output_dir}")
         return
-    with _writing(settings.output_dir, settings.run.overwrite):
-        folder = settings.output_dir / "stages"
-        write_rows(
-            published.read, published, how, about, settings.output_dir, folder, hash_of([rows, data.fingerprint])
-        )
+    with _writing(output_dir, run.overwrite):
+        key = hash_of([rows, data.fingerprint])
+        write_rows(published.read, published, how, about, output_dir, output_dir / "stages", key)
 
 
 @contextmanager
@@ -119,26 +119,28 @@ def _open_folder(output_dir: Path, overwrite: bool) -> None:
 def _run(
     settings: Settings, encoder: SparseEncoder, teachers: list[TeacherSpec], data: BeirData, corpus: Corpus
 ) -> None:
-    stages = Stages(settings, data, corpus)
-    candidates = stages.candidates(encoder)
+    keys, output_dir = settings.preparation, settings.output_dir
+    batch_size = settings.value("per_device_eval_batch_size") * 4
+    stages = Stages(output_dir / "stages", keys, miner(settings), batch_size, data, corpus)
+    candidates = stages.candidates(encoder, settings.evaluation, settings.opensearch)
     encoder.to("cpu")  # one model at a time on a device
     scores = [stages.scores(teacher, candidates) for teacher in teachers]
     counts = on_main(lambda: totals(candidates))
     about = About(
-        dataset=settings.preparation.dataset,
+        dataset=keys.dataset,
         split=data.split,
         miner=str(settings.model.model_name_or_path),
-        num_candidates=settings.preparation.num_candidates,
+        num_candidates=keys.num_candidates,
         hashes={"data": data.fingerprint, **{shards.folder.name: shards.key for shards in (candidates, *scores)}},
         positives_added=counts["positives_added"],
         positives_left_out=counts["positives_left_out"],
         notes=tuple(_notes(data, corpus)),
     )
     key = hash_of([candidates.key, *(shards.key for shards in scores)])
-    how = recipe(settings.preparation, teachers)
-    write_rows(reader(candidates, scores), corpus, how, about, settings.output_dir, stages.folder, key)
+    how = recipe(keys, teachers)
+    write_rows(reader(candidates, scores), corpus, how, about, output_dir, stages.folder, key)
     if (table := encoder.idf_V) is not None:
-        on_main(lambda: write_idf(settings.output_dir / "idf.json", table, encoder.tokenizer))
+        on_main(lambda: write_idf(output_dir / "idf.json", table, encoder.tokenizer))
 
 
 def recipe(keys: PreparationKeys, teachers: list[TeacherSpec]) -> Recipe:
@@ -158,11 +160,10 @@ def _notes(data: BeirData, corpus: Corpus) -> list[str]:
     return [*data.notes, *([lost] if lost else [])]
 
 
-def _checked(settings: Settings, teachers: list[TeacherSpec]) -> SparseEncoder:
+def _checked(mistakes: list[Mistake], load: Callable[[], SparseEncoder]) -> SparseEncoder:
     """The miner, if nothing is wrong as far as that can be seen before a text is read."""
-    mistakes = on_main(lambda: preparation_mistakes(settings, teachers))
     try:
-        encoder = miner(settings).load()
+        encoder = load()
     except UserError as error:
         mistakes += as_mistakes(error)
     refuse(mistakes)

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from experiment.run.engines import check_engine
+from experiment.settings.keys import EvaluationKeys, OpenSearchKeys
 from experiment.settings.mistakes import Mistake, as_mistakes, refuse
-from experiment.settings.settings import Settings
 from mining.teachers import TeacherSpec, check_teacher
 from retrieval.beir_data import data_files, locate
 from retrieval.download import NAMES
@@ -16,28 +16,29 @@ from sparse_model import UserError
 TRACES = ("preparation.log", "stages")
 
 
-def preparation_mistakes(settings: Settings, teachers: Sequence[TeacherSpec]) -> list[Mistake]:
+def preparation_mistakes(
+    output_dir: Path, overwrite: bool, dataset: str, keys: EvaluationKeys, teachers: Sequence[TeacherSpec]
+) -> list[Mistake]:
     """Every mistake in folder, data set and teachers, each with its key and remedy."""
-    folder, keys = settings.output_dir, settings.evaluation
     looks: list[Callable[[], object]] = [
-        lambda: _check_output(folder, settings.run.overwrite),
-        lambda: _check_dataset(settings.preparation.dataset, keys.beir_dir, str(keys.split)),
+        lambda: _check_output(output_dir, overwrite),
+        lambda: _check_dataset(dataset, keys.beir_dir, str(keys.split)),
     ]
     looks += [lambda t=t, n=n: check_teacher(t, f"teachers: {n}") for n, t in enumerate(teachers, start=1)]  # type: ignore[misc]
-    text = "is for train_ir.py; leave it out where data are prepared."
-    found = [Mistake("train_file", text, settings.given.get("train_file", ""))] if settings.trains else []
-    return found + _mistakes_of(looks)
+    return _mistakes_of(looks)
 
 
-def require_room_and_engine(settings: Settings, needed: int) -> None:
+def require_room_and_engine(
+    output_dir: Path, needed: int, evaluation: EvaluationKeys, opensearch: OpenSearchKeys
+) -> None:
     """What a dry run looks at beside: needed bytes on the disk, and the search engine.
 
     Raises:
         UserError: naming what is missing.
     """
     looks = [
-        lambda: require_disk(settings.output_dir, needed, "all of this"),
-        lambda: check_engine(settings.evaluation, settings.opensearch),
+        lambda: require_disk(output_dir, needed, "all of this"),
+        lambda: check_engine(evaluation, opensearch),
     ]
     refuse(_mistakes_of(looks))
 

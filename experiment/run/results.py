@@ -1,6 +1,7 @@
 """Results of an evaluation: the folder they are filed in, and the inputs that they belong to."""
 
 import re
+from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -25,20 +26,20 @@ def evaluation_folder(settings: Settings) -> Path:
     folder = settings.output_dir / "evaluation"
     name = settings.evaluation.evaluation_name
     if name is None:
-        differing = _other_than_default(settings)
+        differing = settings.other_than_default(RESULT_KEYS)
         other = overriding(settings)
         if not settings.trains:
             other.pop("model_name_or_path", None)  # it names the output folder already
-        checkpoint = _own_checkpoint(settings, other)
+        checkpoint = _own_checkpoint(settings.config_path, settings.output_dir, other)
         differing |= settings.old_names.as_written(other)
         name = "_".join([*checkpoint, *(f"{key}-{_short(value)}" for key, value in differing.items())])
     return folder / name if name else folder
 
 
-def _own_checkpoint(settings: Settings, other: dict[str, Any]) -> list[str]:
+def _own_checkpoint(config: Path | None, output_dir: Path, other: dict[str, Any]) -> list[str]:
     """The name of the run's checkpoint that is scored in place of its last one, taken out of `other`."""
     path = Path(str(other.get("model_name_or_path", "")))
-    if settings.config_path != settings.output_dir / "config.yaml" or path.parent != settings.output_dir:
+    if config != output_dir / "config.yaml" or path.parent != output_dir:
         return []
     del other["model_name_or_path"]
     return [path.name]
@@ -46,14 +47,15 @@ def _own_checkpoint(settings: Settings, other: dict[str, Any]) -> list[str]:
 
 def result_inputs(settings: Settings) -> dict[str, Any]:
     """What a result depends on beside the data: the model's name, and a hash over files and keys that change it."""
+    keys = _result_keys(settings)
     if settings.evaluation.baseline:
-        return {"model": settings.evaluation.baseline, "config hash": hash_of(_result_keys(settings))}
-    path, files = model_path(settings), _files_hash(settings)
-    given = {key: settings.value(key) for key in VECTOR_KEYS if key in settings.given}
+        return {"model": settings.evaluation.baseline, "config hash": hash_of(keys)}
+    path = model_path(settings)
+    given = settings.given_values(VECTOR_KEYS)
     written = settings.old_names.as_written(given) | {
         name: value for name, value in settings.old_names.values.items() if name == "use_l0"
     }
-    return {"model": path, "config hash": _model_hash(settings, written, files)}
+    return {"model": path, "config hash": hash_of(keys | {"model keys": written, "files": _files_hash(path, given)})}
 
 
 def recorded_inputs(settings: Settings, folder: Path) -> dict[str, Any]:
@@ -67,25 +69,24 @@ def recorded_inputs(settings: Settings, folder: Path) -> dict[str, Any]:
     is_unsure = settings.config_path == settings.output_dir / "config.yaml" and not settings.evaluation.baseline
     if recorded is None or not is_unsure or "given" in read_json(settings.output_dir / "run.json"):
         return inputs
-    config, files = read_yaml(settings.output_dir / "config.yaml"), _files_hash(settings)
+    config = read_yaml(settings.output_dir / "config.yaml")
+    keys = _result_keys(settings) | {"files": _files_hash(inputs["model"], settings.given_values(VECTOR_KEYS))}
     asked = settings.on_command_line(VECTOR_KEYS)
     unsure = [key for key in (*VECTOR_KEYS, "use_l0") if key in config and key not in asked]
-    choices = (keys for n in range(len(unsure) + 1) for keys in combinations(unsure, n))
-    possible = (_model_hash(settings, asked | {key: config[key] for key in keys}, files) for keys in choices)
+    choices = (choice for n in range(len(unsure) + 1) for choice in combinations(unsure, n))
+    possible = (hash_of(keys | {"model keys": asked | {key: config[key] for key in choice}}) for choice in choices)
     return inputs | {"config hash": recorded} if recorded in possible else inputs
 
 
 def _result_keys(settings: Settings) -> dict[str, Any]:
-    return {key: settings.value(key) for key in RESULT_KEYS if effect(key).by_default} | _other_than_default(settings)
+    by_default = {key: settings.value(key) for key in RESULT_KEYS if effect(key).by_default}
+    return by_default | settings.other_than_default(RESULT_KEYS)
 
 
-def _model_hash(settings: Settings, written: dict[str, Any], files: str) -> str:
-    return hash_of(_result_keys(settings) | {"model keys": written, "files": files})
-
-
-def _files_hash(settings: Settings) -> str:
-    local = [Path(p) for p in (settings.model.idf_path, settings.model.tokenizer_name) if p and Path(p).exists()]
-    return fingerprint([*model_files(model_path(settings)), *local])
+def _files_hash(path: str, options: Mapping[str, Any]) -> str:
+    """Over the model's files and those that keys name beside it."""
+    named = (options.get("idf_path"), options.get("tokenizer_name"))
+    return fingerprint([*model_files(path), *(Path(name) for name in named if name and Path(name).exists())])
 
 
 def data_hash(name: str, beir_dir: str, split: str | None) -> str | None:
@@ -95,10 +96,6 @@ def data_hash(name: str, beir_dir: str, split: str | None) -> str | None:
         return None if folder is None else fingerprint(data_files(folder, scored_split(name, split)))[:16]
     except UserError:
         return None
-
-
-def _other_than_default(settings: Settings) -> dict[str, Any]:
-    return {key: settings.value(key) for key in RESULT_KEYS if settings.value(key) != settings.default(key)}
 
 
 def _short(value: Any) -> str:

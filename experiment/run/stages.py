@@ -17,10 +17,9 @@ from typing import Any
 import torch
 
 from experiment.run.engines import MakeEngine, open_engines, tokens_of
-from experiment.run.models import device, miner, model_files
+from experiment.run.models import Chosen, model_files
 from experiment.settings.engine_rules import keeps_index
-from experiment.settings.keys import EvaluationKeys, OpenSearchKeys
-from experiment.settings.settings import Settings
+from experiment.settings.keys import EvaluationKeys, OpenSearchKeys, PreparationKeys
 from mining.candidates import Corpus, Shards, mine
 from mining.scoring import score
 from mining.teachers import TeacherSpec, load_teacher
@@ -33,17 +32,22 @@ from sparse_model import SparseEncoder, corpus_idf
 
 
 class Stages:
-    """The working files below output_dir, and how each is made."""
+    """The working files in `folder`, and how each is made.
 
-    def __init__(self, settings: Settings, data: BeirData, corpus: Corpus) -> None:
-        self.settings, self.data, self.corpus = settings, data, corpus
-        self.folder = settings.output_dir / "stages"
+    Args:
+        miner: the model that finds candidates, and device and batch size of all models.
+    """
+
+    def __init__(
+        self, folder: Path, keys: PreparationKeys, miner: Chosen, batch_size: int, data: BeirData, corpus: Corpus
+    ) -> None:
+        self.folder, self.keys, self.miner, self.batch_size = folder, keys, miner, batch_size
+        self.data, self.corpus = data, corpus
         self.corpus_hash = on_main(lambda: corpus_hash(data.doc_ids, data.texts))
 
-    def candidates(self, encoder: SparseEncoder) -> Shards:
-        """Stage 1, whole."""
-        settings, keys = self.settings, self.settings.preparation
-        model = miner(settings)
+    def candidates(self, encoder: SparseEncoder, evaluation: EvaluationKeys, opensearch: OpenSearchKeys) -> Shards:
+        """Stage 1, whole; encoder: the miner's, evaluation and opensearch: the search engine's keys."""
+        keys, model = self.keys, self.miner
         if encoder.inf_free and not model.brings_query_weights:
             table = on_main(lambda: corpus_idf(encoder.tokenizer, self.corpus.texts, encoder.vocabulary_size, True))
             encoder.use_idf(table)
@@ -56,16 +60,15 @@ class Stages:
             else sha256(encoder.idf_V.cpu().numpy().tobytes()).hexdigest(),
             "data": [self.data.fingerprint, self.data.split],
             "keys": [keys.num_candidates, keys.include_positives, keys.shard_size],
-            "engine": [settings.evaluation.engine, settings.evaluation.round_weights],
+            "engine": [evaluation.engine, evaluation.round_weights],
         }
-        batch_size = settings.value("per_device_eval_batch_size") * 4
         vectors = VectorCache(
             self.folder / f"vectors-miner-{vector_hash}",
             self.corpus.texts,
-            lambda lists, progress: encoder.encode_blocks(lists, batch_size, progress),
+            lambda lists, progress: encoder.encode_blocks(lists, self.batch_size, progress),
         )
         shards = self._shards("candidates", facts)
-        with _engines(settings.evaluation, settings.opensearch, encoder, self.folder) as make_engine:
+        with _engines(evaluation, opensearch, encoder, self.folder) as make_engine:
             mine(
                 self.corpus,
                 encoder.encode_queries,
@@ -79,7 +82,7 @@ class Stages:
 
     def scores(self, teacher: TeacherSpec, candidates: Shards) -> Shards:
         """Stage 2 for one teacher, whole."""
-        name, place = teacher.name, torch.device(device(self.settings))
+        name, place = teacher.name, torch.device(self.miner.device)
         files = on_main(lambda: fingerprint(model_files(teacher.model_name_or_path)))
         # Without what changes no score: where it lies, how much is done at once, how much it counts afterwards.
         same = replace(teacher, model_name_or_path=name, batch_size=1, weight=1.0, trust_remote_code=False)
@@ -91,8 +94,7 @@ class Stages:
 
     def _shards(self, name: str, facts: dict[str, Any]) -> Shards:
         key = hash_of(facts)
-        size = self.settings.preparation.shard_size
-        return Shards(self.folder / f"{name}-{key}", key, len(self.corpus.queries), size)
+        return Shards(self.folder / f"{name}-{key}", key, len(self.corpus.queries), self.keys.shard_size)
 
 
 @contextmanager

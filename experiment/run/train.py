@@ -1,8 +1,9 @@
 """One training run: settings to parts to a finished checkpoint, or on from where a killed one stopped."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import transformers
@@ -10,12 +11,12 @@ from accelerate import PartialState
 
 from experiment.run import online_teachers
 from experiment.run.command import logged_to
-from experiment.run.done import Status, planned_length, training_status
+from experiment.run.done import DECIDE_WEIGHTS, planned_length, training_status
 from experiment.run.locks import locked
 from experiment.run.models import load_start
 from experiment.run.online_teachers import asked_teachers
 from experiment.run.train_folder import checkpoint_to_resume, close_run, open_run
-from experiment.settings.keys import DataKeys, EvaluationKeys, LossKeys
+from experiment.settings.keys import DataKeys, EvaluationKeys, LossKeys, ModelKeys, keys_that_change
 from experiment.settings.settings import Settings
 from retrieval.beir_data import load_beir
 from retrieval.distributed import is_main, on_main, world_size
@@ -40,7 +41,7 @@ def train(settings: Settings) -> None:
     Raises:
         UserError: for everything that cannot be used; RunError: if the run collapses or explodes.
     """
-    args, notes = build_arguments(settings.output_dir, trainer_fields(settings))
+    args, notes = build_arguments(settings.output_dir, trainer_fields(settings.training, settings.evaluation))
     for name in settings.evaluation.eval_beir_datasets or []:
         load_beir(name, settings.evaluation.beir_dir, settings.evaluation.split)
     transformers.set_seed(args.seed)
@@ -51,7 +52,7 @@ def train(settings: Settings) -> None:
     on_main(lambda: require_disk(settings.output_dir, _checkpoint_bytes(encoder), "one checkpoint"))
     if settings.run.dry_run:
         if is_main():
-            print(plan(settings, encoder, parts, args))
+            print(plan(settings.model, settings.loss, encoder, parts, args))
         return
     with locked(settings.output_dir) if is_main() else nullcontext():
         _train(settings, encoder, args, notes, parts)
@@ -61,44 +62,45 @@ def _train(settings: Settings, encoder: SparseEncoder, args: Any, notes: list[st
     folder = settings.output_dir
     files = [file for part in parts for file in row_files(part.path)]
     facts = {"processes": world_size(), "data hash": on_main(lambda: fingerprint(files))}
-    status = on_main(lambda: _status(settings, facts))
+    on_main(lambda: _clear(folder, settings.run.overwrite))
+    status = on_main(lambda: training_status(settings, facts))
     if status.is_done:
         logger.info("%s: training is finished already; nothing to do", folder)
         return
-    on_main(lambda: open_run(settings, status, facts))
+    config = {key: settings.value(key) for key in keys_that_change(DECIDE_WEIGHTS)} | settings.resolved()
+    on_main(lambda: open_run(folder, status, config, facts | {"given": settings.written()}))
     with logged_to(folder / "train.log" if is_main() else None):
-        for line in [*notes, *plan(settings, encoder, parts, args).splitlines()] if is_main() else []:
+        for line in (
+            [*notes, *plan(settings.model, settings.loss, encoder, parts, args).splitlines()] if is_main() else []
+        ):
             logger.info(line)
         resume = on_main(lambda: checkpoint_to_resume(folder))
-        trainer = _build_trainer(settings, encoder, args, parts, from_start=resume is None)
+        if encoder.inf_free:
+            # A checkpoint brings its own table: the corpus need not be read again.
+            from_texts = settings.model.idf_path == "corpus" and resume is None
+            table = on_main(lambda: _training_idf(encoder, parts)) if from_texts else encoder.idf_V
+            encoder.use_idf(table, requires_grad=settings.model.idf_requires_grad)  # type: ignore[arg-type]
+        trainer = _build_trainer(settings, encoder, args, parts)
         if resume is not None and step_of(resume) >= trainer.planned_steps:
             trainer.finish_from(resume)
         else:
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         if is_main():
             encoder.save(folder)
-            close_run(folder, planned_length(settings))
+            close_run(folder, planned_length(settings.value))
         logger.info("the trained model is %s", folder)
 
 
-def _status(settings: Settings, facts: dict[str, Any]) -> Status:
-    folder = settings.output_dir
+def _clear(folder: Path, overwrite: bool) -> None:
+    """Move what is there aside, if that is asked for."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"output_dir: {folder} is a file; give a folder.")
-    if settings.run.overwrite and folder.exists():
+    if overwrite and folder.exists():
         move_aside(folder)
-    return training_status(settings, facts)
 
 
-def _build_trainer(
-    settings: Settings, encoder: SparseEncoder, args: Any, parts: list[Examples], from_start: bool
-) -> Trainer:
+def _build_trainer(settings: Settings, encoder: SparseEncoder, args: Any, parts: list[Examples]) -> Trainer:
     model = settings.model
-    if encoder.inf_free:
-        # A checkpoint brings its own table: the corpus need not be read again.
-        from_texts = model.idf_path == "corpus" and from_start
-        table = on_main(lambda: _training_idf(encoder, parts)) if from_texts else encoder.idf_V
-        encoder.use_idf(table, requires_grad=model.idf_requires_grad)  # type: ignore[arg-type]
     training_length = encoder.max_seq_length
     asked = asked_teachers(settings.loss.kd_ensemble_teacher_kwargs, settings.run.trust_remote_code)
     # What the checkpoint will say, and what evaluations while training use.
@@ -116,11 +118,11 @@ def _build_trainer(
     )
 
 
-def trainer_fields(settings: Settings) -> dict[str, Any]:
+def trainer_fields(given: Mapping[str, Any], keys: EvaluationKeys) -> dict[str, Any]:
     """The given fields of TrainingArguments, and what follows from eval_beir_datasets."""
-    fields = dict(settings.training)
-    if settings.evaluation.eval_beir_datasets:
-        fields.setdefault("metric_for_best_model", f"eval_{figure_name(settings.evaluation.metrics[0])}")
+    fields = dict(given)
+    if keys.eval_beir_datasets:
+        fields.setdefault("metric_for_best_model", f"eval_{figure_name(keys.metrics[0])}")
     return fields
 
 
@@ -171,11 +173,11 @@ def evaluate_while_training(keys: EvaluationKeys, encoder: SparseEncoder) -> dic
     return means | {f"{result['dataset']}_{first}": result[first] for result in results}
 
 
-def plan(settings: Settings, encoder: SparseEncoder, parts: list[Examples], args: Any) -> str:
+def plan(model: ModelKeys, loss: LossKeys, encoder: SparseEncoder, parts: list[Examples], args: Any) -> str:
     """What a run is going to do, in a few lines."""
     batch = args.per_device_train_batch_size * world_size() * args.gradient_accumulation_steps
     lines = [
-        f"model       {settings.model.model_name_or_path}: V = {encoder.vocabulary_size}, {encoder.activation_type}, "
+        f"model       {model.model_name_or_path}: V = {encoder.vocabulary_size}, {encoder.activation_type}, "
         f"{'inference-free' if encoder.inf_free else 'siamese'}"
     ]
     for part in parts:
@@ -186,15 +188,15 @@ def plan(settings: Settings, encoder: SparseEncoder, parts: list[Examples], args
         )
     length = f"{args.max_steps} steps" if args.max_steps > 0 else f"{args.num_train_epochs} epochs"
     lines.append(f"training    {length} of {batch} queries, {world_size()} process(es), seed {args.seed}")
-    threshold = settings.loss.flops_threshold
+    threshold = loss.flops_threshold
     lines.append(
-        f"loss        {' + '.join(settings.loss.loss_types)}, λ_d {settings.loss.flops_d_lambda}, "
+        f"loss        {' + '.join(loss.loss_types)}, λ_d {loss.flops_d_lambda}, "
         + ("no ℓ0 mask" if threshold is None else f"ℓ0 mask at {threshold:g} tokens")
     )
-    teachers = settings.loss.kd_ensemble_teacher_kwargs
+    teachers = loss.kd_ensemble_teacher_kwargs
     if teachers:
         lines.append(f"teachers    {', '.join(teachers.model_ids)}")
-    return "\n".join([*lines, f"output_dir  {settings.output_dir}"])
+    return "\n".join([*lines, f"output_dir  {args.output_dir}"])
 
 
 def _checkpoint_bytes(encoder: SparseEncoder) -> int:

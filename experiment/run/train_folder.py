@@ -2,10 +2,11 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiment.run.done import DECIDE_WEIGHTS, Status
+from experiment.run.done import Status
 from experiment.run.folder import (
     FAILED,
     SWEEP_LOG,
@@ -15,8 +16,6 @@ from experiment.run.folder import (
     versions,
     yaml_text,
 )
-from experiment.settings.keys import keys_that_change
-from experiment.settings.settings import Settings
 from retrieval.files import read_json, write_atomically, write_json
 from sparse_model.errors import UserError
 from training import step_checkpoints as checkpoints
@@ -24,18 +23,19 @@ from training import step_checkpoints as checkpoints
 logger = logging.getLogger(__name__)
 
 
-def open_run(settings: Settings, status: Status, facts: dict[str, Any]) -> None:
-    """Create or reopen output_dir for a training that is not done.
+def open_run(folder: Path, status: Status, config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Create or reopen the folder for a training that is not done.
 
     Args:
         status: of the training that the folder holds.
-        facts: what the run depends on beside its keys: "processes", "data hash".
+        config: every key with its value, for config.yaml.
+        facts: for run.json: what the run depends on beside its keys, "processes" and "data hash"; the keys that were
+            "given".
 
     Raises:
         UserError: if the folder cannot be written, holds something else, or holds a run that differs in what
             changes weights (all differences at once).
     """
-    folder = settings.output_dir
     if status.state == "different":
         raise UserError(
             f"{folder} holds a run with other settings:\n  "
@@ -49,15 +49,8 @@ def open_run(settings: Settings, status: Status, facts: dict[str, Any]) -> None:
             "overwrite=true to move it aside."
         )
     make_writable(folder)
-    values = {key: settings.value(key) for key in keys_that_change(DECIDE_WEIGHTS)}
-    write_atomically(folder / "config.yaml", yaml_text(values | settings.resolved()))
-    record = {
-        **recorded,
-        **facts,
-        "given": settings.written(),
-        "command": command_line(),
-        "started": time.strftime("%Y-%m-%d %H:%M:%S"),
-    }
+    write_atomically(folder / "config.yaml", yaml_text(dict(config)))
+    record = {**recorded, **facts, "command": command_line(), "started": time.strftime("%Y-%m-%d %H:%M:%S")}
     write_json(folder / "run.json", record | {"versions": versions(), "git commit": git_commit()})
 
 

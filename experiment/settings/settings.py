@@ -97,6 +97,18 @@ class Settings:
         """What `value` is where the key is not given."""
         return GROUPS[GROUP_OF[key]].model_fields[key].default if key in GROUP_OF else trainer_keys.default_of(key)
 
+    def given_values(self, keys: Iterable[str]) -> dict[str, Any]:
+        """The given ones of `keys`, with their values."""
+        return {key: self.value(key) for key in keys if key in self.given}
+
+    def other_than_default(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Those of `keys` whose values are not the default ones."""
+        return {key: self.value(key) for key in keys if self.value(key) != self.default(key)}
+
+    def unfit_for_training(self) -> list[Mistake]:
+        """Everything that keeps the settings from being trained."""
+        return training_mistakes(self.model, self.data, self.loss, self.evaluation, value=self.value)
+
     def with_values(self, **values: Any) -> "Settings":
         """The settings with other values of some keys of ours."""
         groups = {GROUP_OF[key] for key in values}
@@ -125,12 +137,6 @@ class Settings:
 def without_credentials(text: str) -> str:
     """The text with user and password taken out of every URL in it."""
     return re.sub(r"(\w+://)[^\s,]*@", r"\1", text)
-
-
-def unfit_for_training(settings: Settings) -> list[Mistake]:
-    """Everything that keeps the settings from being trained."""
-    groups = (settings.model, settings.data, settings.loss, settings.evaluation)
-    return training_mistakes(*groups, value=settings.value)
 
 
 def load_settings(argv: list[str], for_training: bool = False, takes_folder: bool = False) -> Settings:
@@ -187,7 +193,7 @@ def _validate(values: dict[str, Any], given: dict[str, str], config_path: Path |
     # What only seems to be wrong because the key's own value is mistaken is not said twice.
     mistaken = {mistake.key for mistake in mistakes}
     combined = common_mistakes(settings.evaluation, settings.opensearch, given)
-    combined += unfit_for_training(settings) if for_training else []
+    combined += settings.unfit_for_training() if for_training else []
     mistakes += [mistake for mistake in combined if mistaken.isdisjoint((mistake.key, *mistake.involves))]
     refuse(located(mistakes, given))
     return settings

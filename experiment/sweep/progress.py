@@ -13,11 +13,10 @@ from experiment.run.done import Status, training_status
 from experiment.run.engines import check_engine
 from experiment.run.locks import holder
 from experiment.run.results import evaluation_folder
-from experiment.settings.keys import DataKeys
-from experiment.settings.settings import Settings
+from experiment.settings.keys import DataKeys, EvaluationKeys, OpenSearchKeys
 from experiment.sweep.data import has_training_data, preparations
 from experiment.sweep.runs import PlannedRun
-from retrieval.beir_data import data_files
+from retrieval.beir_data import data_files, local_folder
 from retrieval.dataset_names import parse_name, scored_split
 from retrieval.fingerprint import fingerprint
 from sparse_model.errors import RunError, UserError
@@ -68,15 +67,9 @@ def is_evaluated(run: PlannedRun) -> bool:
 def has_asked_splits(run: PlannedRun) -> bool:
     """Whether every result that is there is over the split that the config names."""
     try:
-        return done.has_asked_splits(run.scored)
+        return done.has_asked_splits(run.scored.evaluation, evaluation_folder(run.scored))
     except UserError:
         return True
-
-
-def data_set(settings: Settings, name: str) -> Path | None:
-    """The folder of a data set; None if it is not on this disk."""
-    name, _ = parse_name(name)
-    return next((p for p in (Path(settings.evaluation.beir_dir, name), Path(name)) if p.is_dir()), None)
 
 
 def state(run: PlannedRun) -> str:
@@ -126,25 +119,26 @@ class Lacking:
                 yield f"training data {data.train_file} is missing"
             if data.train_file_dir and not Path(data.train_file_dir).is_dir():
                 yield f"training data {data.train_file_dir} is missing"
-        places = {name: data_set(settings, name) for name in settings.evaluation.beir_datasets}
+        keys = settings.evaluation
+        places = {name: local_folder(parse_name(name)[0], keys.beir_dir) for name in keys.beir_datasets}
         if absent := [name for name, place in places.items() if not place]:
-            yield f"data sets not in {settings.evaluation.beir_dir}: {' '.join(absent)}"
+            yield f"data sets not in {keys.beir_dir}: {' '.join(absent)}"
         for name, place in places.items():
             try:
                 if place:
                     data_files(place, scored_split(name, settings.evaluation.split))
             except UserError as error:
                 yield str(error)
-        if problem := self._engine_problem(settings):
+        if problem := self._engine_problem(keys, settings.opensearch):
             yield f"no search engine: {problem}"
         if settings.value("fp16") and not torch.cuda.is_available():
             yield "no GPU (fp16 runs as float32)"
 
-    def _engine_problem(self, settings: Settings) -> str:
-        key = settings.evaluation.engine + settings.opensearch.model_dump_json()
+    def _engine_problem(self, evaluation: EvaluationKeys, opensearch: OpenSearchKeys) -> str:
+        key = evaluation.engine + opensearch.model_dump_json()
         if key not in self._engines:
             try:
-                check_engine(settings.evaluation, settings.opensearch)
+                check_engine(evaluation, opensearch)
                 self._engines[key] = ""
             except (UserError, RunError) as error:
                 self._engines[key] = str(error)

@@ -123,20 +123,21 @@ def _read(config: Path, overrides: list[str]) -> list[PlannedRun]:
     if not settings.given.keys().isdisjoint(OF_A_PREPARATION):
         raise UserError(f"{config}: prepares data; it is for data_preparation.py, and no run to train or evaluate.")
     if not settings.run.seeds:
-        return [_run(config, overrides, settings, "")]
+        return [_run(config, overrides, "")]
     if settings.evaluation.baseline:  # nothing is drawn at random
-        return [_run(config, [*overrides, "seeds=null"], settings, "")]
+        return [_run(config, [*overrides, "seeds=null"], "")]
     runs = []
     for seed in settings.run.seeds:
         # The seed that the config names itself keeps the name: what was run without seeds counts.
         suffix = "" if seed == settings.value("seed") else f"_seed{seed}"
         folder = [f"output_dir={settings.output_dir}{suffix}"] if suffix else []
         words = [*overrides, "seeds=null", f"seed={seed}", *folder]
-        runs.append(_run(config, words, load_settings([str(config), *words]), suffix))
+        runs.append(_run(config, words, suffix))
     return runs
 
 
-def _run(config: Path, overrides: list[str], settings: Settings, suffix: str) -> PlannedRun:
+def _run(config: Path, overrides: list[str], suffix: str) -> PlannedRun:
+    settings = load_settings([str(config), *overrides])
     if settings.trains and not settings.evaluation.baseline:
         settings = load_settings([str(config), *overrides], for_training=True)
     scoring = overrides

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from experiment.run.command import logged_to
+from experiment.run.prepare import prepare
 from experiment.run.prepare_checks import preparation_mistakes, require_room_and_engine
 from experiment.run.prepare_estimate import Stage
 from experiment.settings.help import help_text
+from experiment.settings.mistakes import Mistakes
 from experiment.settings.settings import Settings, load_settings
 from sparse_model import UserError
 from tests.mining.models import make_dense
@@ -18,7 +20,9 @@ def _settings(folder: Path, *words: str) -> Settings:
 
 
 def _mistakes(settings: Settings) -> list[str]:
-    return list(map(str, preparation_mistakes(settings, settings.preparation.teachers)))
+    keys = settings.preparation
+    places = (settings.output_dir, settings.run.overwrite, keys.dataset, settings.evaluation)
+    return list(map(str, preparation_mistakes(*places, keys.teachers)))
 
 
 def _teacher(path: Path | str, *more: str) -> str:
@@ -27,7 +31,10 @@ def _teacher(path: Path | str, *more: str) -> str:
 
 def test_all_mistakes_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    found = _mistakes(_settings(tmp_path / "file", "dataset=/no/data", _teacher("/no/model"), "train_file=rows.jsonl"))
+    settings = _settings(tmp_path / "file", "dataset=/no/data", _teacher("/no/model"), "train_file=rows.jsonl")
+    with pytest.raises(Mistakes) as caught:
+        prepare(settings)
+    found = list(map(str, caught.value.found))
     found = [line.removeprefix("command line: ") for line in found]
     assert [line.split(":")[0] for line in found] == ["train_file", "output_dir", "dataset", "teachers"]
 
@@ -49,8 +56,9 @@ def test_only_its_own_folders_are_written_to(tmp_path: Path, beir_folder: Path) 
 def test_a_dry_run_names_a_full_disk_and_a_missing_node(tmp_path: Path) -> None:
     settings = _settings(tmp_path, "engine=opensearch", f"opensearch_home={tmp_path}")
     with pytest.raises(UserError, match=r"(?s)output_dir: .* GB are free.*opensearch_home: "):
-        require_room_and_engine(settings, 10**18)
-    require_room_and_engine(_settings(tmp_path), 1)
+        require_room_and_engine(tmp_path, 10**18, settings.evaluation, settings.opensearch)
+    settings = _settings(tmp_path)
+    require_room_and_engine(tmp_path, 1, settings.evaluation, settings.opensearch)
 
 
 def test_mistakes_within_a_teacher_are_named() -> None:

@@ -8,7 +8,7 @@ from experiment.settings.engine_rules import keeps_index
 from experiment.settings.help import help_text
 from experiment.settings.keys import GROUP_OF
 from experiment.settings.mistakes import Mistakes
-from experiment.settings.settings import load_settings, unfit_for_training
+from experiment.settings.settings import load_settings
 from sparse_model import UserError
 
 GOOD = "model_name_or_path: m\ntrain_file: t.jsonl\ndata_type: kd\n"
@@ -79,7 +79,7 @@ def test_all_mistakes_come_at_once_with_file_key_and_remedy(tmp_path: Path) -> N
 )
 def test_what_cannot_be_trained_says_why(tmp_path: Path, lines: str, message: str) -> None:
     settings = load_settings([_write(tmp_path, f"model_name_or_path: m\n{lines}\n")])
-    assert any(message in str(mistake) for mistake in unfit_for_training(settings))
+    assert any(message in str(mistake) for mistake in settings.unfit_for_training())
 
 
 TEACHERS = "types: [dense, sparse], model_ids: [a, b]"
@@ -115,7 +115,7 @@ def test_mistaken_teachers_say_why(tmp_path: Path, teachers: str, more: str, mes
 @pytest.mark.parametrize("more", ["data_type: posnegs", "data_type: kd\nuse_in_batch_negatives: true"])
 def test_good_teachers_pass(tmp_path: Path, more: str) -> None:
     text = f"model_name_or_path: m\ntrain_file: t\n{more}\nkd_ensemble_teacher_kwargs: {{{TEACHERS}}}\n"
-    assert unfit_for_training(load_settings([_write(tmp_path, text)])) == []
+    assert load_settings([_write(tmp_path, text)]).unfit_for_training() == []
 
 
 @pytest.mark.parametrize(

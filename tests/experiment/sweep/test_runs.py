@@ -43,7 +43,9 @@ def begin(run: plan.PlannedRun, processes: int = 2) -> None:
 def finish(run: plan.PlannedRun, steps: int = 10, seconds: float = 20.0) -> None:
     """The files that a finished training leaves, as far as a sweep looks at them."""
     begin(run)
-    write_json(run.folder / "run.json", read_json(run.folder / "run.json") | {"finished": planned_length(run.settings)})
+    write_json(
+        run.folder / "run.json", read_json(run.folder / "run.json") | {"finished": planned_length(run.settings.value)}
+    )
     (run.folder / "metrics.jsonl").write_text(json.dumps({"step": steps, "train_seconds": seconds}) + "\n")
     (run.folder / "model.safetensors").touch()
     (run.folder / "modules.json").write_text("[]")
