@@ -136,15 +136,13 @@ def miner(settings: Settings) -> Chosen:
     Raises:
         UserError: if none is named.
     """
-    return _encoding(model_path(settings), settings.given_values(LOADED), settings.value)
+    return _encoding(_named(settings.model.model_name_or_path), settings.given_values(LOADED), settings.value)
 
 
 def model_path(settings: Settings) -> str:
     """Folder or hub id of the model to score."""
     if not settings.trains or "model_name_or_path" in overriding(settings):
-        if not settings.model.model_name_or_path:
-            raise UserError("model_name_or_path: missing; name a checkpoint, or give a config that was trained.")
-        return settings.model.model_name_or_path
+        return _named(settings.model.model_name_or_path)
     folder = settings.output_dir
     if not (folder / "modules.json").is_file():
         raise UserError(
@@ -179,6 +177,12 @@ def device(use_cpu: bool) -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() and not use_cpu else "cpu"
+
+
+def _named(path: str | None) -> str:
+    if not path:
+        raise UserError("model_name_or_path: missing; name a checkpoint, or give a config that was trained.")
+    return path
 
 
 def _encoding(path: str, options: Mapping[str, Any], value: Callable[[str], Any]) -> Chosen:

@@ -36,7 +36,9 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
         prepare(settings)
     found = list(map(str, caught.value.found))
     found = [line.removeprefix("command line: ") for line in found]
-    assert [line.split(":")[0] for line in found] == ["train_file", "output_dir", "dataset", "teachers"]
+    assert [line.split(":")[0] for line in found] == [
+        *("train_file", "output_dir", "dataset", "teachers", "model_name_or_path")
+    ]
 
 
 def test_only_its_own_folders_are_written_to(tmp_path: Path, beir_folder: Path) -> None:
