@@ -2,10 +2,13 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("WANDB_MODE", "disabled")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # as the processes that tests start: sums in the same order
 
 import pytest
 import torch
@@ -17,6 +20,7 @@ WORDS = (
     "falls old river bridge train car road market price rises bank money loan rate music song band plays loud "
     "quiet night day red green blue house tree bird cat dog runs jumps over under between cold hot ##s ##ing ##er"
 ).split()
+PROCESSES = ("process", "distributed")
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 SENTENCES = [
     "the weather in new york city is cold rain and snow",
@@ -26,6 +30,23 @@ SENTENCES = [
     "a band plays loud music and a song in the quiet night",
     "the red bird and the blue cat jump between green trees",
 ]
+
+_may_start_python = True
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Only a test that says so starts an interpreter: `make test-fast` leaves those out."""
+    global _may_start_python
+    _may_start_python = any(item.get_closest_marker(name) for name in PROCESSES)
+
+
+def _refuse_python(event: str, arguments: tuple) -> None:
+    if event == "subprocess.Popen" and not _may_start_python and arguments[1][0] == sys.executable:
+        raise RuntimeError("a test that starts an interpreter is marked `process`; tests.processes.call does without")
+
+
+sys.addaudithook(_refuse_python)
 
 
 def _fast(tokenizer: Tokenizer, names: dict[str, str], max_length: int) -> transformers.PreTrainedTokenizerFast:

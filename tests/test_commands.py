@@ -1,12 +1,8 @@
-"""The real commands in processes of their own: end to end, two processes, killed, and used wrongly."""
+"""The real commands: end to end, over several processes, killed, and used wrongly."""
 
 import json
-import os
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,17 +10,11 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.conftest import write_jsonl
+from tests.processes import TORCHRUN, call, free_port, ranks, run, start
 
-ROOT = Path(__file__).parents[1]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+pytestmark = pytest.mark.xdist_group("commands")
 NO_DROPOUT = "{hidden_dropout_prob: 0.0, attention_probs_dropout_prob: 0.0}"
 PER_QUERY = "runs/tiny.per_query.json"
-TORCHRUN = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone"]
-
-
-def run(*words: str, launcher: list[str] | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *(launcher or []), *words]
-    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=200)
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +36,17 @@ def one_process(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output of training and evaluating in one process."""
     output = tmp_path_factory.mktemp("one") / "run"
     for script in ("train_ir.py", "evaluate_beir.py"):
-        done = run(script, str(config), f"output_dir={output}")
+        done = call(script, str(config), f"output_dir={output}")
         assert done.returncode == 0, done.stderr
+    return output
+
+
+@pytest.fixture(scope="module")
+def two_processes(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of training in two processes of half the batch, which torchrun starts."""
+    output = tmp_path_factory.mktemp("two") / "run"
+    done = run("train_ir.py", str(config), f"output_dir={output}", "per_device_train_batch_size=2", launcher=TORCHRUN)
+    assert done.returncode == 0, done.stderr
     return output
 
 
@@ -72,57 +71,56 @@ def test_train_evaluate_and_report(one_process: Path, config: Path, tmp_path: Pa
     figures = _figures(one_process)
     assert figures["documents"] == 6 and 0 <= figures["ndcg@10"] <= 1 and figures["d_length"] > 0
     assert "flops_d" in (one_process / "metrics.jsonl").read_text()
-    bm25 = run("evaluate_beir.py", str(config), f"output_dir={one_process}", "baseline=bm25")
+    bm25 = call("evaluate_beir.py", str(config), f"output_dir={one_process}", "baseline=bm25")
     assert bm25.returncode == 0 and (one_process / "evaluation" / "baseline-bm25" / "tiny.json").is_file()
-    report = run("-m", "experiment.report", str(one_process), "--output", str(tmp_path / "report"))
+    report = call("experiment.report.__main__", str(one_process), "--output", str(tmp_path / "report"))
     assert report.returncode == 0, report.stderr
     assert (tmp_path / "report" / "index.html").stat().st_size > 10_000
 
 
-def test_a_second_evaluation_computes_nothing_but_the_figures_of_queries_that_are_missing(
-    one_process: Path, config: Path
-) -> None:
+def test_a_second_evaluation(one_process: Path, config: Path) -> None:
+    """It computes nothing but the figures of queries that are missing."""
     path, per_query = one_process / "evaluation" / "tiny.json", one_process / "evaluation" / PER_QUERY
     before, scores = path.stat().st_mtime_ns, per_query.read_text()
     per_query.unlink()
-    done = run("evaluate_beir.py", str(config), f"output_dir={one_process}")
+    done = call("evaluate_beir.py", str(config), f"output_dir={one_process}")
     assert done.returncode == 0 and "up to date" in done.stderr and path.stat().st_mtime_ns == before
     assert per_query.read_text() == scores
     values = json.loads(scores)["ndcg@10"].values()
     assert sum(values) / len(values) == pytest.approx(json.loads(path.read_text())["ndcg@10"], abs=1e-6)
 
 
-def test_two_processes_train_and_score_like_one(one_process: Path, config: Path, tmp_path: Path) -> None:
+@pytest.mark.distributed
+def test_two_processes_train_and_score_like_one(
+    one_process: Path, two_processes: Path, config: Path, tmp_path: Path
+) -> None:
     """Two processes of batch 2 against one of batch 4: weights to 1e-5 relative, figures of equal weights equal."""
-    output = tmp_path / "two"
-    done = run("train_ir.py", str(config), f"output_dir={output}", "per_device_train_batch_size=2", launcher=TORCHRUN)
-    assert done.returncode == 0, done.stderr
-    _same_weights(one_process, output)
+    _same_weights(one_process, two_processes)
     metrics = [
         [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()][:4]
-        for folder in (one_process, output)
+        for folder in (one_process, two_processes)
     ]
     for one, both in zip(*metrics, strict=True):
         for key in ("loss", "infonce", "flops_d", "d_length", "unused_tokens", "grad_norm"):
             if key in one:
                 assert both[key] == pytest.approx(one[key], rel=2e-4), key
-    scored = run(
+    scored = ranks(
         "evaluate_beir.py",
         f"model_name_or_path={one_process}",
         f"output_dir={tmp_path / 'scored'}",
         f"beir_datasets={_data_set(config)}",
-        launcher=TORCHRUN,
     )
     assert scored.returncode == 0, scored.stderr
     assert _figures(tmp_path / "scored") == _figures(one_process)
 
 
+@pytest.mark.distributed
 def test_two_processes_have_the_gradients_of_one(config: Path, tiny_model: Path, tmp_path: Path) -> None:
     """A step of SGD at rate 1 without clipping moves the weights by the gradient."""
     words = [str(config), "optim=sgd", "learning_rate=1", "max_steps=1", "max_grad_norm=null", "flops_d_T=1"]
-    for name, batch, launcher in (("one", 4, None), ("two", 2, TORCHRUN)):
+    for name, batch, start_it in (("one", 4, call), ("two", 2, ranks)):
         more = [f"output_dir={tmp_path / name}", f"per_device_train_batch_size={batch}"]
-        done = run("train_ir.py", *words, *more, launcher=launcher)
+        done = start_it("train_ir.py", *words, *more)
         assert done.returncode == 0, done.stderr
     before = load_file(tiny_model / "model.safetensors")
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
@@ -133,19 +131,14 @@ def test_two_processes_have_the_gradients_of_one(config: Path, tiny_model: Path,
         assert (one[name] - two[name]).abs().max() <= 1e-5 * largest, name
 
 
-def _free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]
-
-
+@pytest.mark.distributed
 def test_accelerate_launch_trains_too(config: Path, one_process: Path, tmp_path: Path) -> None:
     launcher = [
         "-m",
         "accelerate.commands.launch",
         "--multi_gpu",
         "--num_processes=2",
-        f"--main_process_port={_free_port()}",
+        f"--main_process_port={free_port()}",
     ]
     launcher += ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
     output = tmp_path / "two"
@@ -154,37 +147,38 @@ def test_accelerate_launch_trains_too(config: Path, one_process: Path, tmp_path:
     _same_weights(one_process, output)
 
 
+@pytest.mark.process
 def test_killed_and_started_again_gives_the_same_weights(config: Path, tmp_path: Path) -> None:
     """kill -9 once a checkpoint is whole; dropout on, so that random states matter."""
     words = ["train_ir.py", str(config), "max_steps=60", "save_steps=20", "model_overrides={}"]
-    command = [sys.executable, *words, f"output_dir={tmp_path / 'killed'}"]
-    process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    process = start(*words, f"output_dir={tmp_path / 'killed'}")
     marker = tmp_path / "killed" / "checkpoint-20" / "complete.json"
     while not marker.exists() and process.poll() is None:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "killed" / "model.safetensors").exists(), "the run ended before it was killed"
-    again = run(*words, f"output_dir={tmp_path / 'killed'}")
+    again = call(*words, f"output_dir={tmp_path / 'killed'}")
     assert again.returncode == 0 and "going on from" in again.stderr, again.stderr
-    assert run(*words, f"output_dir={tmp_path / 'whole'}").returncode == 0
+    assert call(*words, f"output_dir={tmp_path / 'whole'}").returncode == 0
     whole, killed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
     assert all((whole[name] == killed[name]).all() for name in whole)
 
 
-def test_two_processes_go_on_too(config: Path, one_process: Path, tmp_path: Path) -> None:
+@pytest.mark.distributed
+def test_two_processes_go_on_too(config: Path, one_process: Path, two_processes: Path, tmp_path: Path) -> None:
     """Two processes, the last two steps taken back, started again."""
-    words = ["train_ir.py", str(config), f"output_dir={tmp_path / 'run'}", "per_device_train_batch_size=2"]
-    assert run(*words, launcher=TORCHRUN).returncode == 0
-    (tmp_path / "run" / "checkpoint-4" / "complete.json").unlink()
-    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    output = shutil.copytree(two_processes, tmp_path / "run")
+    (output / "checkpoint-4" / "complete.json").unlink()
+    record = json.loads((output / "run.json").read_text())
     del record["finished"]
-    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
-    again = run(*words, launcher=TORCHRUN)
+    (output / "run.json").write_text(json.dumps(record))
+    again = ranks("train_ir.py", str(config), f"output_dir={output}", "per_device_train_batch_size=2")
     assert again.returncode == 0 and "going on from" in again.stderr, again.stderr
-    _same_weights(one_process, tmp_path / "run")
+    _same_weights(one_process, output)
 
 
+@pytest.mark.process
 def test_an_evaluation_killed_and_started_again(
     tiny_model: Path, one_process: Path, config: Path, beir_folder: Path, tmp_path: Path
 ) -> None:
@@ -192,13 +186,7 @@ def test_an_evaluation_killed_and_started_again(
     copy = tmp_path / "again"
     shutil.copytree(beir_folder, copy)
     words = ["evaluate_beir.py", f"model_name_or_path={one_process}", f"beir_datasets={beir_folder},{copy}"]
-    process = subprocess.Popen(
-        [sys.executable, *words, f"output_dir={tmp_path / 'killed'}"],
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
+    process = start(*words, f"output_dir={tmp_path / 'killed'}")
     first = tmp_path / "killed" / "evaluation" / "tiny.json"
     while not first.exists() and process.poll() is None:
         time.sleep(0.001)
@@ -206,7 +194,7 @@ def test_an_evaluation_killed_and_started_again(
     process.wait()
     (tmp_path / "killed" / "evaluation" / "again.json").unlink(missing_ok=True)
     written = first.stat().st_mtime_ns
-    again = run(*words, f"output_dir={tmp_path / 'killed'}")
+    again = call(*words, f"output_dir={tmp_path / 'killed'}")
     assert again.returncode == 0 and "up to date" in again.stderr and first.stat().st_mtime_ns == written
     figures = [json.loads((tmp_path / "killed" / "evaluation" / f"{n}.json").read_text()) for n in ("tiny", "again")]
     for key in ("ndcg@10", "recall@100", "mrr@10", "map", "flops", "d_length", "q_length"):
@@ -215,21 +203,12 @@ def test_an_evaluation_killed_and_started_again(
     assert summary["datasets"] == ["tiny", "again"]
 
 
-def test_the_words_of_a_training_mean_that_run_to_its_evaluation(
-    config: Path, one_process: Path, tiny_model: Path
-) -> None:
-    same = run(
-        "evaluate_beir.py", str(config), f"output_dir={one_process}", f"model_name_or_path={tiny_model}", "dry_run=true"
-    )
+def test_a_trainings_words_mean_that_run(config: Path, one_process: Path, tiny_model: Path) -> None:
+    """The words of a training, given to its evaluation, mean the model that it made."""
+    words = ["evaluate_beir.py", str(config), f"output_dir={one_process}"]
+    same = call(*words, f"model_name_or_path={tiny_model}", "dry_run=true")
     assert f"scores      {one_process} (l1_relu)" in same.stdout and same.stdout.count("/evaluation\n") == 1
-    other = run(
-        "evaluate_beir.py",
-        str(config),
-        f"output_dir={one_process}",
-        "eval_max_seq_length=12",
-        "activation_type=relu",
-        "dry_run=true",
-    )
+    other = call(*words, "eval_max_seq_length=12", "activation_type=relu", "dry_run=true")
     assert "(relu)" in other.stdout and "activation_type-relu" in other.stdout, other.stdout
 
 
@@ -238,7 +217,7 @@ def _data_set(config: Path) -> str:
 
 
 def _mistake(message: str, *words: str, code: int = 2) -> None:
-    done = run(*words)
+    done = call(*words)
     assert done.returncode == code, done.stderr
     assert message in done.stderr and "Traceback" not in done.stderr, done.stderr
 
@@ -261,19 +240,28 @@ def test_mistakes_end_with_a_message_and_exit_code_2(config: Path, tmp_path: Pat
     _mistake("cannot be written", "train_ir.py", str(config), f"output_dir={file}/below")
 
 
+@pytest.mark.process
+@pytest.mark.parametrize("script", ["train_ir.py", "evaluate_beir.py", "data_preparation.py"])
+def test_the_shell_sees_the_exit_code(script: str) -> None:
+    mistaken = run(script, "sed=1")
+    assert mistaken.returncode == 2 and "did you mean seed?" in mistaken.stderr and mistaken.stdout == ""
+    assert run(script, "--help").returncode == 0
+
+
+@pytest.mark.distributed
 def test_a_launcher_shows_the_message_once(config: Path, tmp_path: Path) -> None:
     done = run("train_ir.py", str(config), "learning_rte=1", f"output_dir={tmp_path}/x", launcher=TORCHRUN)
     assert done.returncode != 0 and done.stderr.count("did you mean learning_rate?") == 1
 
 
 def test_dry_run_says_what_would_happen_and_what_is_missing(config: Path, tmp_path: Path) -> None:
-    done = run("train_ir.py", str(config), "--dry_run", "true", f"output_dir={tmp_path}/never")
+    done = call("train_ir.py", str(config), "--dry_run", "true", f"output_dir={tmp_path}/never")
     assert done.returncode == 0 and "24 examples" in done.stdout and not (tmp_path / "never").exists()
     _mistake("no-such-set", "evaluate_beir.py", "baseline=bm25", "beir_datasets=no-such-set", "dry_run=true")
 
 
 def test_help_needs_nothing() -> None:
-    done = run("evaluate_beir.py", "--help", "all")
+    done = call("evaluate_beir.py", "--help", "all")
     assert done.returncode == 0 and "query_prune" in done.stdout
 
 

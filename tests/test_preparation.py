@@ -1,10 +1,7 @@
-"""data_preparation.py in processes of its own: rows, kills, several processes, changed inputs, mistakes."""
+"""data_preparation.py: rows, kills, several processes, changed inputs, mistakes."""
 
 import json
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,8 +12,10 @@ import pytest
 import sparse_model
 from pairs.beir import main as beir_pairs
 from tests.conftest import WORDS, make_model
+from tests.processes import begin, call, ranks
 from tests.retrieval.bag_of_words import write_beir
-from tests.test_commands import ENVIRONMENT, ROOT, TORCHRUN, run
+
+pytestmark = pytest.mark.xdist_group("preparation")
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +55,7 @@ def config(
 def prepared(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output of one process that nobody disturbed."""
     output = tmp_path_factory.mktemp("one") / "rows"
-    done = run("data_preparation.py", str(config), f"output_dir={output}")
+    done = call("data_preparation.py", str(config), f"output_dir={output}")
     assert done.returncode == 0, done.stderr
     return output
 
@@ -94,23 +93,25 @@ def test_rows_equal_a_plain_computation(
     np.testing.assert_allclose(np.concatenate([row["scores"] for row in batch]), expected, atol=1e-6)
 
 
+@pytest.mark.distributed
 def test_two_processes_write_the_same_rows(prepared: Path, config: Path, tmp_path: Path) -> None:
-    done = run("data_preparation.py", str(config), f"output_dir={tmp_path / 'rows'}", launcher=TORCHRUN)
+    done = ranks("data_preparation.py", str(config), f"output_dir={tmp_path / 'rows'}")
     assert done.returncode == 0, done.stderr
     assert _rows(tmp_path / "rows") == _rows(prepared)
 
 
+@pytest.mark.process
 def test_killed_in_every_stage(prepared: Path, config: Path, tmp_path: Path) -> None:
     output = tmp_path / "rows"
-    command = [sys.executable, "data_preparation.py", str(config), f"output_dir={output}", "shard_size=1"]
+    command = ["data_preparation.py", str(config), f"output_dir={output}", "shard_size=1"]
     for sign in ("vectors-miner-*/*", "candidates-*/*", "scores-sparse*/*", "scores-dense*/*", "*part*"):
-        process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE)
+        process = begin(*command)
         deadline = time.monotonic() + 100
-        while not list((output / "stages").glob(sign)) and process.poll() is None and time.monotonic() < deadline:
+        while not list((output / "stages").glob(sign)) and process.is_alive() and time.monotonic() < deadline:
             time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    done = run(*command[1:])
+        process.kill()
+        process.join()
+    done = call(*command)
     assert done.returncode == 0, done.stderr
     assert _rows(output) == _rows(prepared)
 
@@ -118,12 +119,12 @@ def test_killed_in_every_stage(prepared: Path, config: Path, tmp_path: Path) -> 
 def test_a_changed_teacher_is_the_only_one_to_run(prepared: Path, config: Path, tmp_path: Path) -> None:
     output = shutil.copytree(prepared, tmp_path / "rows")
     before = {path: path.stat().st_mtime_ns for path in (output / "stages").rglob("*.safetensors")}
-    again = run("data_preparation.py", str(config), f"output_dir={output}")
+    again = call("data_preparation.py", str(config), f"output_dir={output}")
     assert again.returncode == 0 and "nothing to do" in again.stderr
     text = config.read_text().replace("pooling: cls", "pooling: mean")
     changed = tmp_path / "changed.yaml"
     changed.write_text(text)
-    done = run("data_preparation.py", str(changed), f"output_dir={output}")
+    done = call("data_preparation.py", str(changed), f"output_dir={output}")
     assert done.returncode == 0, done.stderr
     assert all(path.stat().st_mtime_ns == time_ns for path, time_ns in before.items())
     new = {path.parent.name.split("-")[0] for path in (output / "stages").rglob("*.safetensors") if path not in before}
@@ -138,7 +139,7 @@ def test_a_changed_teacher_is_the_only_one_to_run(prepared: Path, config: Path, 
 def test_training_reads_the_rows(prepared: Path, tiny_model: Path, tmp_path: Path) -> None:
     words = [f"model_name_or_path={tiny_model}", f"train_file={prepared}", "data_type=kd", "max_steps=2"]
     more = [f"idf_path={prepared / 'idf.json'}", "max_seq_length=16", f"output_dir={tmp_path / 'run'}"]
-    done = run("train_ir.py", *words, *more, "per_device_train_batch_size=4")
+    done = call("train_ir.py", *words, *more, "per_device_train_batch_size=4")
     assert done.returncode == 0, done.stderr
 
 
@@ -153,8 +154,9 @@ def test_mined_pairs_of_the_rows(prepared: Path, tmp_path: Path) -> None:
         assert pair == {"query": row["query"], "pos": row["docs"][row["first_rank"]], "negs": others[0:8:2]}
 
 
+@pytest.mark.distributed
 def test_dry_run_estimates_and_writes_nothing(config: Path, tmp_path: Path) -> None:
-    done = run("data_preparation.py", str(config), f"output_dir={tmp_path / 'rows'}", "dry_run=true", launcher=TORCHRUN)
+    done = ranks("data_preparation.py", str(config), f"output_dir={tmp_path / 'rows'}", "dry_run=true")
     assert done.returncode == 0, done.stderr
     for words in ("250 pairs", "2 process(es)", "scores, sparse-teacher", "scores, dense-teacher", " GB", " h"):
         assert words in done.stdout
@@ -164,7 +166,7 @@ def test_dry_run_estimates_and_writes_nothing(config: Path, tmp_path: Path) -> N
 def test_overwrite_moves_the_old_folder_aside(prepared: Path, config: Path, tmp_path: Path) -> None:
     output = tmp_path / "rows"
     shutil.copytree(prepared, output)
-    done = run("data_preparation.py", str(config), f"output_dir={output}", "overwrite=true")
+    done = call("data_preparation.py", str(config), f"output_dir={output}", "overwrite=true")
     assert done.returncode == 0, done.stderr
     aside = [path for path in tmp_path.iterdir() if path.name.startswith("rows.")]
     assert len(aside) == 1 and (aside[0] / "stages").is_dir()

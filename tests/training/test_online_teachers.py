@@ -14,7 +14,7 @@ from experiment.run.train import train
 from experiment.settings.settings import load_settings
 from sparse_model import UserError
 from tests.mining.models import make_cross_encoder, make_dense, make_sparse
-from tests.test_commands import TORCHRUN, run
+from tests.processes import ranks
 
 NO_DROPOUT = 'model_overrides={"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}'
 
@@ -107,7 +107,7 @@ def test_two_processes_learn_like_one(
     more = [NO_DROPOUT, "optim=sgd", "learning_rate=1e-2", "max_grad_norm=null", f"use_in_batch_negatives={in_batch}"]
     train(load_settings(_argv(tiny_model, posnegs_file, tmp_path / "one", teachers, *more)))
     words = _argv(tiny_model, posnegs_file, tmp_path / "two", teachers, *more, "per_device_train_batch_size=2")
-    done = run("train_ir.py", *words, launcher=TORCHRUN)
+    done = ranks("train_ir.py", *words)
     assert done.returncode == 0, done.stderr
     for one, two in zip(_lines(tmp_path / "one")[:2], _lines(tmp_path / "two")[:2], strict=True):
         assert [two[name] for name in ("kldiv", "marginmse")] == pytest.approx(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from retrieval.opensearch.node import Node
-from tests.test_commands import TORCHRUN, run
+from tests.processes import TORCHRUN, call, run
 
 pytestmark = [pytest.mark.opensearch, pytest.mark.xdist_group("opensearch")]
 SAME = ("ndcg@10", "recall@100", "mrr@10", "map", "flops", "q_length", "d_length", "queries", "documents")
@@ -26,7 +26,7 @@ def figures(tmp_path: Path, name: str = "x") -> dict:
 
 
 def exact(words: list[str], tmp_path: Path) -> dict:
-    done = run(*words, "evaluation_name=exact", "round_weights=true")
+    done = call(*words, "evaluation_name=exact", "round_weights=true")
     assert done.returncode == 0, done.stderr
     return figures(tmp_path, "exact")
 
@@ -49,14 +49,14 @@ def left_behind(temporary: Path, tmp_path: Path) -> list[Path]:
 @pytest.mark.distributed
 def test_a_private_node_for_two_processes(home: Path, words: list[str], tmp_path: Path, temporary: Path) -> None:
     private = [f"opensearch_home={home}", "engine=opensearch", "opensearch_heap=512m"]
-    plan = run(*words, *private, "dry_run=true")
+    plan = call(*words, *private, "dry_run=true")
     assert plan.returncode == 0 and "a private OpenSearch" in plan.stdout, plan.stderr
     done = run(*words, *private, launcher=TORCHRUN)
     assert done.returncode == 0, done.stderr
     expected, found = exact(words, tmp_path), figures(tmp_path)
     assert {key: found[key] for key in SAME} == {key: expected[key] for key in SAME}
     assert left_behind(temporary, tmp_path) == []
-    again = run(*words, *private)
+    again = call(*words, *private)
     assert again.returncode == 0 and "up to date" in again.stderr and "starting" not in again.stderr
 
 
@@ -64,16 +64,16 @@ def test_a_server_by_its_address(node: Node, words: list[str], tmp_path: Path) -
     """Index only, then a search of it, then a run that removes it; a password in the address stays unseen."""
     address = node.url.replace("//", "//me:pa55word@")
     server = ["engine=opensearch", f"opensearch_url={address}"]
-    done = run(*words, *server, "do_search=false")
+    done = call(*words, *server, "do_search=false")
     assert done.returncode == 0 and not (tmp_path / "run" / "evaluation" / "x" / "tiny.json").exists(), done.stderr
-    searched = run(*words, *server, "skip_ingest=true", "keep_index=false")
+    searched = call(*words, *server, "skip_ingest=true", "keep_index=false")
     assert searched.returncode == 0, searched.stderr
     expected, found = exact(words, tmp_path), figures(tmp_path)
     assert {key: found[key] for key in SAME} == {key: expected[key] for key in SAME} and found["index_reused"]
     written = [path.read_text(errors="replace") for path in (tmp_path / "run").rglob("*") if path.is_file()]
     for text in (*written, done.stdout, done.stderr, searched.stdout, searched.stderr):
         assert "pa55word" not in text
-    gone = run(*words, *server, "skip_ingest=true", "overwrite=true")
+    gone = call(*words, *server, "skip_ingest=true", "overwrite=true")
     assert gone.returncode == 2 and "holds no complete index" in gone.stderr and "Traceback" not in gone.stderr
 
 
@@ -83,6 +83,6 @@ def test_what_cannot_be_used_ends_with_exit_code_2(words: list[str], tmp_path: P
         ("holds no bin/opensearch", f"opensearch_home={tmp_path}"),
         ("http://127.0.0.1:9: nothing answers", "opensearch_url=http://me:pa55word@127.0.0.1:9", "dry_run=true"),
     ):
-        done = run(*words, "engine=opensearch", *given)
+        done = call(*words, "engine=opensearch", *given)
         assert done.returncode == 2 and message in done.stderr, done.stderr
         assert "Traceback" not in done.stderr and "pa55word" not in done.stderr
