@@ -85,7 +85,9 @@ def test_configs_are_valid(config: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_make_alone_lists_the_targets() -> None:
     shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     targets = {line.split()[1] for line in shown.splitlines()}
-    assert targets >= set("install quickstart quickstart-smoke test test-paper-versions lint benchmark".split())
+    assert targets >= set(
+        "install quickstart quickstart-smoke test test-fast test-paper-versions lint benchmark".split()
+    )
 
 
 def test_an_old_python_is_refused_with_the_remedy(tmp_path: Path) -> None:

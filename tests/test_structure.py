@@ -91,6 +91,7 @@ def test_every_part_has_its_place() -> None:
     assert {part_of(name) for name in MODULES} == MAY_IMPORT.keys()
 
 
+@pytest.mark.process
 def test_importing_the_model_package_prepares_for_torch_and_loads_nothing() -> None:
     """Threads' waiting is set before torch is loaded; errors are there without it."""
     code = (
@@ -109,6 +110,7 @@ def _output_of(code: str) -> str:
     ).stdout.strip()
 
 
+@pytest.mark.process
 def test_the_encoders_module_loads_no_compiler() -> None:
     code = "import sys, sparse_model.encoder; print('torch._dynamo' in sys.modules)"
     assert _output_of(code) == "False"
@@ -122,6 +124,7 @@ LIGHT = (
 HEAVY = {"torch", "transformers", "datasets", "matplotlib", "pandas", "beir", "sentence_transformers"}
 
 
+@pytest.mark.process
 def test_what_settings_and_plans_read_loads_nothing_heavy() -> None:
     """A mistake is told in less time than torch takes to load."""
     code = f"import sys, {', '.join(LIGHT)}; print(sorted({HEAVY} & sys.modules.keys()))"

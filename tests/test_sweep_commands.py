@@ -16,6 +16,7 @@ from experiment.sweep import sweep
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_killed_in_the_middle_of_a_training(
     tiny_model: Path,

@@ -103,11 +103,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("*.whl"))
 
 
+@pytest.mark.process
 def test_the_wheel_holds_sparse_model_alone(wheel: Path) -> None:
     names = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert names == {"sparse_model", "sparse_retrieval_l0-0.2.0.dist-info"}
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_the_wheel_works_with_what_it_declares(wheel: Path, tmp_path: Path) -> None:
     """An environment that holds the wheel and links to its dependencies' closure, and no other package."""

@@ -110,6 +110,7 @@ def installed(library: Path) -> SimpleNamespace:
     return SimpleNamespace(get_paths=lambda: {"stdlib": str(library)})
 
 
+@pytest.mark.process
 def test_pairs_are_the_same_for_any_number_of_processes(tmp_path: Path) -> None:
     library = write_library(tmp_path)
     pairs = read_packages([library], processes=1)

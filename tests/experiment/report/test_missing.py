@@ -65,6 +65,7 @@ def test_only_what_has_data_is_drawn_and_an_older_picture_goes(quickstart, tmp_p
     assert [path.name for path in output.glob("*.png")] == ["mine.png"] and read_rows(output) == []
 
 
+@pytest.mark.process
 def test_folders_that_are_no_runs_are_all_named_and_exit_2(quickstart, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -97,6 +97,7 @@ except SystemExit as end:
 @pytest.mark.parametrize(
     ("argv", "code"), [(["x", "--help"], "0"), (["x", "config/quickstart/flops.yaml", "flops_treshold=3"], "2")]
 )
+@pytest.mark.process
 @pytest.mark.parametrize("script", ["train_ir.py", "evaluate_beir.py", "data_preparation.py"])
 def test_nothing_heavy_is_imported_for_a_word(script: str, argv: list[str], code: str) -> None:
     """Help and mistakes in keys are told before anything slow is loaded."""

@@ -20,6 +20,9 @@ from retrieval.fingerprint import fingerprint
 
 ROOT = Path(__file__).parents[3]
 
+# What it starts is a stand-in, but it is started, and killed.
+pytestmark = pytest.mark.process
+
 # Notes each call; "training" and "evaluation" leave what the real ones leave, as far as a sweep looks at it.
 STAND_IN = """#!{python} -IS
 import hashlib, json, os, sys, time

@@ -147,6 +147,7 @@ def test_a_node_comes_and_goes(make_node: MakeNode) -> None:
 
 
 @on_node
+@pytest.mark.process
 def test_a_node_ends_with_the_process_that_started_it(home: Path, open_folder: Path) -> None:
     """kill -9 of the run: its node must not go on alone, and the next run waits for it to let go of its data."""
     code = (
