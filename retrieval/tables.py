@@ -44,4 +44,4 @@ def csv_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], line_en
 
 
 def _sides(row: Sequence[str], align: str) -> str:
-    return align.ljust(len(row), align[-1])
+    return align.ljust(len(row), align[-1])[: len(row)]

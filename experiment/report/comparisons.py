@@ -7,10 +7,13 @@ from itertools import combinations
 import numpy as np
 
 from experiment.report.area import Area, area_between, resampled_means
+from experiment.report.metric_names import heading
+from experiment.report.parts import Cell, Section, Table
 from experiment.report.pictures import COSTS
+from experiment.report.query_scores import Scores, query_scores
+from experiment.report.result_tables import average_heading, number, short_heading
 from experiment.report.significance import Comparison, compare, holm
-from experiment.report.systems import Scores, System, is_sweep, query_scores
-from experiment.report.tables import Cell, Section, Table, heading, number, short_heading
+from experiment.report.systems import System, is_sweep
 
 LEVEL = 0.05
 ROUNDS = 500  # resamples of the queries behind an area's interval
@@ -27,16 +30,17 @@ def significance_section(
     others = [system for system in systems if system is not baseline]
     wanted = list(dict.fromkeys([*main, *(name for datasets in groups.values() for name in datasets)]))
     scores, missing = query_scores([baseline, *others], wanted)
-    scopes = {heading(main): main} | {heading(datasets, name): datasets for name, datasets in groups.items()}
+    scopes = {average_heading(main): main}
+    scopes |= {average_heading(datasets, name): datasets for name, datasets in groups.items()}
     scopes |= {dataset: (dataset,) for dataset in wanted if len(wanted) > 1}
     tables = [_differences(what, others, baseline, datasets, scores) for what, datasets in scopes.items()]
     tables = [replace(table, folded=index > len(groups)) for index, table in enumerate(tables) if table.lines]
     text = [
-        f"Baseline: {baseline.name}. Paired t-tests on the NDCG@10 of each query, seeds averaged before; over several "
-        "data sets the mean of their means is tested. Holm: p corrected for all comparisons of its table. "
-        f"Effect: the mean in standard deviations of a query's difference. Bold: Holm's p below {LEVEL}. Intervals are "
-        "about other queries, not about training with another seed. The systems are compared as they are, at unequal "
-        "costs; the areas compare at equal cost."
+        f"Baseline: {baseline.name}. Paired t-tests on the {heading(baseline.metrics[0])} of each query, seeds "
+        "averaged before; over several data sets the mean of their means is tested. Holm: p corrected for all "
+        "comparisons of its table. Effect: the mean in standard deviations of a query's difference. Bold: Holm's p "
+        f"below {LEVEL}. Intervals are about other queries, not about training with another seed. The systems are "
+        "compared as they are, at unequal costs; the areas compare at equal cost."
     ]
     return Section(title, text + missing, tables)
 
@@ -51,14 +55,14 @@ def _differences(
             if result := compare([part[system.name] - part[baseline.name] for part in have]):
                 found.append((system, result))
     adjusted = holm([result.p for _, result in found])
-    heads = ["run", "NDCG@10", "difference", "95 % interval", "effect", "p", "p (Holm)", "queries"]
+    heads = ["run", heading(baseline.metrics[0]), "difference", "95 % interval", "effect", "p", "p (Holm)", "queries"]
     lines = []
     for (system, result), p in zip(found, adjusted, strict=True):
         interval = Cell(f"{result.low:+.4f} to {result.high:+.4f}", f"{result.low} to {result.high}")
         lines.append(
             [
                 Cell(system.name),
-                number(system.figure("ndcg@10", datasets)),
+                number(system.quality(datasets)),
                 _difference(result.mean, p < LEVEL),
                 interval,
                 number(result.effect, "+.2f"),
@@ -84,7 +88,7 @@ def area_section(
     title = f"Quality at equal cost{', ' if group or datasets else ''}{group or short_heading(datasets)}"
     families: dict[str, list[System]] = {}
     for system in systems:
-        if system.is_main and all(system.values(key, datasets) for key in ("ndcg@10", *COSTS)):
+        if system.is_main and all(system.values(key, datasets) for key in (system.metrics[0], *COSTS)):
             families.setdefault(system.family, []).append(system)
     curves = {family: members for family, members in families.items() if is_sweep(members)}
     single = sorted(families.keys() - curves.keys())
@@ -96,10 +100,11 @@ def area_section(
     tables = [_areas(curves, baseline.family, key, datasets, draws) for key in COSTS]
     if len(curves) > 2:
         tables.append(_pairs(curves, datasets, draws))
+    quality = heading(baseline.metrics[0])
     explanation = (
         f"The area between a family's curve and that of {baseline.family}, divided by the width: the mean difference "
-        "in NDCG@10 over the common range, each step of the cost's logarithm counting the same. A curve is the best "
-        f"NDCG@10 at most that cost, interpolated monotonically. Interval: 95 % of {ROUNDS} draws of the queries; "
+        f"in {quality} over the common range, each step of the cost's logarithm counting the same. A curve is the best "
+        f"{quality} at most that cost, interpolated monotonically. Interval: 95 % of {ROUNDS} draws of the queries; "
         "training another seed would vary it further, and none is corrected for the number of comparisons. Bold: the "
         "interval is all above or all below 0."
     )
@@ -107,7 +112,7 @@ def area_section(
 
 
 def _draws(systems: Sequence[System], datasets: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """System -> its mean NDCG@10 in each draw of the queries, [rounds], for those whose single queries are known."""
+    """System to its mean quality in each draw of the queries, [rounds], for those whose single queries are known."""
     scores, _ = query_scores(systems, datasets)
     names = [s.name for s in systems if all(s.name in scores.get(dataset, {}) for dataset in datasets)]
     if not names:
@@ -126,8 +131,8 @@ def _areas(
         found = _area(members, curves[base], key, datasets, draws)
         common = f"{found.low:.3g} to {found.high:.3g}" if found else "–"
         lines.append([Cell(family), _mean(found), Cell(_interval(found)), Cell(common), Cell(str(len(members)))])
-    title = f"At equal {COSTS[key][0]}, against {base}"
-    return Table(title, ["family", "mean difference", "95 % interval", f"range of {COSTS[key][0]}", "runs"], lines)
+    title = f"At equal {COSTS[key].short}, against {base}"
+    return Table(title, ["family", "mean difference", "95 % interval", f"range of {COSTS[key].short}", "runs"], lines)
 
 
 def _pairs(curves: dict[str, list[System]], datasets: tuple[str, ...], draws: dict[str, np.ndarray]) -> Table:
@@ -144,7 +149,7 @@ def _area(
     ours: list[System], base: list[System], key: str, datasets: tuple[str, ...], draws: dict[str, np.ndarray]
 ) -> Area | None:
     both = [*ours, *base]
-    costs, quality = (np.array([s.figure(k, datasets) for s in both], dtype=float) for k in (key, "ndcg@10"))
+    costs, quality = (np.array([s.figure(k, datasets) for s in both], dtype=float) for k in (key, both[0].metrics[0]))
     n = len(ours)
     found = area_between(costs[:n], quality[:n], costs[n:], quality[n:])
     if found is None or any(system.name not in draws for system in both):

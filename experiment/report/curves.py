@@ -8,7 +8,8 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 
-from experiment.report.runs import finite
+from experiment.report.metric_names import heading
+from experiment.report.run_files import finite
 from experiment.report.style import (
     COLOURS,
     LINES,
@@ -24,6 +25,7 @@ from experiment.report.style import (
     wants_log,
 )
 from retrieval.drawing import new_figure
+from retrieval.metrics import PRIMARY
 
 LINES_A_ROW = 12  # more training curves in one panel could not be told apart
 TRAINING = {
@@ -37,8 +39,9 @@ TRAINING = {
     "lambda_d": "λ",
     "lambda_q": "λ, queries",
     "empty_documents": "share of empty documents",
-    "eval_ndcg@10": "NDCG@10 in training",
+    f"eval_{PRIMARY}": f"{heading(PRIMARY)} in training",
 }
+NEVER_LOGARITHMIC = ("empty_documents", f"eval_{PRIMARY}", "lambda_d")
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ def rows_picture(name: str, rows: Sequence[str], series: Sequence[Series], panel
         return draw(figure, name, f"{', '.join(panels)} for {len(rows)} settings. {_ranges(series)}", notes)
 
 
-def heat_map(name: str, rows: Sequence[str], columns: Sequence[str], values: np.ndarray) -> Drawing:
+def heat_map(name: str, quality: str, rows: Sequence[str], columns: Sequence[str], values: np.ndarray) -> Drawing:
     """Numbers on shades, each column from its lowest (light) to its highest (dark).
 
     Args:
@@ -121,7 +124,7 @@ def heat_map(name: str, rows: Sequence[str], columns: Sequence[str], values: np.
         axes.set_xticks(range(len(columns)), columns, rotation=40, ha="left", fontsize=9)
         axes.tick_params(length=0)
         return draw(
-            figure, name, f"NDCG@10 of {len(rows)} systems on {', '.join(columns)}; the table has the values.", notes
+            figure, name, f"{quality} of {len(rows)} systems on {', '.join(columns)}; the table has the values.", notes
         )
 
 
@@ -152,7 +155,7 @@ def training_picture(families: dict[str, dict[str, list[dict[str, Any]]]]) -> Dr
             if key == "empty_documents":
                 grid[0, column].set_ylim(bottom=0)
             positive = [value for lines in runs for value in _by_step(lines, key).values() if value > 0]
-            if key not in ("empty_documents", "eval_ndcg@10", "lambda_d") and positive:
+            if key not in NEVER_LOGARITHMIC and positive:
                 if max(positive) > LOG_SPAN * min(positive):
                     make_log(grid[0, column], "y")
         alt = f"{', '.join(TRAINING[key] for key in keys)}, step by step, of {', '.join(families)}."

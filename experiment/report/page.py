@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from experiment.report.comparisons import area_section, significance_section
 from experiment.report.paper_figures import published_section
+from experiment.report.parts import Cell, Section, Table
 from experiment.report.pictures import (
     activation_picture,
     dataset_picture,
@@ -19,11 +20,12 @@ from experiment.report.pictures import (
     sweep_pictures,
     training_pictures,
 )
-from experiment.report.results_csv import as_csv, make_rows, setting
-from experiment.report.runs import Run, load_runs
+from experiment.report.result_tables import LONG, result_sections, short_heading
+from experiment.report.results_csv import as_csv, setting
+from experiment.report.runs import RunResults, load_runs
 from experiment.report.systems import System, find_baseline, main_datasets, make_systems
-from experiment.report.tables import LONG, Cell, Section, Table, result_sections, short_heading
 from retrieval.files import write_atomically
+from retrieval.tables import markdown_escaped, markdown_table, text_table
 from sparse_model.errors import UserError
 
 
@@ -52,7 +54,7 @@ def write_report(folders: Sequence[str | Path], options: Options) -> str:
     sections = make_sections(runs, systems, main, options, results)
     pictures = [picture for section in sections for picture in section.pictures]
     page = {"title": options.title or f"Report: {options.output.resolve().name}", "sections": sections}
-    files = {"results.csv": as_csv(make_rows(systems, options.groups)).encode()}
+    files = {"results.csv": as_csv(systems, options.groups).encode()}
     files |= {picture.file: picture.drawing.png for picture in pictures}
     files |= {"report.md": render("report.md.j2", page), "index.html": render("report.html.j2", page)}
     write_files(options.output, files)
@@ -62,7 +64,7 @@ def write_report(folders: Sequence[str | Path], options: Options) -> str:
 
 
 def make_sections(
-    runs: list[Run], systems: list[System], main: tuple[str, ...], options: Options, results: list[Section]
+    runs: list[RunResults], systems: list[System], main: tuple[str, ...], options: Options, results: list[Section]
 ) -> list[Section]:
     """The page from top to bottom."""
     baseline = find_baseline(systems, main, options.baseline)
@@ -92,7 +94,7 @@ def make_sections(
     sections.append(Section("What the settings do", pictures=settings))
     if len(main) > 1:
         each = [picture for name in main for picture in quality_pictures(systems, (name,), name)]
-        sections.append(Section("Each data set", pictures=each))
+        sections.append(Section("Each data set", pictures=each, in_pairs=True))
     sections += [
         Section("Training", pictures=training_pictures(systems)),
         Section("Runs", tables=[_runs_table(runs, systems, options.output)]),
@@ -100,7 +102,7 @@ def make_sections(
     return [section for section in sections if section.text or section.tables or section.pictures]
 
 
-def make_links(run: Run, output: Path) -> tuple[tuple[str, str], ...]:
+def make_links(run: RunResults, output: Path) -> tuple[tuple[str, str], ...]:
     """(text, address relative to the report) for the run's folder, settings and evaluations."""
     files = [run.folder / "config.yaml"] + [file for evaluation in run.evaluations for file in evaluation.files]
     names = {run.folder: "folder"} | {file: str(file.relative_to(run.folder)) for file in files if file.is_file()}
@@ -110,13 +112,19 @@ def make_links(run: Run, output: Path) -> tuple[tuple[str, str], ...]:
 def as_text(section: Section) -> str:
     """A section's first table for a terminal, without the settings."""
     table = section.tables[0]
-    keep = [0, *range(len(table.heads) - 5, len(table.heads))]
-    grid = [[table.heads[i] for i in keep]]
-    grid += [[f"{line[i].text} {line[i].detail}".strip() for i in keep] for line in table.lines]
-    widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
-    padded = [[text.rjust(width) for text, width in zip(row, widths, strict=True)] for row in grid]
-    lines = ["  ".join([row[0].ljust(widths[0]), *cells[1:]]) for row, cells in zip(grid, padded, strict=True)]
-    return "\n".join([section.title, *lines, ""])
+    shown = len(table.heads) - table.settings
+    lines = [[f"{cell.text} {cell.detail}".strip() for cell in line[:shown]] for line in table.lines]
+    return "\n".join([section.title, text_table([table.heads[:shown], *lines], table.align), ""])
+
+
+def as_markdown(table: Table) -> str:
+    """A table for report.md; marked cells are bold, links follow the text."""
+    return markdown_table([table.heads, *([_in_markdown(cell) for cell in line] for line in table.lines)], table.align)
+
+
+def _in_markdown(cell: Cell) -> str:
+    text = f"**{cell.text}**" if cell.mark else cell.text
+    return " ".join(filter(None, [text, cell.detail, *(f"[{name}]({address})" for name, address in cell.links)]))
 
 
 def render(template: str, page: dict[str, Any]) -> bytes:
@@ -128,7 +136,7 @@ def render(template: str, page: dict[str, Any]) -> bytes:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["md"] = lambda value: str(value).replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    environment.filters |= {"md": markdown_escaped, "markdown_table": as_markdown}
     return environment.get_template(template).render(page).encode()
 
 
@@ -160,12 +168,12 @@ def _check_groups(groups: dict[str, tuple[str, ...]], systems: list[System]) -> 
         raise UserError(f"--group: names must differ from each other and from data sets; mend {', '.join(taken)}")
 
 
-def _failures(failed: list[Run]) -> Table:
+def _failures(failed: list[RunResults]) -> Table:
     lines = [[Cell(run.name), Cell("\n".join(run.failure[-12:]))] for run in failed]
-    return Table("Failed runs, their last lines", ["run", "last lines"], lines, words=2)
+    return Table("Failed runs, their last lines", ["run", "last lines"], lines, align="<")
 
 
-def _runs_table(runs: list[Run], systems: list[System], output: Path) -> Table:
+def _runs_table(runs: list[RunResults], systems: list[System], output: Path) -> Table:
     families = {run.name: system.family for system in systems for run, _ in system.members}
     heads = ["run", "family", "kind", "model", "seed", "files", "command", "notes"]
     lines = [
@@ -180,4 +188,4 @@ def _runs_table(runs: list[Run], systems: list[System], output: Path) -> Table:
         for run in runs
     ]
     many = len(lines) > LONG
-    return Table(f"All {len(lines)} runs" if many else "", heads, lines, words=8, folded=many)
+    return Table(f"All {len(lines)} runs" if many else "", heads, lines, align="<", folded=many)

@@ -6,14 +6,16 @@ over 13 BEIR sets, with FLOPS.
 
 from collections.abc import Sequence
 
-from experiment.report.runs import Run
+from experiment.report.parts import Cell, Section, Table
+from experiment.report.result_tables import number
+from experiment.report.runs import NOT_TRAINED, PLAIN, RunResults
 from experiment.report.systems import System
-from experiment.report.tables import Cell, Section, Table, number
-from retrieval.beir_data import BEIR_13
+from retrieval.dataset_names import BEIR_13
+from retrieval.metrics import PRIMARY
 
 # NDCG@10 in percent, by the kind of run that it belongs to.
 PAPER = {
-    "plain FLOPS": ("SPLADE-doc-distill", 45.02),
+    PLAIN: ("SPLADE-doc-distill", 45.02),
     "ℓ0 mask": ("ℓ0 mask", 50.43),
     "ℓ0 mask + ℓ0 activation": ("ℓ0 mask + ℓ0 activation", 50.28),
 }
@@ -27,13 +29,14 @@ RELEASED = {
     "v1": (52.4, 11.4),
     "v2-distill": (52.8, 8.3),
 }
+SIAMESE = ("v1", "v2-distill")
 PREFIX = "opensearch-neural-sparse-encoding-"
 
 
 def published_section(systems: Sequence[System]) -> Section:
     """The reported figures, and each system on exactly the 13 data sets beside the figure for its kind of run."""
     reported = [[Cell(f"{name} (paper)"), number(ndcg, ".2f"), Cell("–")] for name, ndcg in PAPER.values()]
-    siamese = {name: "" if name.startswith("doc") else ", siamese" for name in RELEASED}
+    siamese = {name: ", siamese" if name in SIAMESE else "" for name in RELEASED}
     reported += [
         [Cell(f"{PREFIX}{name} (released{siamese[name]})"), number(ndcg, ".1f"), number(flops, ".1f")]
         for name, (ndcg, flops) in RELEASED.items()
@@ -42,8 +45,8 @@ def published_section(systems: Sequence[System]) -> Section:
     tables = [Table("Reported", ["model", "NDCG@10 %", "FLOPS"], reported, folded=not same)]
     text = [f"Reported averages are over {len(BEIR_13)} BEIR data sets: {', '.join(BEIR_13)}."]
     if same:
-        tables.insert(0, Table("Ours", ["run", "compared to", "NDCG@10 %", "reported", "ours - reported", "FLOPS",
-                                        "reported FLOPS"], [_line(system) for system in same], words=2))  # fmt: skip
+        heads = ["run", "compared to", "NDCG@10 %", "reported", "ours - reported", "FLOPS", "reported FLOPS"]
+        tables.insert(0, Table("Ours", heads, [_line(system) for system in same], align="<<>"))
     else:
         ours = sorted({", ".join(system.datasets) for system in systems if system.datasets})
         text.append(
@@ -54,7 +57,7 @@ def published_section(systems: Sequence[System]) -> Section:
 
 
 def _line(system: System) -> list[Cell]:
-    ndcg, flops = (system.figure(key, BEIR_13) for key in ("ndcg@10", "flops"))
+    ndcg, flops = (system.figure(key, BEIR_13) for key in (PRIMARY, "flops"))
     name, reported, reported_flops = _counterpart(system)
     ours = None if ndcg is None else 100 * ndcg
     difference = None if ours is None or reported is None else ours - reported
@@ -65,11 +68,11 @@ def _line(system: System) -> list[Cell]:
 def _counterpart(system: System) -> tuple[str, float | None, float | None]:
     """(name, NDCG@10 in percent, FLOPS) of what was reported for this kind of run, or for this very model."""
     model = _released(system.run)
-    if model in RELEASED and system.kind == "not trained here":
+    if model in RELEASED and system.kind == NOT_TRAINED:
         return PREFIX + model, *RELEASED[model]
     name, ndcg = PAPER.get(system.kind, ("nothing reported", None))
     return name, ndcg, None
 
 
-def _released(run: Run) -> str:
+def _released(run: RunResults) -> str:
     return str(run.config.get("model_name_or_path") or "").rpartition("/")[2].removeprefix(PREFIX)

@@ -8,18 +8,43 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from experiment.report.curves import LINES_A_ROW, Series, heat_map, rows_picture, sweep_picture, training_picture
+from experiment.report.metric_names import heading
 from experiment.report.quality import Point, quality_picture
-from experiment.report.runs import finite
+from experiment.report.result_tables import short_heading
+from experiment.report.run_files import finite
+from experiment.report.runs import BM25
 from experiment.report.style import Drawing
-from experiment.report.systems import BM25, SWEPT, System, family_numbers, is_sweep, plain
-from experiment.report.tables import short_heading
+from experiment.report.systems import SWEPT, System, family_numbers, is_sweep, plain
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A figure that quality is weighed against: as named in sentences, on an axis, in a panel and in file names."""
+
+    short: str
+    axis: str
+    panel: str
+    file: str
+
 
 COSTS = {
-    "flops": ("FLOPS", "FLOPS (expected products per query and document)"),
-    "d_length": ("d_length", "d_length (mean tokens per document)"),
+    "flops": Cost("FLOPS", "FLOPS (expected products per query and document)", "FLOPS", "flops"),
+    "d_length": Cost("d_length", "d_length (mean tokens per document)", "d_length (tokens per document)", "length"),
 }
-PANELS = {"ndcg@10": "NDCG@10", "flops": "FLOPS", "d_length": "d_length (tokens per document)"}
-SYMBOLS = {"flops_threshold": "t, tokens up to which a document is not regularised", "flops_d_lambda": "λ"}
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A setting that families vary: its axis, and its picture's file."""
+
+    axis: str
+    file: str
+
+
+CURVES = {
+    "flops_threshold": Swept("t, tokens up to which a document is not regularised", "threshold_curve"),
+    "flops_d_lambda": Swept("λ", "lambda_curve"),
+}
 
 
 @dataclass(frozen=True)
@@ -41,32 +66,35 @@ class Picture:
 def quality_pictures(systems: Sequence[System], datasets: tuple[str, ...], name: str = "") -> list[Picture]:
     """NDCG@10 over `datasets` against each cost; `name` is part of the file names ("": the main ones)."""
     pictures = []
-    for key, (short, x_label) in COSTS.items():
-        shown = [s for s in systems if s.is_main and all(s.values(k, datasets) for k in ("ndcg@10", key))]
+    for key, cost in COSTS.items():
+        shown = [s for s in systems if s.is_main and all(s.values(k, datasets) for k in (s.metrics[0], key))]
         if not shown:
             continue
+        quality = heading(shown[0].metrics[0])
         numbers = family_numbers(systems)
         members = {system.family: [s for s in shown if s.family == system.family] for system in shown}
         curved = {family for family, found in members.items() if is_sweep(found)}
         points = [_point(s, key, datasets, numbers[s.family], s.family in curved) for s in shown]
-        symbols = {s.family: f"{s.family} (varies {_swept(s)[0]})" for s in shown if _swept(s)[0]}
+        symbols = {s.family: f"{s.family} (varies {SWEPT[s.varied]})" for s in shown if s.varied}
         points = [replace(point, family=symbols.get(point.family, point.family)) for point in points]
-        bm25 = {s.name: s.figure("ndcg@10", datasets) for s in systems if s.kind == BM25}
-        file = f"quality_{key.removeprefix('d_')}{'_' + slug(name) if name else ''}"
+        bm25 = {s.name: s.quality(datasets) for s in systems if s.kind == BM25}
+        file = f"quality_{cost.file}{'_' + slug(name) if name else ''}"
         over = short_heading(datasets)
         drawing = quality_picture(
             file,
             points,
             {baseline: y for baseline, y in bm25.items() if y is not None},
-            x_label,
-            f"NDCG@10, {name + ', ' if name and name != over else ''}{over}",
+            cost.axis,
+            f"{quality}, {name + ', ' if name and name != over else ''}{over}",
         )
         left_out = _left_out(systems, shown, key, datasets)
         parts = [_bars(shown)]
         if any(point.on_curve for point in points):
-            lines = f"Lines: the best NDCG@10 at most that {short}; hollow markers lie below their family's line."
+            lines = (
+                f"Lines: the best {quality} at most that {cost.short}; hollow markers lie below their family's line."
+            )
             parts.insert(0, lines)
-        pictures.append(Picture(f"{file}.png", f"NDCG@10 against {short}{', ' + name if name else ''}", drawing,
+        pictures.append(Picture(f"{file}.png", f"{quality} against {cost.short}{', ' + name if name else ''}", drawing,
                                 left_out, " ".join(filter(None, parts))))  # fmt: skip
     return pictures
 
@@ -88,10 +116,10 @@ def sweep_pictures(systems: Sequence[System], datasets: tuple[str, ...]) -> list
             if len({system.setting(key) for system in members}) > 1
         ]
         if series:
-            what = "threshold" if key == "flops_threshold" else "lambda"
-            drawing = sweep_picture(f"{what}_curve", series, SYMBOLS[key], list(PANELS.values()))
+            curve = CURVES[key]
+            drawing = sweep_picture(curve.file, series, curve.axis, _panels(systems))
             title = f"What {symbol} does, {short_heading(datasets)}"
-            pictures.append(Picture(f"{what}_curve.png", title, drawing, explanation=_bars(systems)))
+            pictures.append(Picture(f"{curve.file}.png", title, drawing, explanation=_bars(systems)))
     return pictures
 
 
@@ -113,21 +141,22 @@ def activation_picture(systems: Sequence[System], datasets: tuple[str, ...]) -> 
         places = [index for index, found in enumerate(compared.values()) if name in found]
         members = [found[name] for found in compared.values() if name in found]
         series.append(_series(name, members, datasets, places, number))
-    drawing = rows_picture("activations", rows, series, list(PANELS.values()))
+    drawing = rows_picture("activations", rows, series, _panels(systems))
     title = f"Activations at equal t and λ, {short_heading(datasets)}"
     return [Picture("activations.png", title, drawing, explanation=_bars(systems))]
 
 
 def dataset_picture(systems: Sequence[System], datasets: tuple[str, ...]) -> list[Picture]:
     """The heat map of systems × data sets, the average last."""
-    shown = [s for s in systems if s.datasets and any(s.values("ndcg@10", [name]) for name in datasets)]
+    shown = [s for s in systems if s.datasets and any(s.values(s.metrics[0], [name]) for name in datasets)]
     if len(datasets) < 2 or not shown:
         return []
     columns = [(name,) for name in datasets] + [datasets]
-    values = np.array([[s.figure("ndcg@10", c) for c in columns] for s in shown], dtype=float)
-    drawing = heat_map("datasets", [s.name for s in shown], [*datasets, "average"], values)
+    values = np.array([[s.quality(c) for c in columns] for s in shown], dtype=float)
+    quality = heading(shown[0].metrics[0])
+    drawing = heat_map("datasets", quality, [s.name for s in shown], [*datasets, "average"], values)
     explanation = "Shades: from the lowest (light) to the highest (dark) of each column."
-    return [Picture("datasets.png", "NDCG@10 by data set", drawing, explanation=explanation)]
+    return [Picture("datasets.png", f"{quality} by data set", drawing, explanation=explanation)]
 
 
 def training_pictures(systems: Sequence[System]) -> list[Picture]:
@@ -155,10 +184,9 @@ def slug(name: str) -> str:
 def describe(system: System, datasets: Iterable[str]) -> str:
     """What a reader sees who points at a system: name, family, settings and figures."""
     datasets = tuple(datasets)
+    names = {system.metrics[0]: heading(system.metrics[0])} | {key: cost.short for key, cost in COSTS.items()}
     figures = [
-        f"{PANELS[key].split(' ')[0]} {value:.4g}"
-        for key in PANELS
-        if (value := system.figure(key, datasets)) is not None
+        f"{name} {value:.4g}" for key, name in names.items() if (value := system.figure(key, datasets)) is not None
     ]
     keys = ("activation_type", "flops_threshold", "flops_d_lambda")
     settings = [
@@ -170,31 +198,34 @@ def describe(system: System, datasets: Iterable[str]) -> str:
 
 def _point(system: System, key: str, datasets: tuple[str, ...], number: int, on_curve: bool) -> Point:
     return Point(
-        _swept(system)[1],
+        plain(system.setting(system.varied)) if system.varied else system.label,
         system.family,
         system.figure(key, datasets) or 0.0,
-        system.figure("ndcg@10", datasets) or 0.0,
+        system.quality(datasets) or 0.0,
         system.spread(key, datasets) or 0.0,
-        system.spread("ndcg@10", datasets) or 0.0,
+        system.spread(system.metrics[0], datasets) or 0.0,
         on_curve,
         number,
         describe(system, datasets),
     )
 
 
-def _swept(system: System) -> tuple[str, str]:
-    """(t or λ, its value) if a family varies one of them, else ("", label)."""
-    symbol, _, value = system.label.partition(" = ")
-    return (symbol, value) if value and " = " not in value else ("", system.label)
+def _figures(system: System) -> tuple[str, ...]:
+    """What panels show: quality, then the costs."""
+    return (system.metrics[0], *COSTS)
+
+
+def _panels(systems: Sequence[System]) -> list[str]:
+    return [heading(systems[0].metrics[0]), *(cost.panel for cost in COSTS.values())]
 
 
 def _complete(systems: Sequence[System], datasets: tuple[str, ...]) -> list[System]:
-    return [s for s in systems if s.is_main and datasets and all(s.values(key, datasets) for key in PANELS)]
+    return [s for s in systems if s.is_main and datasets and all(s.values(key, datasets) for key in _figures(s))]
 
 
 def _series(name: str, members: list[System], datasets: tuple[str, ...], xs: Sequence[float], number: int) -> Series:
-    ys = [[system.figure(key, datasets) or 0.0 for system in members] for key in PANELS]
-    errors = [[system.spread(key, datasets) or 0.0 for system in members] for key in PANELS]
+    ys = [[system.figure(key, datasets) or 0.0 for system in members] for key in _figures(members[0])]
+    errors = [[system.spread(key, datasets) or 0.0 for system in members] for key in _figures(members[0])]
     return Series(name, list(xs), ys, errors, [describe(system, datasets) for system in members], number)
 
 
@@ -220,7 +251,7 @@ def _left_out(systems: Sequence[System], shown: list[System], key: str, datasets
             reason = "not evaluated"
         elif not system.is_main:
             reason = "evaluated with other settings only"
-        elif missing := [name for name in datasets if not system.values("ndcg@10", [name])]:
+        elif missing := [name for name in datasets if not system.values(system.metrics[0], [name])]:
             reason = f"not scored on {', '.join(missing)}, but on {', '.join(system.datasets)}"
         else:
             reason = f"has no {key}"

@@ -1,17 +1,20 @@
 """Reads run folders for the report: settings, logged lines, evaluations, and notes on what is missing."""
 
-import json
-import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from experiment.report.metric_names import USUAL
+from experiment.report.run_files import finite, read_config, read_failure, read_metrics, read_object
 from sparse_model.errors import UserError
 
+PLAIN = "plain FLOPS"
+NOT_TRAINED = "not trained here"
+BM25 = "BM25"
+ACTIVATIONS = {"relu": "", "l1_relu": "ℓ0 activation", "l2_relu": "l2 activation", "l3_relu": "l3 activation"}
+"""activation_type to what a run with it has beyond the FLOPS penalty."""
 DEFAULT = "default"  # the name of the evaluation with default settings, which lies in evaluation/ itself
 
 
@@ -20,7 +23,7 @@ class Evaluation:
     """What evaluate_beir.py left for one setting of a run.
 
     `datasets` are those that its averages are over; `results` holds the figures of each data set, whether or not
-    it is among them, and `per_query` the files with the NDCG@10 of each query.
+    it is among them, and `per_query` the files with the metrics of each query.
     """
 
     name: str
@@ -30,6 +33,12 @@ class Evaluation:
     is_bm25: bool
     files: list[Path]
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics' figures in the order asked for; results that do not say have the usual ones."""
+        lists = (result.get("metrics") for result in self.results.values())
+        return next((tuple(map(str, names)) for names in lists if isinstance(names, list) and names), USUAL)
 
     def average(self, key: str, datasets: Iterable[str]) -> float | None:
         """The mean of a figure over data sets; None unless it is known for all of them."""
@@ -44,7 +53,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Run:
+class RunResults:
     """One run folder: `metrics` are the lines of metrics.jsonl, `notes` say what is missing or odd.
 
     `record` is run.json; `failure` are the last lines of a run that failed, none of one that did not.
@@ -68,7 +77,13 @@ class Run:
     @property
     def is_trained(self) -> bool:
         """Whether the run trains a model, or only evaluates one."""
-        return bool(self.config.get("train_file") or self.config.get("train_file_dir"))
+        return not self.is_bm25 and bool(self.config.get("train_file") or self.config.get("train_file_dir"))
+
+    @property
+    def is_bm25(self) -> bool:
+        """Whether only BM25 was scored here, whatever its config says of models."""
+        scored = [evaluation.is_bm25 for evaluation in self.evaluations]
+        return bool(scored) and all(scored) and not (self.metrics or self.record)
 
     @property
     def train_seconds(self) -> float | None:
@@ -80,22 +95,26 @@ class Run:
     @property
     def kind(self) -> str:
         """What a run has beyond the plain FLOPS penalty: ℓ0 mask, ℓ0 activation, both, …"""
+        if self.is_bm25:
+            return BM25
         if not self.is_trained:
-            return "not trained here" if self.config else "settings not known"
+            return NOT_TRAINED if self.config else "settings not known"
+        parts = {
+            "ℓ0 mask": self.config.get("flops_threshold") is not None,
+            ACTIVATIONS.get(self.activation, f"{self.activation} activation"): self.activation != "relu",
+            "decoupled": self.config.get("decouple_activation"),
+            "siamese": self.config.get("inf_free") is False,
+        }
+        return " + ".join(part for part, there in parts.items() if there) or PLAIN
+
+    @property
+    def activation(self) -> str:
+        """The activation_type, use_l0 being an older name of one."""
         activation = str(self.config.get("activation_type") or "relu")
-        parts = ["ℓ0 mask"] if self.config.get("flops_threshold") is not None else []
-        if activation != "relu":
-            parts.append(activation.removesuffix("_relu").replace("l1", "ℓ0").replace("_", " ") + " activation")
-        elif self.config.get("use_l0"):
-            parts.append("ℓ0 activation")
-        if self.config.get("decouple_activation"):
-            parts.append("decoupled")
-        if self.config.get("inf_free") is False:
-            parts.append("siamese")
-        return " + ".join(parts) or "plain FLOPS"
+        return "l1_relu" if activation == "relu" and self.config.get("use_l0") else activation
 
 
-def load_runs(folders: Iterable[str | Path]) -> list[Run]:
+def load_runs(folders: Iterable[str | Path]) -> list[RunResults]:
     """Reads the folders in the given order, each once. A run is named by its path below the folder that holds all.
 
     Raises:
@@ -124,16 +143,16 @@ def _is_run_folder(path: Path) -> bool:
     return any((path / name).is_file() for name in files) or (path / "evaluation").is_dir()
 
 
-def _load_run(name: str, folder: Path) -> Run:
+def _load_run(name: str, folder: Path) -> RunResults:
     # An evaluation of a model that was not trained here keeps its own settings.
     places = [folder, folder / "evaluation", *sorted((folder / "evaluation").glob("*"))]
-    config = next((read for place in places if (read := _read_config(place / "config.yaml"))), {})
-    metrics, notes = _read_metrics(folder / "metrics.jsonl")
+    config = next((read for place in places if (read := read_config(place / "config.yaml"))), {})
+    metrics, notes = read_metrics(folder / "metrics.jsonl")
     subfolders = sorted(path for path in (folder / "evaluation").glob("*") if path.is_dir() and path.name != "runs")
     named = [(DEFAULT, folder / "evaluation"), *((path.name, path) for path in subfolders)]
     evaluations = [found for name, path in named if (found := _load_evaluation(name, path))]
-    record = _read_object(folder / "run.json") if (folder / "run.json").is_file() else {}
-    run = Run(name, folder, config, metrics, evaluations, notes, record, _read_failure(folder / "failed.json"))
+    record = read_object(folder / "run.json") if (folder / "run.json").is_file() else {}
+    run = RunResults(name, folder, config, metrics, evaluations, notes, record, read_failure(folder / "failed.json"))
     if run.failure:
         notes.append(f"failed: {run.failure[-1]}")
     if not config and not run.failure:
@@ -148,50 +167,12 @@ def _load_run(name: str, folder: Path) -> Run:
     return run
 
 
-def _read_failure(path: Path) -> list[str]:
-    """What a sweep recorded of a failed run: the step, then the last lines of its log."""
-    if not path.is_file():
-        return []
-    record = _read_object(path)
-    lines = record.get("last lines")
-    return [f"step: {record.get('step', 'not recorded')}", *(map(str, lines) if isinstance(lines, list) else ())]
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as YAML ({error}); restore it or leave this run out") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{path}: holds no 'key: value' lines; restore it or leave this run out")
-    return config
-
-
-def _read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """The logged lines; one that a killed run left half written is skipped and noted."""
-    if not path.is_file():
-        return [], []
-    lines, skipped = [], 0
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
-            line = None
-        if isinstance(line, dict):
-            lines.append(line)
-        else:
-            skipped += bool(text.strip())
-    return lines, [f"metrics.jsonl: {skipped} unreadable line(s) skipped"] if skipped else []
-
-
 def _load_evaluation(name: str, folder: Path) -> Evaluation | None:
     """The evaluation in `folder`; without summary.json, its averages are over the data sets that are there."""
-    results = {path.stem: _read_object(path) for path in sorted(folder.glob("*.json")) if path.name != "summary.json"}
+    results = {path.stem: read_object(path) for path in sorted(folder.glob("*.json")) if path.name != "summary.json"}
     datasets, notes = tuple(results), []
     if (folder / "summary.json").is_file():
-        named = _read_object(folder / "summary.json").get("datasets")
+        named = read_object(folder / "summary.json").get("datasets")
         if not isinstance(named, list):
             raise UserError(f"{folder / 'summary.json'}: has no 'datasets'; evaluate this run again")
         datasets = tuple(str(dataset) for dataset in named if dataset in results)
@@ -218,17 +199,7 @@ def _kinds(record: dict[str, Any]) -> tuple[Any, ...]:
     return record.get("baseline"), record.get("engine"), record.get("model")
 
 
-def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: damaged ({error}); remove it, or run its command again") from error
-    if not isinstance(record, dict):
-        raise UserError(f"{path}: holds no figures; remove it, or run its command again")
-    return record
-
-
-def _tell_data_apart(runs: list[Run]) -> list[Run]:
+def _tell_data_apart(runs: list[RunResults]) -> list[RunResults]:
     """Adds split and data hash to the names of data sets that the runs have in several versions.
 
     Figures over another split, or over a folder whose content changed between two runs, cannot be compared.
@@ -250,11 +221,6 @@ def _tell_data_apart(runs: list[Run]) -> list[Run]:
         )
 
     return [replace(run, evaluations=[labelled(evaluation) for evaluation in run.evaluations]) for run in runs]
-
-
-def finite(value: Any) -> bool:
-    """Whether a value read from a file can be drawn or averaged."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _version(result: dict[str, Any]) -> str:

@@ -4,7 +4,6 @@ A system is one setting of an evaluation on such runs. Systems belong to a famil
 lie in; a folder alone, or one that sweeps several kinds of runs, is split by kind.
 """
 
-import json
 import math
 import re
 from collections import Counter
@@ -14,34 +13,38 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import numpy as np
-
-from experiment.report.runs import DEFAULT, Evaluation, Run, finite
+from experiment.report.metric_names import USUAL
+from experiment.report.run_files import finite
+from experiment.report.runs import BM25, DEFAULT, PLAIN, Evaluation, RunResults
 from experiment.settings.effects import Changes
 from experiment.settings.keys import keys_that_change
 from sparse_model.errors import UserError
 
-BM25 = "BM25"
 SEEDS = ("seed", "data_seed")
 # What runs that are averaged have in common.
 DECIDING = keys_that_change(Changes.WEIGHTS | Changes.LENGTH)
 SWEPT = {"flops_threshold": "t", "flops_d_lambda": "λ"}
-Scores = dict[str, dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
 class System:
-    """Members are (run, evaluation) pairs, one a seed; `label` says what sets it apart in its family."""
+    """Members are (run, evaluation) pairs, one a seed; `label` says what sets it apart in its family.
+
+    `varied` is the key of SWEPT that alone does so, if one does. `metrics` are the figures of quality that a report
+    shows, the same for all its systems; they are compared by the first.
+    """
 
     name: str
     family: str
     kind: str
-    members: tuple[tuple[Run, Evaluation], ...]
+    members: tuple[tuple[RunResults, Evaluation], ...]
     label: str = ""
     is_main: bool = False  # whether it can be a marker: a model's main evaluation
+    varied: str = ""
+    metrics: tuple[str, ...] = USUAL
 
     @property
-    def run(self) -> Run:
+    def run(self) -> RunResults:
         """The run that speaks for all: the first."""
         return self.members[0][0]
 
@@ -63,6 +66,10 @@ class System:
         ]
         return [value for value in found if value is not None] if None not in found else []
 
+    def quality(self, datasets: Iterable[str]) -> float | None:
+        """The figure that systems are compared by."""
+        return self.figure(self.metrics[0], datasets)
+
     def figure(self, key: str, datasets: Iterable[str]) -> float | None:
         """The mean over members of their means over the data sets; None if it is not known."""
         values = self.values(key, datasets)
@@ -74,7 +81,7 @@ class System:
         return stdev(values) if len(values) > 1 else None
 
 
-def run_seconds(run: Run, evaluation: Evaluation) -> float | None:
+def run_seconds(run: RunResults, evaluation: Evaluation) -> float | None:
     """Training and evaluation together; half of a sum would look like a fast run."""
     if not run.is_trained or evaluation.is_bm25:
         return evaluation.seconds
@@ -82,12 +89,12 @@ def run_seconds(run: Run, evaluation: Evaluation) -> float | None:
     return None if None in parts else sum(part for part in parts if part is not None)
 
 
-def make_systems(runs: Sequence[Run]) -> list[System]:
+def make_systems(runs: Sequence[RunResults]) -> list[System]:
     """The systems that the runs' evaluations stand for, in the order in which they are shown."""
     usual = Counter(e.name for run in runs for e in run.evaluations if not e.is_bm25)
     main = max(usual, key=lambda name: (usual[name], name == DEFAULT), default=DEFAULT)
     nothing = Evaluation(main, (), {}, {}, False, [])  # so that a run that was not evaluated is a system too
-    groups: dict[str, list[tuple[Run, Evaluation]]] = {}
+    groups: dict[str, list[tuple[RunResults, Evaluation]]] = {}
     for run in runs:
         for evaluation in run.evaluations or [nothing]:
             members = groups.setdefault(_same(run, evaluation), [])
@@ -95,8 +102,16 @@ def make_systems(runs: Sequence[Run]) -> list[System]:
             if run.config.get(SEEDS[0]) in seeds and not evaluation.is_bm25:
                 members = groups.setdefault(run.name + evaluation.name, [])  # the same run again, and no other seed
             members.append((run, evaluation))
-    systems = [_system(members, main) for members in groups.values()]
+    metrics = main_metrics(runs)
+    systems = [replace(_system(members, main), metrics=metrics) for members in groups.values()]
     return _in_order(_with_labels(_with_families(_told_apart(systems))))
+
+
+def main_metrics(runs: Iterable[RunResults]) -> tuple[str, ...]:
+    """The metrics of most evaluations of models, as a list; without any, those of BM25's."""
+    lists = Counter(e.metrics for run in runs for e in run.evaluations if not e.is_bm25)
+    lists = lists or Counter(e.metrics for run in runs for e in run.evaluations)
+    return max(lists, key=lambda metrics: lists[metrics], default=USUAL)
 
 
 def _in_order(systems: list[System]) -> list[System]:
@@ -115,10 +130,12 @@ def family_numbers(systems: Iterable[System]) -> dict[str, int]:
     return {family: number for number, family in enumerate(dict.fromkeys(system.family for system in systems))}
 
 
-def _same(run: Run, evaluation: Evaluation) -> str:
+def _same(run: RunResults, evaluation: Evaluation) -> str:
     """Equal for what may be averaged: data sets, all that changes weights but the seed; BM25's figures."""
     if evaluation.is_bm25:
-        return repr((BM25, evaluation.name, evaluation.datasets, evaluation.average("ndcg@10", evaluation.datasets)))
+        return repr(
+            (BM25, evaluation.name, evaluation.datasets, evaluation.average(evaluation.metrics[0], evaluation.datasets))
+        )
     if not run.is_trained or not evaluation.datasets:
         return repr((run.name, evaluation.name))
     keys = {
@@ -130,7 +147,7 @@ def _same(run: Run, evaluation: Evaluation) -> str:
     return repr((evaluation.name, evaluation.datasets, keys, facts))
 
 
-def _system(members: list[tuple[Run, Evaluation]], main: str) -> System:
+def _system(members: list[tuple[RunResults, Evaluation]], main: str) -> System:
     run, evaluation = members[0]
     if evaluation.is_bm25:
         name = BM25 if evaluation.name in (DEFAULT, "baseline-bm25") else f"{BM25} · {evaluation.name}"
@@ -179,15 +196,18 @@ def _with_labels(systems: list[System]) -> list[System]:
     families: dict[str, list[System]] = {}
     for system in systems:
         families.setdefault(system.family, []).append(system)
-    labels: dict[str, str] = {}
+    labels: dict[str, tuple[str, str]] = {}
     for members in families.values():
         main = [system for system in members if system.is_main]
         one_kind = len({system.kind for system in main if system.datasets}) == 1
         varied = [key for key in SWEPT if one_kind and len({str(system.setting(key)) for system in main}) > 1]
         found = [", ".join(f"{SWEPT[key]} = {plain(system.setting(key))}" for key in varied) for system in main]
         for system, label in zip(main, found, strict=True):
-            labels[system.name] = label if varied and found.count(label) == 1 else Path(system.name).name
-    return [replace(system, label=labels.get(system.name, system.name)) for system in systems]
+            is_told = bool(varied) and found.count(label) == 1
+            alone = varied[0] if is_told and len(varied) == 1 else ""
+            labels[system.name] = (label, alone) if is_told else (Path(system.name).name, "")
+    told = [labels.get(system.name, (system.name, "")) for system in systems]
+    return [replace(system, label=label, varied=key) for system, (label, key) in zip(systems, told, strict=True)]
 
 
 def plain(value: Any) -> str:
@@ -217,42 +237,9 @@ def find_baseline(systems: Sequence[System], datasets: Sequence[str], name: str 
         if found := next((system for system in systems if system.name == name), None):
             return found
         raise UserError(f"--baseline {name}: no such system; there are {', '.join(s.name for s in systems) or 'none'}")
-    for attribute, wanted in (("family", "baseline"), ("kind", "plain FLOPS"), ("kind", BM25)):
+    for attribute, wanted in (("family", "baseline"), ("kind", PLAIN), ("kind", BM25)):
         group = [s for s in systems if getattr(s, attribute) == wanted and (s.is_main or s.kind == BM25)]
-        scored = [(value, s) for s in group if (value := s.figure("ndcg@10", datasets)) is not None]
+        scored = [(value, s) for s in group if (value := s.quality(datasets)) is not None]
         if scored:
             return max(scored, key=lambda pair: pair[0])[1]
     return None
-
-
-def query_scores(systems: Iterable[System], datasets: Iterable[str]) -> tuple[Scores, list[str]]:
-    """NDCG@10 of each query by data set and system, seeds averaged; and a sentence for each that is missing.
-
-    A data set's arrays have one order of queries; a system that was scored on other queries is left out.
-    """
-    scores: Scores = {}
-    missing: dict[str, list[str]] = {}
-    for dataset in datasets:
-        ids: list[str] | None = None
-        for system in systems:
-            read = [_read_scores(e.per_query[dataset]) for _, e in system.members if dataset in e.per_query]
-            if len(read) < len(system.members) or not all(read):
-                missing.setdefault(system.name, []).append(dataset)
-                continue
-            ids = ids or sorted(read[0])
-            if any(sorted(one) != ids for one in read):
-                missing.setdefault(system.name, []).append(f"{dataset} (other queries)")
-                continue
-            values = np.array([[one[name] for name in ids] for one in read])
-            scores.setdefault(dataset, {})[system.name] = values.mean(axis=0)
-    return scores, [f"{name}: no figures of single queries for {', '.join(sets)}" for name, sets in missing.items()]
-
-
-def _read_scores(path: Path) -> dict[str, float]:
-    if not path.is_file():
-        return {}
-    try:
-        scores = json.loads(path.read_text(encoding="utf-8"))["ndcg@10"]
-        return {str(name): float(value) for name, value in scores.items()}
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{path}: damaged ({error}); remove it and evaluate this run again") from error

@@ -9,7 +9,7 @@ import pytest
 
 from experiment.report.runs import load_runs
 from experiment.report.systems import make_systems
-from tests.experiment.report.made_runs import write_json
+from tests.experiment.report.made_runs import PAPER, make_runs, write_json
 from tests.experiment.report.small_runs import (
     FILES,
     PNG_START,
@@ -82,7 +82,7 @@ def test_best_values_are_marked_and_bm25_competes_only_in_quality(quickstart, tm
     # BM25's d_length 55 and its 4 seconds are lower than any run's; all runs took equally long: none is best.
     assert best == ["0.6050", "0.9050", "1.200", "168.0"]
     markdown = (output / "report.md").read_text(encoding="utf-8")
-    line = "| flops | infonce | relu | 0.01 |  | **0.6050** | **0.9050** | 4.100 | 477.0 | 155 (151 + 4) |"
+    line = "| flops | **0.6050** | **0.9050** | 4.100 | 477.0 | 155 (151 + 4) | infonce | relu | 0.01 |  |"
     assert line in markdown.splitlines()
     assert "![" in markdown and "(quality_flops.png)" in markdown
 
@@ -181,3 +181,35 @@ def test_figures_of_an_engine_and_losses_have_tables_of_their_own(tmp_path):
     assert "| run · two | 0.9500 | 0.9700 | 0.6550 | 0.0050 | – |" in losses and "engine-opensearch |" not in losses
     assert "<h3>Search engine" in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
     assert read_rows(tmp_path / "report")[2]["latency_p99_ms"] == "30.0"
+
+
+def test_tables_tests_and_columns_follow_the_metrics_of_the_results(tmp_path, capsys):
+    """Results that name their metrics are shown by these, and compared query by query by the first."""
+    folders = make_runs(tmp_path / "out", {"baseline": PAPER["baseline"][:2]}, (1,), ("a",), 9)
+    for shift, folder in enumerate(map(Path, folders)):
+        result, queries = folder / "evaluation" / "a.json", folder / "evaluation" / "runs" / "a.per_query.json"
+        figures = {"metrics": ["mrr@5", "ndcg@20", "p@3"], "mrr@5": 0.25 + 0.5 * shift, "ndcg@20": 0.75, "p@3": 0.125}
+        write_json(result, json.loads(result.read_text()) | figures)
+        write_json(queries, {"mrr@5": {f"q{i}": 0.01 * i + 0.5 * shift + 0.001 * i * shift for i in range(9)}})
+    output = report(folders, tmp_path / "report")
+    markdown = (output / "report.md").read_text(encoding="utf-8")
+    assert capsys.readouterr().out.splitlines()[1].split()[:5] == ["run", "MRR@5", "ndcg@20".upper(), "p@3", "FLOPS"]
+    ours, differences = markdown.split("## The paper's figures")[0].split("## Differences to the baseline")
+    assert "Paired t-tests on the MRR@5 of each query" in differences and "NDCG@10" not in ours + differences
+    # The mean of 0.5 + 0.001 i over i = 0 to 8 is 0.504.
+    assert "\n| 0.01 | 0.2500 | **-0.5040** |" in differences
+    row = read_rows(output)[0]
+    assert [row[key] for key in ("mrr@5", "ndcg@20", "p@3", "recall@1000")] == ["0.25", "0.75", "0.125", ""]
+    assert list(row)[11:19] == ["ndcg@10", "recall@100", "recall@1000", "mrr@10", "map", "mrr@5", "ndcg@20", "p@3"]
+
+
+def test_a_folder_of_bm25_alone_is_no_training_without_figures(tmp_path):
+    """Its config may be one of a training: BM25 takes the place of the model."""
+    run = write_run(tmp_path / "bm25", RUNS["flops"])
+    (run / "evaluation").rename(run / "moved")
+    (run / "evaluation").mkdir()
+    (run / "moved").rename(run / "evaluation" / "baseline-bm25")
+    for name in ("run.json", "metrics.jsonl"):
+        (run / name).unlink()
+    (found,) = load_runs([run])
+    assert (found.kind, found.is_trained, found.notes) == ("BM25", False, [])

@@ -14,9 +14,10 @@ from experiment.report.comparisons import area_section, significance_section
 from experiment.report.curves import heat_map, training_picture
 from experiment.report.paper_figures import published_section
 from experiment.report.quality import Point, quality_picture
+from experiment.report.query_scores import query_scores
 from experiment.report.runs import load_runs
 from experiment.report.significance import compare, holm
-from experiment.report.systems import find_baseline, make_systems, query_scores
+from experiment.report.systems import find_baseline, make_systems
 from retrieval.beir_data import BEIR_13
 from tests.experiment.report.made_runs import DATASETS, PAPER, make_runs, write_json
 from tests.experiment.report.small_runs import PNG_START, Page
@@ -179,7 +180,7 @@ def test_crowded_pictures_and_odd_values_can_be_drawn():
     assert quality_picture("a", points, {"BM25": 0.43}, "FLOPS", "NDCG@10").png.startswith(PNG_START)
     zero = [Point("x", "f", 0.0, 0.4, on_curve=True), Point("y", "f", 0.0, 0.5, 0.1, 0.1, True)]
     assert "<title>y: 0.5000 at 0</title>" in quality_picture("b", zero, {}, "FLOPS", "NDCG@10").svg
-    assert heat_map("c", ["r", "s"], ["d"], np.array([[0.5], [np.nan]])).png.startswith(PNG_START)
+    assert heat_map("c", "NDCG@10", ["r", "s"], ["d"], np.array([[0.5], [np.nan]])).png.startswith(PNG_START)
     odd = [{"step": 1, "loss": float("nan"), "d_length": 0}, {"loss": 3}, {"step": 2, "loss": 0.0}]
     picture = training_picture({"f": {"odd": odd, "silent": [{"step": 3, "grad_norm": 1.0}]}})
     assert picture is not None and picture.png.startswith(PNG_START)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from experiment.report.query_scores import query_scores
 from experiment.report.runs import load_runs
 from experiment.report.systems import (
     System,
@@ -13,7 +14,6 @@ from experiment.report.systems import (
     find_baseline,
     main_datasets,
     make_systems,
-    query_scores,
 )
 from sparse_model.errors import UserError
 from tests.experiment.report.made_runs import LOG, PAPER, RELU, Config, make_runs, write_json

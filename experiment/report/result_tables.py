@@ -1,48 +1,14 @@
-"""Tables as the page shows them, and those of the systems' figures. Averages over different data sets never meet."""
+"""Tables of the systems' figures. Averages over different data sets never meet."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
 
+from experiment.report.metric_names import heading, tabled
+from experiment.report.parts import Cell, Section, Table
 from experiment.report.results_csv import SETTINGS, setting
-from experiment.report.runs import finite
-from experiment.report.systems import BM25, System
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A value as shown; `exact` is unrounded, `detail` what it is made of, `links` are (text, address).
-
-    A marked value stands out: the best of its column, or clearly better or worse than what it is compared with.
-    """
-
-    text: str = ""
-    exact: str = ""
-    detail: str = ""
-    mark: Literal["", "best", "worse"] = ""
-    links: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True)
-class Table:
-    """Heads and lines of cells; the first `words` columns are words, the others numbers. A folded one can be opened."""
-
-    title: str
-    heads: list[str]
-    lines: list[list[Cell]]
-    words: int = 1
-    note: str = ""
-    folded: bool = False
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading with sentences, tables and pictures below it."""
-
-    title: str
-    text: list[str] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
-    pictures: list[Any] = field(default_factory=list)
+from experiment.report.run_files import finite
+from experiment.report.runs import BM25
+from experiment.report.systems import System
 
 
 @dataclass(frozen=True)
@@ -61,10 +27,7 @@ UNITS = (
     "products of a query and a document; d_length: mean tokens of a document; seconds: total (training + evaluation)."
 )
 LONG = 20  # lines of a table that a page folds unless it is the main one
-NDCG = Column("ndcg@10", "NDCG@10", ".4f", max)
-COLUMNS = (
-    NDCG,
-    Column("recall@100", "recall@100", ".4f", max),
+COSTS = (
     Column("flops", "FLOPS", ".3f", min, with_bm25=False),
     Column("d_length", "d_length", ".1f", min, with_bm25=False),
     Column("seconds", "seconds", ".0f", min, with_bm25=False),
@@ -81,14 +44,23 @@ FURTHER = {
         Column("ingest_docs_per_s", "ingest docs/s", ".0f", max),
         Column("index_bytes", "index bytes", ".0f", min),
     ),
-    "Loss against the ranking by all scores": (
+}
+
+
+def quality_columns(metrics: Sequence[str]) -> tuple[Column, ...]:
+    """A column for each metric that tables have."""
+    return tuple(Column(name, heading(name), ".4f", max) for name in tabled(metrics))
+
+
+def loss_columns(metrics: Sequence[str]) -> tuple[Column, ...]:
+    """What an approximate search loses: the share of documents in common, and of the first two metrics."""
+    first, losses = metrics[0], [Column(f"{name}_loss", f"{heading(name)} loss", ".4f", min) for name in metrics[:2]]
+    return (
         Column("overlap@100", "overlap@100", ".4f", max),
         Column("overlap@10", "overlap@10", ".4f", max),
-        Column("exact_ndcg@10", "exact NDCG@10", ".4f", max),
-        Column("ndcg@10_loss", "NDCG@10 loss", ".4f", min),
-        Column("recall@100_loss", "recall@100 loss", ".4f", min),
-    ),
-}
+        Column(f"exact_{first}", f"exact {heading(first)}", ".4f", max),
+        *losses,
+    )
 
 
 def result_sections(
@@ -99,17 +71,17 @@ def result_sections(
     found = [(None, datasets) for datasets in ([main] if main else []) + lists] + list(groups.items())
     sections = []
     for name, datasets in found:
-        group = [s for s in systems if (s.figure("ndcg@10", datasets) is not None if name else s.datasets == datasets)]
+        group = [s for s in systems if (s.quality(datasets) is not None if name else s.datasets == datasets)]
         if not group:
             continue
         tables = [_results(group, datasets, "" if datasets == main else "Results"), *_further(group, datasets)]
         if name is None and len(datasets) > 1:
             tables.append(_per_dataset(group, datasets))
-        sections.append(Section(heading(datasets, name), tables=tables))
+        sections.append(Section(average_heading(datasets, name), tables=tables))
     return sections
 
 
-def heading(datasets: Sequence[str], name: str | None = None) -> str:
+def average_heading(datasets: Sequence[str], name: str | None = None) -> str:
     """Which data sets the figures belong to."""
     what = (
         ", ".join(datasets) if len(datasets) == 1 else f"Average over {len(datasets)} data sets: {', '.join(datasets)}"
@@ -130,20 +102,22 @@ def number(value: float | None, form: str = ".4f", detail: str = "") -> Cell:
 
 
 def _results(systems: list[System], datasets: tuple[str, ...], title: str) -> Table:
-    cells = _transpose([_column(column, systems, datasets) for column in COLUMNS])
+    columns = (*quality_columns(systems[0].metrics), *COSTS)
+    cells = _transpose([_column(column, systems, datasets) for column in columns])
     settings = [[Cell(setting(system.setting(key))) for key in SETTINGS] for system in systems]
-    lines = [[Cell(_named(s)), *words, *line] for s, words, line in zip(systems, settings, cells, strict=True)]
+    lines = [[Cell(_named(s)), *line, *words] for s, words, line in zip(systems, settings, cells, strict=True)]
     note = "Bold: best of its column"
     if any(system.kind == BM25 for system in systems):
         note += "; BM25's FLOPS, d_length and seconds measure something else and do not compete"
     if any(len(system.members) > 1 for system in systems):
         note += ". Several seeds: mean ± standard deviation over them"
-    heads = ["run", "loss", "activation", "λ", "t", *(column.heading for column in COLUMNS)]
+    heads = ["run", *(column.heading for column in columns), "loss", "activation", "λ", "t"]
     return Table(
         title,
         heads,
         lines,
-        words=3,
+        align="<" + ">" * len(columns) + "<<>>",
+        settings=len(SETTINGS),
         note=f"{note}. {UNITS}",
         folded=bool(title) and len(lines) > LONG,
     )
@@ -156,7 +130,8 @@ def _named(system: System) -> str:
 
 def _further(systems: list[System], datasets: tuple[str, ...]) -> list[Table]:
     tables = []
-    for title, columns in FURTHER.items():
+    further = FURTHER | {"Loss against the ranking by all scores": loss_columns(systems[0].metrics)}
+    for title, columns in further.items():
         measured = [system for system in systems if system.figure(columns[0].key, datasets) is not None]
         cells = _transpose([_column(column, measured, datasets) for column in columns])
         lines = [[Cell(system.name), *line] for system, line in zip(measured, cells, strict=True)] if measured else []
@@ -165,9 +140,10 @@ def _further(systems: list[System], datasets: tuple[str, ...]) -> list[Table]:
 
 
 def _per_dataset(systems: list[System], datasets: tuple[str, ...]) -> Table:
-    cells = _transpose([_column(NDCG, systems, (dataset,)) for dataset in datasets])
+    quality = quality_columns(systems[0].metrics)[0]
+    cells = _transpose([_column(quality, systems, (dataset,)) for dataset in datasets])
     lines = [[Cell(system.name), *line] for system, line in zip(systems, cells, strict=True)]
-    return Table("NDCG@10 for each data set", ["run", *datasets], lines, folded=len(lines) > LONG)
+    return Table(f"{quality.heading} for each data set", ["run", *datasets], lines, folded=len(lines) > LONG)
 
 
 def _transpose(columns: list[list[Cell]]) -> list[list[Cell]]:
