@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ACTIVATIONS", "RunError", "SparseEncoder", "UserError", "activate", "corpus_idf", "load"]
 
-# OpenMP reads this when torch is loaded. Threads that wait go to sleep soon: where cores are shared, spinning (its
+# OpenMP reads this when torch is loaded: import this package before torch. Threads that wait go to sleep soon: where cores are shared, spinning (its
 # default, for long) makes encoding and training several times slower.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 

@@ -11,7 +11,7 @@ def log_line(logs: dict[str, float], step: int, steps: int, ranking: Sequence[st
     """The line of one log: of a training step, of an evaluation while training, or of the end.
 
     Args:
-        logs: as `Statistics.drain` and the Trainer name them; the loss's parts are means since the last log.
+        logs: as `StepStatistics.drain` and the Trainer name them; the loss's parts are means since the last log.
         step: optimizer steps done, of `steps`.
         ranking: names of the ranking losses; ranking_weight: what their sum is multiplied by.
     """

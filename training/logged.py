@@ -8,7 +8,7 @@ from torch import Tensor
 from sparse_model import RunError
 
 
-class Statistics:
+class StepStatistics:
     """Collects detached tensors step by step; reads them (one synchronisation) when drained or checked."""
 
     def __init__(self) -> None:

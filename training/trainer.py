@@ -23,7 +23,7 @@ from training.collator import Collator
 from training.data import EpochSampler, Examples
 from training.gather import gather
 from training.log_lines import LogLines, replace_dicts
-from training.logged import Statistics
+from training.logged import StepStatistics
 from training.objective import Objective
 from training.teachers import Encode, teacher_scores
 
@@ -84,7 +84,7 @@ class Trainer(transformers.Trainer):
             )
         # Where older versions of transformers read a checkpoint themselves: no pickle there either.
         os.environ.setdefault("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
-        self.statistics = Statistics()
+        self.statistics = StepStatistics()
         super().__init__(
             model=encoder,
             args=args,

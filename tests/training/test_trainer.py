@@ -17,7 +17,7 @@ from tests.conftest import write_jsonl
 from tests.training.runs import NO_DROPOUT, lines, parts, weights, words_for
 from training.arguments import build_arguments
 from training.data import Examples
-from training.logged import Statistics
+from training.logged import StepStatistics
 from training.trainer import Trainer
 
 
@@ -156,7 +156,7 @@ def test_evaluation_while_training_chooses_the_best(
 
 
 def test_collapse_and_nan_stop_the_run() -> None:
-    statistics = Statistics()
+    statistics = StepStatistics()
     statistics.add({"kldiv": torch.tensor(1.0)}, torch.zeros(3, 5))
     with pytest.raises(RunError, match="collapsed"):
         statistics.check()
@@ -180,7 +180,7 @@ def test_a_run_that_cannot_recover_ends(
 
 def test_statistics_by_hand() -> None:
     """Lengths 1, 2, 0 of 4 tokens; tokens 0 and 1 used, 2 and 3 never."""
-    statistics = Statistics()
+    statistics = StepStatistics()
     statistics.add({"a": 1.0}, torch.tensor([[1.0, 0, 0, 0], [2.0, 1.0, 0, 0], [0, 0, 0, 0]]))
     statistics.add({"a": 3.0}, torch.tensor([[1.0, 0, 0, 0]]))
     logs = statistics.drain()
