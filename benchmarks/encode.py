@@ -27,6 +27,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 from benchmarks import made_models as models
 from benchmarks import measure
 from retrieval.beir_data import load_beir
+from retrieval.metrics import PRIMARY
 from retrieval.score_dataset import score_dataset
 from sparse_model import SparseEncoder
 
@@ -159,7 +160,7 @@ def _add_ndcg(rows: list[measure.Row], model: models.Model, beir: str) -> None:
     data = load_beir(beir, "")
     for name, encoder in ((OURS, model.load()), (OURS_LOW, _low_body(model))):
         row = next(row for row in rows if row["name"] == name and row["model"] == model.size)
-        row["ndcg@10"] = score_dataset(encoder, data, top_k=NDCG_DOCUMENTS).figures["ndcg@10"]
+        row[PRIMARY] = score_dataset(encoder, data, top_k=NDCG_DOCUMENTS).figures[PRIMARY]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from retrieval.metrics import PRIMARY
 from sparse_model.head import screening_pays
 
 Row = dict[str, Any]
@@ -225,7 +226,7 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "values_off": ("values off", small),
     "gradients_off": ("gradients off", small),
     "loss_off": ("loss off", small),
-    "ndcg@10": ("NDCG@10", lambda value: f"{value:.4f}"),
+    PRIMARY: (PRIMARY.upper(), lambda value: f"{value:.4f}"),
     "active": ("active a document", count),
     "share": ("of the GEMM limit", lambda value: f"{value:.0%}"),
     "share_float32": ("of float32's", lambda value: f"{value:.0%}"),

@@ -1,1 +1,1 @@
-"""Retrieval: BEIR data, corpus encoding, the exact engine, BM25, metrics; evaluate.py joins them."""
+"""Retrieval: BEIR data, corpus encoding, the exact engine, BM25, metrics; score_dataset joins them."""

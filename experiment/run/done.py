@@ -11,13 +11,14 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from experiment.run.folder import read_yaml
-from experiment.run.results import data_hash, evaluation_folder, result_inputs
+from experiment.run.results import data_hash, evaluation_folder, metrics_of, result_inputs
 from experiment.settings.effects import Changes
 from experiment.settings.keys import GROUP_OF, GROUPS, EvaluationKeys, effect, keys_that_change
 from experiment.settings.settings import Settings
 from experiment.settings.validation import checked_group, checked_trainer_key
 from retrieval.dataset_names import dataset_name, scored_split
 from retrieval.files import read_json
+from retrieval.metrics import figure_name
 from sparse_model.errors import UserError
 from training.step_checkpoints import complete_checkpoints
 
@@ -113,10 +114,13 @@ def _plain(value: Any) -> Any:
 
 
 def is_evaluated(settings: Settings) -> bool:
-    """Whether the results of every data set are there, of these inputs and this data."""
+    """Whether the results of every data set are there, of these inputs and this data, by these metrics."""
     keys, folder = settings.evaluation, evaluation_folder(settings)
     wanted = {dataset_name(name): name for name in keys.beir_datasets}
     if read_json(folder / "summary.json").get("datasets") != list(wanted):
+        return False
+    metrics = [figure_name(metric) for metric in keys.metrics]
+    if any(metrics_of(read_json(folder / f"{label}.json")) != metrics for label in wanted):
         return False
     config_hash = result_inputs(settings)["config hash"]
     return has_asked_splits(keys, folder) and all(

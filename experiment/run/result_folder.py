@@ -10,9 +10,10 @@ from typing import Any
 
 from experiment.run.done import is_result
 from experiment.run.folder import command_line, git_commit, versions
+from experiment.run.results import metrics_of
 from retrieval.beir_data import BeirData
 from retrieval.files import move_aside, read_json, write_atomically, write_json
-from retrieval.metrics import DEFAULT_METRICS, QueryFigures, figure_name, per_query
+from retrieval.metrics import QueryFigures, figure_name, per_query
 from retrieval.run_file import read_run, write_run
 from retrieval.score_dataset import DatasetScores, quality_figures
 
@@ -79,7 +80,7 @@ class ResultFolder:
     def _with_metrics(self, data: BeirData, stored: Record, metrics: Sequence[str]) -> Record:
         """The stored figures; where other metrics are asked for, those are computed from the run that lies there."""
         names = list(map(figure_name, metrics))
-        before = _metrics_of(stored)
+        before = metrics_of(stored)
         if names == before and set(names) <= read_json(self._queries(data)).keys():
             return stored
         values = per_query(data.qrels, read_run(self._run(data)), metrics)
@@ -100,11 +101,6 @@ class ResultFolder:
 
     def _queries(self, data: BeirData) -> Path:
         return self.path / "runs" / f"{data.name}.per_query.json"
-
-
-def _metrics_of(record: Record) -> list[str]:
-    """The names of a record's metrics; version 0.1 had no other than today's default."""
-    return record.get("metrics", list(map(figure_name, DEFAULT_METRICS)))
 
 
 def _write_queries(path: Path, values: QueryFigures, names: Sequence[str]) -> None:
@@ -130,7 +126,7 @@ def _csv(records: Sequence[Record], means: dict[str, float]) -> str:
 
 
 def _table(records: Sequence[Record], means: dict[str, float]) -> str:
-    columns = [*_metrics_of(records[0]), "flops", "q_length", "d_length"]
+    columns = [*metrics_of(records[0]), "flops", "q_length", "d_length"]
     rows = [*records, *([{"dataset": "average", **means}] if len(records) > 1 else [])]
     width = max(len(row["dataset"]) for row in [*rows, {"dataset": "average"}])
     lines = [" ".join([" " * width, *(f"{name:>8}" for name in columns)])]

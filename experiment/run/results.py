@@ -15,6 +15,7 @@ from retrieval.beir_data import data_files, local_folder
 from retrieval.dataset_names import parse_name, scored_split
 from retrieval.files import read_json
 from retrieval.fingerprint import fingerprint, hash_of
+from retrieval.metrics import DEFAULT_METRICS, figure_name
 from sparse_model.errors import UserError
 
 # Beside the model: what changes a ranking; where it differs from its default it names the results' folder.
@@ -87,6 +88,11 @@ def _files_hash(path: str, options: Mapping[str, Any]) -> str:
     """Over the model's files and those that keys name beside it."""
     named = (options.get("idf_path"), options.get("tokenizer_name"))
     return fingerprint([*model_files(path), *(Path(name) for name in named if name and Path(name).exists())])
+
+
+def metrics_of(record: Mapping[str, Any]) -> list[str]:
+    """The names of a result's metrics; version 0.1 had no other than today's default."""
+    return record.get("metrics", list(map(figure_name, DEFAULT_METRICS)))
 
 
 def data_hash(name: str, beir_dir: str, split: str | None) -> str | None:

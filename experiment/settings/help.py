@@ -67,7 +67,8 @@ def help_text(command: str, topic: str = "") -> str:
     """
     if topic and topic != "all":
         return _one(topic)
-    lines = [f"usage: python {command} [CONFIG.yaml] [key=value | --key value | --key=value]…", ""]
+    first = "[CONFIG.yaml | RUN_FOLDER | MODEL_FOLDER]" if COMMANDS[command] == "evaluate" else "[CONFIG.yaml]"
+    lines = [f"usage: python {command} {first} [key=value | --key value | --key=value]…", ""]
     lines += [_wrapped("base: FILE in a YAML (relative to it) is read first and overridden."), ""]
     for title, keys in groups():
         shown = [key for key in keys if topic or _matters(key, COMMANDS[command])]

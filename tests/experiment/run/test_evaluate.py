@@ -14,6 +14,7 @@ import yaml
 
 import sparse_model
 from experiment.run import kept_vectors as keeping
+from experiment.run.done import is_evaluated
 from experiment.run.evaluate import run_evaluation
 from experiment.run.kept_vectors import kept_vectors
 from experiment.run.results import evaluation_folder, recorded_inputs, result_inputs
@@ -123,6 +124,8 @@ def test_other_metrics_come_from_the_stored_run(
     assert before["metrics"] == ["ndcg@10", "recall@100", "recall@1000", "mrr@10", "map"]
     assert capsys.readouterr().out.split()[:5] == before["metrics"]
     run = (folder / "runs" / "tiny.trec.gz").stat().st_mtime_ns
+    words = ["baseline=bm25", f"beir_datasets={beir_folder}", f"output_dir={tmp_path / 'run'}"]
+    assert is_evaluated(load_settings(words)) and not is_evaluated(load_settings([*words, "metrics=P@1"]))
     _evaluate(beir_folder, tmp_path / "run", "metrics=P@1,RR@10,P(rel=2)@5")
     after = json.loads((folder / "tiny.json").read_text())
     assert after["metrics"] == ["p@1", "mrr@10", "p(rel=2)@5"] and "map" not in after
