@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ACTIVATIONS", "RunError", "SparseEncoder", "UserError", "activate", "corpus_idf", "load"]
 
-# OpenMP reads this when torch is loaded: import this package before torch. Threads that wait go to sleep soon: where cores are shared, spinning (its
-# default, for long) makes encoding and training several times slower.
+# OpenMP reads this when torch is loaded: import this package before torch. Threads that wait go to sleep soon: where
+# cores are shared, spinning (its default, for long) makes encoding and training several times slower.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 _MODULES = {
