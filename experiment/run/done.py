@@ -4,13 +4,14 @@ Commands and sweeps ask the same functions. They go by recorded hashes of inputs
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
 from experiment.run.folder import read_yaml
+from experiment.run.models import model_files
 from experiment.run.results import data_hash, evaluation_folder, metrics_of, result_inputs
 from experiment.settings.effects import Changes
 from experiment.settings.keys import GROUP_OF, GROUPS, EvaluationKeys, effect, keys_that_change
@@ -18,6 +19,7 @@ from experiment.settings.settings import Settings
 from experiment.settings.validation import checked_group, checked_trainer_key
 from retrieval.dataset_names import dataset_name, scored_split
 from retrieval.files import read_json
+from retrieval.fingerprint import fingerprint, hash_of
 from retrieval.metrics import figure_name
 from sparse_model.errors import UserError
 from training.step_checkpoints import complete_checkpoints
@@ -111,6 +113,42 @@ def _checked(key: str, value: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     return value.model_dump() if isinstance(value, BaseModel) else value
+
+
+PREPARED = "preparation.json"
+
+
+def preparation_status(output_dir: Path, inputs: str | None) -> Status:
+    """How far the data preparation in output_dir is.
+
+    Args:
+        inputs: see `preparation_inputs`; None: not known, then a whole data set counts.
+    """
+    recorded = read_json(output_dir / PREPARED).get("inputs")
+    files = [file["filename"] for file in read_json(output_dir / "state.json").get("_data_files", [])]
+    if not files or not all((output_dir / name).is_file() for name in files):
+        return Status("goes on") if (output_dir / "stages").is_dir() else FRESH
+    if inputs is None or recorded == inputs:
+        return DONE
+    # Without a record, from version 0.1, it is the stages that tell.
+    because = {"inputs": f"{recorded} before, {inputs} now"} if recorded else {}
+    return Status("different" if because else "goes on", because=because)
+
+
+def preparation_inputs(settings: Settings) -> str | None:
+    """A hash over all that prepared rows are made of: keys, data and models; None while the data are not here."""
+    keys, prepared = settings.evaluation, settings.preparation
+    data = data_hash(prepared.dataset, keys.beir_dir, keys.split)
+    if data is None or prepared.source:
+        return None
+    names = keys_that_change(Changes.ROWS | Changes.VECTORS)
+    counting = [name for name in names if name in settings.given or not effect(name).told]
+    values = {name: settings.value(name) for name in counting} | {"teachers": list(map(asdict, prepared.teachers))}
+    models = [str(settings.model.model_name_or_path), *(spec.model_name_or_path for spec in prepared.teachers)]
+    hashes = [fingerprint(model_files(path)) for path in models]
+    named = [settings.value(name) for name in ("idf_path", "tokenizer_name")]
+    local = fingerprint([Path(path) for path in named if path and Path(path).exists()])
+    return hash_of({"keys": values, "data": data, "models": hashes, "files": local})
 
 
 def is_evaluated(settings: Settings) -> bool:

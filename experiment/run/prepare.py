@@ -9,6 +9,7 @@ from pathlib import Path
 
 from experiment.run import folder as run_folder
 from experiment.run.command import logged_to
+from experiment.run.done import PREPARED, preparation_inputs, preparation_status
 from experiment.run.locks import locked
 from experiment.run.models import miner
 from experiment.run.prepare_checks import preparation_mistakes, require_room_and_engine
@@ -29,7 +30,7 @@ from mining.scoring import reader
 from mining.teachers import TeacherSpec
 from retrieval.beir_data import BeirData, load_beir
 from retrieval.distributed import is_main, on_main, world_size
-from retrieval.files import move_aside
+from retrieval.files import move_aside, write_json
 from retrieval.fingerprint import hash_of
 from sparse_model import RunError, SparseEncoder, UserError
 from sparse_model.query_weights import write_idf
@@ -56,6 +57,11 @@ def prepare(settings: Settings) -> None:
         replace(t, trust_remote_code=t.trust_remote_code or settings.run.trust_remote_code) for t in keys.teachers
     ]
     mistakes += on_main(lambda: preparation_mistakes(*places, teachers))
+    inputs = None if mistakes else on_main(lambda: _inputs(settings))
+    is_done = preparation_status(settings.output_dir, inputs).is_done
+    if inputs and is_done and not (settings.run.overwrite or settings.run.dry_run):
+        logger.info("%s holds these rows already; nothing to do", settings.output_dir)
+        return
     encoder = _checked(mistakes, lambda: miner(settings).load())
     data = _load_data(keys.dataset, settings.evaluation)
     corpus = corpus_of(data)
@@ -74,6 +80,15 @@ def prepare(settings: Settings) -> None:
         return
     with _writing(settings.output_dir, settings.run.overwrite):
         _run(settings, encoder, teachers, data, corpus)
+        on_main(lambda: write_json(settings.output_dir / PREPARED, {"inputs": inputs or _inputs(settings)}))
+
+
+def _inputs(settings: Settings) -> str | None:
+    """See `preparation_inputs`; None too where a model cannot be used, which loading it will explain."""
+    try:
+        return preparation_inputs(settings)
+    except UserError:
+        return None
 
 
 def _only_texts(keys: PreparationKeys, data: BeirData, output_dir: Path, run: RunKeys) -> None:

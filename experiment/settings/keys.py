@@ -194,7 +194,9 @@ class EvaluationKeys(Keys):
     """data sets scored while training, as eval_strategy says"""
     split: str | None = key(None, RESULT | ROWS, by_default=True, main_for="evaluate")
     """qrels to score; null: test (dev for msmarco); train where data are prepared"""
-    engine: Literal["exact", "opensearch"] = key("exact", RESULT | PACE, by_default=True, main_for="evaluate prepare")
+    engine: Literal["exact", "opensearch"] = key(
+        "exact", RESULT | ROWS | PACE, by_default=True, main_for="evaluate prepare"
+    )
     """exact: an inverted index in memory; opensearch: a server (opensearch_url) or a private node (opensearch_home)"""
     metrics: Names = key(list(DEFAULT_METRICS), FIGURES, main_for="evaluate")
     """ir_measures names such as nDCG@20, RR@10, R@1000, P(rel=2)@5, and R_cap@100 (BEIR's capped recall), the one that
@@ -205,7 +207,7 @@ class EvaluationKeys(Keys):
     """score BM25 instead of a model"""
     query_prune: Share = key(0.0, RESULT, by_default=True)
     """query weights of at most this share of the query's largest are dropped; what that loses is reported"""
-    round_weights: bool = key(False, RESULT, by_default=True)
+    round_weights: bool = key(False, RESULT | ROWS, by_default=True)
     """exact engine: document weights rounded to what an OpenSearch index stores, to compare the two"""
     skip_ingest: bool = key(False, NOTHING)
     """opensearch: search the complete index that is there already, or fail"""

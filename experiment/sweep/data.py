@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiment.run.done import preparation_status
 from experiment.settings.settings import load_settings
 from experiment.sweep.runs import OF_A_PREPARATION, PREPARATION, PlannedRun
 from sparse_model.errors import UserError
@@ -23,7 +24,7 @@ def preparations(run: PlannedRun) -> dict[Path, Path]:
     for config in _preparing(run):
         made = _made_by(config)
         is_wanted = made and (os.path.realpath(made) == wanted or os.path.realpath(made.parent) == folder)
-        if made and is_wanted and not has_training_data(made):
+        if made and is_wanted and not made.is_file() and not preparation_status(made, inputs=None).is_done:
             missing[config] = Path(os.path.relpath(made))
     return missing
 

@@ -6,7 +6,14 @@ import pytest
 
 from experiment.sweep import sweep
 from experiment.sweep.data import preparations
+from retrieval.files import write_json
 from tests.experiment.sweeps import runs_of
+
+
+def save(folder: Path) -> None:
+    """What datasets.save_to_disk leaves, as far as a sweep looks at it."""
+    write_json(folder / "state.json", {"_data_files": [{"filename": "data.arrow"}]})
+    (folder / "data.arrow").touch()
 
 
 def test_missing_training_data_are_prepared_by_the_config_that_writes_them(configs: Path) -> None:
@@ -15,7 +22,7 @@ def test_missing_training_data_are_prepared_by_the_config_that_writes_them(confi
     assert preparations(run) == {Path("config/data_preparation.yaml"): Path("t.jsonl")}
     Path("t.jsonl").mkdir()  # begun: state.json comes last
     assert preparations(run)
-    Path("t.jsonl", "state.json").touch()
+    save(Path("t.jsonl"))
     assert not preparations(run)
     (other,) = runs_of("config/sweep/a.yaml", overrides=("train_file=other.jsonl",))
     assert not preparations(other)
@@ -31,8 +38,7 @@ def test_a_folder_of_training_data_is_prepared_by_the_configs_in_data(
     of_a_folder = ("train_file=null", "train_file_dir=mix")
     (run,) = runs_of("config/sweep/a.yaml", overrides=of_a_folder)
     assert sorted(map(str, preparations(run).values())) == ["mix/one", "mix/two"]
-    Path("mix/one").mkdir(parents=True)
-    Path("mix/one/state.json").touch()
+    save(Path("mix/one"))
     assert list(preparations(run)) == [Path("config/sweep/data/two.yaml")], "the other one is there"
     assert sweep.main(["--dry-run", "config/sweep/a.yaml", "--", *of_a_folder]) == 0
     out = capsys.readouterr().out
