@@ -7,9 +7,10 @@ posnegs row: {query, pos, negs}. negs are cut in order into len // G examples of
 
 from __future__ import annotations
 
+import difflib
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -186,6 +187,7 @@ def row_files(path: Path) -> list[Path]:
 
 def _check_columns(path: Path, rows: datasets.Dataset, data_type: str) -> set[str]:
     columns, needed = set(rows.column_names), COLUMNS[data_type]
+    _ask_about_near_columns(path, rows.column_names, (*needed, "first_rank"))
     missing = [name for name in needed if name not in columns and name != "negs"]
     if missing:
         other = next((kind for kind, names in COLUMNS.items() if set(names) - {"negs"} <= columns), None)
@@ -205,6 +207,21 @@ def _check_columns(path: Path, rows: datasets.Dataset, data_type: str) -> set[st
     if documents and all(_ID.fullmatch(text or "") for text in documents):
         raise UserError(f"{path}: column {needed[1]} holds ids ({documents[0]!r}, …), not texts. {_of_ids(path)}")
     return columns
+
+
+# What other projects' files call negs: neg, negatives, hard_negatives, negative_1, …
+_NEGATIVES = re.compile(r"(hard_?)?neg(ative)?s?(_?\d+)?", re.IGNORECASE)
+
+
+def _ask_about_near_columns(path: Path, found: list[str], known: Sequence[str]) -> None:
+    """Refuse a column that nearly has the name of one that is not there: it would be left out without a word."""
+    others = [name for name in found if name not in known]
+    for name in known:
+        near = difflib.get_close_matches(name, others, n=1, cutoff=0.85)
+        if name == "negs":
+            near = near or [other for other in others if _NEGATIVES.fullmatch(other)]
+        if name not in found and near:
+            raise UserError(f"{path}: column {near[0]} is none that is read; rename it to {name}, or take it out.")
 
 
 # A number, or a word of some length with a digit in it: documents that are all like this are ids.

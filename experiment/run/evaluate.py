@@ -12,6 +12,7 @@ from typing import Any
 from experiment.run import folder as run_folder
 from experiment.run.engines import check_engine
 from experiment.run.locks import locked
+from experiment.run.missing_data import require_data_sets
 from experiment.run.models import scored_model
 from experiment.run.result_folder import Record, ResultFolder
 from experiment.run.results import evaluation_folder, recorded_inputs
@@ -33,6 +34,7 @@ def run_evaluation(settings: Settings) -> None:
     Raises:
         UserError: for everything that cannot be used.
     """
+    require_data_sets(settings.evaluation, settings.data, settings.given)
     keys, folder = settings.evaluation, evaluation_folder(settings)
     # A run's evaluations share their vectors and indexes; a private node serves one that is under way at a time.
     folders = (settings.output_dir / "evaluation", folder)

@@ -13,6 +13,7 @@ from experiment.run import online_teachers
 from experiment.run.command import logged_to
 from experiment.run.done import DECIDE_WEIGHTS, planned_length, training_status
 from experiment.run.locks import locked
+from experiment.run.missing_data import require_training_data
 from experiment.run.models import load_start
 from experiment.run.online_teachers import asked_teachers
 from experiment.run.train_folder import checkpoint_to_resume, close_run, open_run
@@ -41,6 +42,7 @@ def train(settings: Settings) -> None:
     Raises:
         UserError: for everything that cannot be used; RunError: if the run collapses or explodes.
     """
+    require_training_data(settings.data, settings.given)
     args, notes = build_arguments(settings.output_dir, trainer_fields(settings.training, settings.evaluation))
     for name in settings.evaluation.eval_beir_datasets or []:
         load_beir(name, settings.evaluation.beir_dir, settings.evaluation.split)
@@ -185,6 +187,7 @@ def plan(model: ModelKeys, loss: LossKeys, encoder: SparseEncoder, parts: list[E
             f"data        {part.path}: {len(part)} examples"
             + (f"; {part.dropped_rows} rows dropped (filtered, or too short)" if part.dropped_rows else "")
             + (f"; {part.dropped_documents} documents left over" if part.dropped_documents else "")
+            + ("" if part.has_negatives else "; without hard negatives")
         )
     length = f"{args.max_steps} steps" if args.max_steps > 0 else f"{args.num_train_epochs} epochs"
     lines.append(f"training    {length} of {batch} queries, {world_size()} process(es), seed {args.seed}")

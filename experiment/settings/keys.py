@@ -112,6 +112,9 @@ class DataKeys(Keys):
     """training rows: a datasets.save_to_disk folder, a .jsonl or a .parquet file"""
     train_file_dir: str | None = key(None, WEIGHTS)
     """a folder of such; each batch comes from one of them"""
+    data_command: str | None = key(None, NOTHING)
+    """the command that makes the data which the same file names (train_file, train_file_dir, data sets in beir_dir);
+    never run, but said where they are missing"""
     data_type: Literal["kd", "posnegs"] | None = key(None, WEIGHTS | PACE, main_for="train")
     """kd: rows {query, docs, scores}; posnegs: rows {query, pos, negs}"""
     sample_num_one_query: Positive = key(2, WEIGHTS | PACE)

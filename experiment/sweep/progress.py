@@ -12,6 +12,7 @@ from experiment.run import folder as run_folder
 from experiment.run.done import Status, training_status
 from experiment.run.engines import check_engine
 from experiment.run.locks import holder
+from experiment.run.missing_data import can_be_had, making
 from experiment.run.results import evaluation_folder
 from experiment.settings.keys import DataKeys, EvaluationKeys, OpenSearchKeys
 from experiment.sweep.data import has_training_data, preparations
@@ -111,18 +112,20 @@ class Lacking:
                 yield f"model {model} is not on this disk"
             if idf and not Path(idf).exists() and not cached(idf, "idf.json"):
                 yield f"query weights {idf} are not on this disk"
+        makes = lambda key: making(data, settings.given, key)  # noqa: E731
         prepared = preparations(run)
         for config, made in prepared.items():
             yield f"training data {made} is missing; {config} prepares it first (not counted above)"
         if run.trains and not prepared:
             if data.train_file and not has_training_data(data.train_file):
-                yield f"training data {data.train_file} is missing"
+                yield f"training data {data.train_file} is missing{makes('train_file')}"
             if data.train_file_dir and not Path(data.train_file_dir).is_dir():
-                yield f"training data {data.train_file_dir} is missing"
+                yield f"training data {data.train_file_dir} is missing{makes('train_file_dir')}"
         keys = settings.evaluation
         places = {name: local_folder(parse_name(name)[0], keys.beir_dir) for name in keys.beir_datasets}
         if absent := [name for name, place in places.items() if not place]:
-            yield f"data sets not in {keys.beir_dir}: {' '.join(absent)}"
+            is_downloaded = all(can_be_had(name, keys.beir_dir) for name in absent)
+            yield f"data sets not in {keys.beir_dir}: {' '.join(absent)}{'' if is_downloaded else makes('beir_dir')}"
         for name, place in places.items():
             try:
                 if place:

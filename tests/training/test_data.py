@@ -107,6 +107,15 @@ def test_each_batch_comes_from_one_file() -> None:
         ([{"query": "q", "pos": "12", "negs": ["13", "14"]}], "posnegs", "column pos holds ids"),
         ([{"query": None, "docs": ["a"], "scores": [1.0]}, _kd(2)], "kd", "row 0: query is missing"),
         ([_kd(1)], "kd", "none of its 1 rows gives an example"),
+        ([{"query": "q", "pos": "p", "neg": ["n"]}], "posnegs", "column neg is none that is read; rename it to negs"),
+        (
+            [{"query": "q", "pos": "p", "hard_negatives": ["n"]}],
+            "posnegs",
+            "column hard_negatives .* rename it to negs",
+        ),
+        ([{"query": "q", "pos": "p", "negative_1": "n"}], "posnegs", "column negative_1 .* rename it to negs"),
+        ([{"query": "q", "doc": ["a"], "scores": [1.0]}], "kd", "column doc is none .* rename it to docs"),
+        ([_kd(2, firstrank=1)], "kd", "column firstrank is none .* rename it to first_rank, or take it out"),
         ([_kd(2), {"query": "q", "docs": ["a", None], "scores": [1.0, 0.0]}], "kd", "row 1: one of its docs is null"),
     ],
 )
@@ -115,6 +124,12 @@ def test_unusable_rows_name_file_and_row(tmp_path: Path, rows: list[dict], data_
     with pytest.raises(UserError, match=message) as caught:
         Examples(path, data_type, documents_per_query=2)
     assert str(path) in str(caught.value)
+
+
+def test_other_columns_are_allowed(tmp_path: Path) -> None:
+    rows = [{"query": "q", "pos": "p", "negs": ["n"], "neg": "m", "q_id": "1", "answers": ["a"]}]
+    examples = Examples(write_jsonl(tmp_path / "rows.jsonl", rows), "posnegs", documents_per_query=1)
+    assert examples[0].documents == ["p", "n"] and examples.has_negatives
 
 
 def test_short_documents_are_not_ids(tmp_path: Path) -> None:

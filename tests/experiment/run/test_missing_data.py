@@ -1,0 +1,72 @@
+"""Missing data are said with the command that makes them."""
+
+from pathlib import Path
+
+import pytest
+
+from experiment.run.evaluate import run_evaluation
+from experiment.run.train import train
+from experiment.settings.settings import load_settings
+from experiment.sweep import sweep
+from sparse_model.errors import UserError
+
+MAKES = "python make.py"
+KEYS = f"model_name_or_path: m\ntrain_file: t.jsonl\ndata_type: kd\nbeir_dir: sets\ndata_command: {MAKES}\n"
+
+
+@pytest.fixture
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A base that names data and their command, and a config on it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.yaml").write_text("base: base.yaml\n")
+    path = tmp_path / "base.yaml"
+    path.write_text(KEYS + "beir_datasets: [mine]\n")
+    return path
+
+
+def mistake_of_training(*words: str) -> str:
+    with pytest.raises(UserError) as caught:
+        train(load_settings(["run.yaml", *words], for_training=True))
+    return str(caught.value)
+
+
+def test_training_data(base: Path) -> None:
+    assert mistake_of_training() == f"train_file: there is no t.jsonl; make it: {MAKES}"
+    of_a_folder = KEYS.replace("train_file: t.jsonl", "train_file_dir: rows")
+    base.write_text(of_a_folder)
+    assert mistake_of_training().endswith(f"; make it: {MAKES}")
+
+
+def test_other_data_than_the_commands(base: Path) -> None:
+    """The command makes what its own file names, not what stands on the command line or in another file."""
+    assert mistake_of_training("train_file=other.jsonl") == "train_file: there is no other.jsonl."
+    (base.parent / "run.yaml").write_text("base: base.yaml\ntrain_file: other.jsonl\n")
+    assert mistake_of_training() == "train_file: there is no other.jsonl."
+
+
+def test_data_sets(base: Path) -> None:
+    for words in ([], ["baseline=bm25"]):
+        with pytest.raises(UserError, match=f"beir_datasets: mine not in sets; make it: {MAKES}"):
+            run_evaluation(load_settings(["run.yaml", *words]))
+    with pytest.raises(UserError, match="unknown data set") as caught:
+        run_evaluation(load_settings(["run.yaml", "baseline=bm25", "beir_dir=elsewhere"]))
+    assert MAKES not in str(caught.value)
+
+
+def test_a_sweep_says_it_too(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sweep.main(["--dry-run", "run.yaml"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert f"missing for 1 of 1: training data t.jsonl is missing; make it: {MAKES}" in lines
+    assert f"missing for 1 of 1: data sets not in sets: mine; make it: {MAKES}" in lines
+    assert sweep.main(["--dry-run", "run.yaml", "--", "beir_datasets=scifact"]) == 0
+    assert "data sets not in sets: scifact\n" in capsys.readouterr().out, "it is downloaded"
+
+
+@pytest.mark.parametrize("name", ["flops", "scifact", "bm25"])
+def test_the_quickstart_says_what_makes_its_data(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a fresh clone, or after the smoke test alone."""
+    config = Path(__file__).parents[3] / "config" / "quickstart" / f"{name}.yaml"
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings([str(config)])
+    with pytest.raises(UserError, match="make it: python -m pairs."):
+        train(settings) if settings.trains else run_evaluation(settings)
