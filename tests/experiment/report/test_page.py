@@ -199,7 +199,7 @@ def test_tables_tests_and_columns_follow_the_metrics_of_the_results(tmp_path, ca
     # The mean of 0.5 + 0.001 i over i = 0 to 8 is 0.504.
     assert "\n| 0.01 | 0.2500 | **-0.5040** |" in differences
     row = read_rows(output)[0]
-    assert [row[key] for key in ("mrr@5", "ndcg@20", "p@3", "recall@1000")] == ["0.25", "0.75", "0.125", ""]
+    assert [row[key] for key in ("mrr@5", "ndcg@20", "p@3", "recall@1000")] == ["0.75", "0.75", "0.125", ""]
     assert list(row)[11:19] == ["ndcg@10", "recall@100", "recall@1000", "mrr@10", "map", "mrr@5", "ndcg@20", "p@3"]
 
 
