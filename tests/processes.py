@@ -14,13 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[1]
 TORCHRUN = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone"]
@@ -83,6 +84,11 @@ def ranks(script: str, *words: str, number: int = 2) -> Done:
         code = _wait(processes)
         printed = ["".join(path.read_text() for path in sorted(Path(folder).glob(f"*.{name}"))) for name in ("1", "2")]
     return Done(code, *printed)
+
+
+def fork(work: Callable[..., None], *arguments: Any, number: int = 2) -> None:
+    """`work(rank, *arguments)` in as many processes, forked from the same server; raises if one of them fails."""
+    torch.multiprocessing.start_processes(work, arguments, nprocs=number, start_method="forkserver")
 
 
 def free_port() -> int:

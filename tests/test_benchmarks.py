@@ -12,6 +12,8 @@ from benchmarks import encode, growth, head, measure, page, search, training_ste
 from benchmarks import made_models as models
 
 TINY: dict[str, Any] = {"folders": {"tiny": None}, "documents": 2, "length": 16, "rounds": 1, "vocabulary": 300}
+# Measured once: `results`.
+pytestmark = pytest.mark.xdist_group("benchmarks")
 RUNS: dict[str, Callable[[], dict[str, Any]]] = {
     "head": lambda: head.run(**TINY),
     "training_step": lambda: training_step.run(**TINY),

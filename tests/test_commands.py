@@ -91,9 +91,7 @@ def test_a_second_evaluation(one_process: Path, config: Path) -> None:
 
 
 @pytest.mark.distributed
-def test_two_processes_train_and_score_like_one(
-    one_process: Path, two_processes: Path, config: Path, tmp_path: Path
-) -> None:
+def test_two_processes_equal_one(one_process: Path, two_processes: Path, config: Path, tmp_path: Path) -> None:
     """Two processes of batch 2 against one of batch 4: weights to 1e-5 relative, figures of equal weights equal."""
     _same_weights(one_process, two_processes)
     metrics = [
@@ -148,8 +146,8 @@ def test_accelerate_launch_trains_too(config: Path, one_process: Path, tmp_path:
 
 
 @pytest.mark.process
-def test_killed_and_started_again_gives_the_same_weights(config: Path, tmp_path: Path) -> None:
-    """kill -9 once a checkpoint is whole; dropout on, so that random states matter."""
+def test_a_killed_training_goes_on(config: Path, tmp_path: Path) -> None:
+    """kill -9 once a checkpoint is whole, the same weights in the end; dropout on, so that random states matter."""
     words = ["train_ir.py", str(config), "max_steps=60", "save_steps=20", "model_overrides={}"]
     process = start(*words, f"output_dir={tmp_path / 'killed'}")
     marker = tmp_path / "killed" / "checkpoint-20" / "complete.json"
@@ -179,7 +177,7 @@ def test_two_processes_go_on_too(config: Path, one_process: Path, two_processes:
 
 
 @pytest.mark.process
-def test_an_evaluation_killed_and_started_again(
+def test_a_killed_evaluation_goes_on(
     tiny_model: Path, one_process: Path, config: Path, beir_folder: Path, tmp_path: Path
 ) -> None:
     """kill -9 after the first of two data sets: the second run keeps its result and computes the other."""
@@ -222,7 +220,8 @@ def _mistake(message: str, *words: str, code: int = 2) -> None:
     assert message in done.stderr and "Traceback" not in done.stderr, done.stderr
 
 
-def test_mistakes_end_with_a_message_and_exit_code_2(config: Path, tmp_path: Path) -> None:
+def test_mistakes(config: Path, tmp_path: Path) -> None:
+    """Each ends with a message and exit code 2."""
     _mistake("did you mean learning_rate?", "train_ir.py", str(config), "learning_rte=1")
     _mistake(
         "set data_type: posnegs",
@@ -249,12 +248,13 @@ def test_the_shell_sees_the_exit_code(script: str) -> None:
 
 
 @pytest.mark.distributed
-def test_a_launcher_shows_the_message_once(config: Path, tmp_path: Path) -> None:
+def test_a_launcher_shows_one_message(config: Path, tmp_path: Path) -> None:
     done = run("train_ir.py", str(config), "learning_rte=1", f"output_dir={tmp_path}/x", launcher=TORCHRUN)
     assert done.returncode != 0 and done.stderr.count("did you mean learning_rate?") == 1
 
 
-def test_dry_run_says_what_would_happen_and_what_is_missing(config: Path, tmp_path: Path) -> None:
+def test_dry_run(config: Path, tmp_path: Path) -> None:
+    """It says what would happen and what is missing."""
     done = call("train_ir.py", str(config), "--dry_run", "true", f"output_dir={tmp_path}/never")
     assert done.returncode == 0 and "24 examples" in done.stdout and not (tmp_path / "never").exists()
     _mistake("no-such-set", "evaluate_beir.py", "baseline=bm25", "beir_datasets=no-such-set", "dry_run=true")

@@ -116,7 +116,7 @@ def test_killed_in_every_stage(prepared: Path, config: Path, tmp_path: Path) -> 
     assert _rows(output) == _rows(prepared)
 
 
-def test_a_changed_teacher_is_the_only_one_to_run(prepared: Path, config: Path, tmp_path: Path) -> None:
+def test_only_a_changed_teacher_runs(prepared: Path, config: Path, tmp_path: Path) -> None:
     output = shutil.copytree(prepared, tmp_path / "rows")
     before = {path: path.stat().st_mtime_ns for path in (output / "stages").rglob("*.safetensors")}
     again = call("data_preparation.py", str(config), f"output_dir={output}")
@@ -155,7 +155,7 @@ def test_mined_pairs_of_the_rows(prepared: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.distributed
-def test_dry_run_estimates_and_writes_nothing(config: Path, tmp_path: Path) -> None:
+def test_dry_run_writes_nothing(config: Path, tmp_path: Path) -> None:
     done = ranks("data_preparation.py", str(config), f"output_dir={tmp_path / 'rows'}", "dry_run=true")
     assert done.returncode == 0, done.stderr
     for words in ("250 pairs", "2 process(es)", "scores, sparse-teacher", "scores, dense-teacher", " GB", " h"):
@@ -163,7 +163,7 @@ def test_dry_run_estimates_and_writes_nothing(config: Path, tmp_path: Path) -> N
     assert not (tmp_path / "rows").exists()
 
 
-def test_overwrite_moves_the_old_folder_aside(prepared: Path, config: Path, tmp_path: Path) -> None:
+def test_overwrite_moves_aside(prepared: Path, config: Path, tmp_path: Path) -> None:
     output = tmp_path / "rows"
     shutil.copytree(prepared, output)
     done = call("data_preparation.py", str(config), f"output_dir={output}", "overwrite=true")

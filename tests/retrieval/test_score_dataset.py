@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from scipy.sparse import csr_matrix
 
 from retrieval import distributed
@@ -19,6 +18,7 @@ from retrieval.bm25 import K1, B, score_bm25
 from retrieval.metrics import DEFAULT_METRICS, figure_name
 from retrieval.score_dataset import prune, score_dataset
 from sparse_model.errors import RunError, UserError
+from tests.processes import fork
 from tests.retrieval.bag_of_words import BagOfWords, random_beir, write_beir
 
 TIMINGS = ("encode_docs_per_s", "search_queries_per_s", "seconds")
@@ -184,7 +184,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     Vectors that two processes keep are those that one process keeps.
     """
     folder = str(random_beir(tmp_path / "blocks", 2500))
-    mp.spawn(_in_two_processes, (folder, str(tmp_path)), nprocs=2)
+    fork(_in_two_processes, folder, str(tmp_path))
     answers: list[dict[str, Any]] = [json.loads((tmp_path / f"{r}.json").read_text()) for r in range(2)]
     for answer in answers:
         assert answer["lengths"] == [0, 3] and answer["gathered"] == [0, 1, 10, 11, 12]

@@ -118,10 +118,8 @@ def test_two_processes_learn_like_one(
         assert (one[name] - two[name]).abs().max() <= 1e-4 * (one[name] - weight).abs().max() + 1e-6, name
 
 
-def test_a_stopped_run_goes_on_to_the_same_weights(
-    tiny_model: Path, posnegs_file: Path, teachers: dict[str, Path], tmp_path: Path
-) -> None:
-    """Dropout on; stopped after step 2 of 4."""
+def test_a_stopped_run_goes_on(tiny_model: Path, posnegs_file: Path, teachers: dict[str, Path], tmp_path: Path) -> None:
+    """To the same weights; dropout on, stopped after step 2 of 4."""
     more = ["use_in_batch_negatives=true", "save_strategy=steps", "save_steps=2", "max_steps=4"]
     for name in ("whole", "stopped"):
         train(load_settings(_argv(tiny_model, posnegs_file, tmp_path / name, teachers, *more)))
@@ -147,9 +145,8 @@ def test_kd_rows_are_scored_in_the_batch(
     assert all(line["kldiv"] > 0 for line in _lines(tmp_path / "run")[:2])
 
 
-def test_what_cannot_teach_is_said_before_training(
-    tiny_model: Path, posnegs_file: Path, teachers: dict[str, Path], tmp_path: Path
-) -> None:
+def test_what_cannot_teach(tiny_model: Path, posnegs_file: Path, teachers: dict[str, Path], tmp_path: Path) -> None:
+    """It is said before anything is written."""
     wrong = {"dense": make_cross_encoder(tmp_path / "cross"), "sparse": tmp_path / "nowhere"}
     with pytest.raises(UserError) as caught:
         train(load_settings(_argv(tiny_model, posnegs_file, tmp_path / "run", wrong)))
