@@ -13,7 +13,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiment.report.page import Options, write_report
 from sparse_model.errors import UserError
 
 
@@ -43,8 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         groups = dict(_group(words) for words in arguments.group)
+        # What draws and computes is imported once the command line is understood and the folders are read.
+        from experiment.report.runs import load_runs
+
+        runs = load_runs(arguments.runs)
+        from experiment.report.page import Options, write_report
+
         options = Options(arguments.output, arguments.title, arguments.baseline, groups)
-        print(write_report(arguments.runs, options))
+        print(write_report(runs, options))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

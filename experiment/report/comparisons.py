@@ -7,15 +7,14 @@ from itertools import combinations
 import numpy as np
 
 from experiment.report.area import Area, area_between, resampled_means
+from experiment.report.costs import COSTS
+from experiment.report.differences import LEVEL, differences_to, probability
 from experiment.report.metric_names import heading
 from experiment.report.parts import Cell, Section, Table
-from experiment.report.pictures import COSTS
 from experiment.report.query_scores import Scores, query_scores
 from experiment.report.result_tables import average_heading, number, short_heading
-from experiment.report.significance import Comparison, compare, holm
 from experiment.report.systems import System, is_sweep
 
-LEVEL = 0.05
 ROUNDS = 500  # resamples of the queries behind an area's interval
 
 
@@ -48,25 +47,19 @@ def significance_section(
 def _differences(
     title: str, systems: Sequence[System], baseline: System, datasets: tuple[str, ...], scores: Scores
 ) -> Table:
-    found: list[tuple[System, Comparison]] = []
-    for system in systems:
-        have = [scores.get(dataset, {}) for dataset in datasets]
-        if all({system.name, baseline.name} <= part.keys() for part in have):
-            if result := compare([part[system.name] - part[baseline.name] for part in have]):
-                found.append((system, result))
-    adjusted = holm([result.p for _, result in found])
     heads = ["run", heading(baseline.metrics[0]), "difference", "95 % interval", "effect", "p", "p (Holm)", "queries"]
     lines = []
-    for (system, result), p in zip(found, adjusted, strict=True):
+    for one in differences_to(baseline, systems, datasets, scores):
+        result = one.result
         interval = Cell(f"{result.low:+.4f} to {result.high:+.4f}", f"{result.low} to {result.high}")
         lines.append(
             [
-                Cell(system.name),
-                number(system.quality(datasets)),
-                _difference(result.mean, p < LEVEL),
+                Cell(one.system.name),
+                number(one.system.quality(datasets)),
+                _difference(result.mean, one.is_significant),
                 interval,
                 number(result.effect, "+.2f"),
-                *(Cell("< 0.0001" if one < 1e-4 else f"{one:.4f}", str(one)) for one in (result.p, p)),
+                *(Cell(probability(p), str(p)) for p in (result.p, one.p)),
                 Cell(str(result.queries)),
             ]
         )

@@ -1,22 +1,18 @@
-"""Pictures of what a setting does: curves over λ or t, activations side by side, data sets, and training."""
+"""Pictures of what a setting does: curves over λ or t, activations side by side, data sets."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from experiment.report.metric_names import heading
-from experiment.report.run_files import finite
+from experiment.report.parts import Drawing
 from experiment.report.style import (
-    COLOURS,
-    LINES,
-    LOG_SPAN,
-    MARKERS,
+    NARROW,
     STYLE,
-    Drawing,
     Notes,
     draw,
     look,
@@ -25,23 +21,6 @@ from experiment.report.style import (
     wants_log,
 )
 from retrieval.drawing import new_figure
-from retrieval.metrics import PRIMARY
-
-LINES_A_ROW = 12  # more training curves in one panel could not be told apart
-TRAINING = {
-    "loss": "loss",
-    "kldiv": "kldiv",
-    "marginmse": "marginmse",
-    "infonce": "infonce",
-    "flops_d": "FLOPS penalty",
-    "flops_q": "FLOPS penalty, queries",
-    "d_length": "tokens a document",
-    "lambda_d": "λ",
-    "lambda_q": "λ, queries",
-    "empty_documents": "share of empty documents",
-    f"eval_{PRIMARY}": f"{heading(PRIMARY)} in training",
-}
-NEVER_LOGARITHMIC = ("empty_documents", f"eval_{PRIMARY}", "lambda_d")
 
 
 @dataclass(frozen=True)
@@ -56,12 +35,13 @@ class Series:
     number: int = 0  # stands for colour and marker
 
 
-def sweep_picture(name: str, series: Sequence[Series], x_label: str, panels: Sequence[str]) -> Drawing:
-    """Each panel's figure against the setting that is varied."""
+def sweep_picture(
+    name: str, series: Sequence[Series], x_label: str, panels: Sequence[str], narrow: bool = False
+) -> Drawing:
+    """Each panel's figure against the setting that is varied; panels below each other in a narrow picture."""
     notes = Notes()
     with matplotlib.rc_context(STYLE):
-        figure = new_figure(4.4 * len(panels), 4.6 + 0.2 * len(series))
-        row = figure.subplots(1, len(panels), squeeze=False)[0]
+        figure, row = _panels(len(panels), 4.6 if not narrow else 2.8, 0.2 * len(series), narrow)
         for panel, (axes, title) in enumerate(zip(row, panels, strict=True)):
             for one in series:
                 style = look(one.number)
@@ -73,17 +53,18 @@ def sweep_picture(name: str, series: Sequence[Series], x_label: str, panels: Seq
                 make_log(axes, "x")
             if panel and wants_log([y for one in series for y in one.ys[panel]]):
                 make_log(axes, "y")
-        figure.supxlabel(x_label, fontsize=11)
-        figure.legend(*row[0].get_legend_handles_labels(), loc="outside upper left", ncols=2, fontsize=10)
-        return draw(figure, name, f"{', '.join(panels)} against {x_label}. {_ranges(series)}", notes)
+        figure.supxlabel(textwrap.fill(x_label, 40) if narrow else x_label, fontsize=11)
+        _legend(figure, row[0], 1 if narrow else 2)
+        return draw(figure, name, f"{', '.join(panels)} against {x_label}. {_ranges(series)}", notes, narrow)
 
 
-def rows_picture(name: str, rows: Sequence[str], series: Sequence[Series], panels: Sequence[str]) -> Drawing:
+def rows_picture(
+    name: str, rows: Sequence[str], series: Sequence[Series], panels: Sequence[str], narrow: bool = False
+) -> Drawing:
     """Each panel's figure along x, a row for each setting, a marker for each series that has it."""
     notes = Notes()
     with matplotlib.rc_context(STYLE):
-        figure = new_figure(4.4 * len(panels), 1.8 + 0.34 * len(rows))
-        axes_row = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+        figure, axes_row = _panels(len(panels), 1.4 + 0.34 * len(rows), 0.4, narrow)
         for panel, (axes, title) in enumerate(zip(axes_row, panels, strict=True)):
             for one in series:
                 style = look(one.number) | {"linestyle": "none"}
@@ -94,10 +75,24 @@ def rows_picture(name: str, rows: Sequence[str], series: Sequence[Series], panel
             axes.set_xlabel(title)
             if panel and wants_log([x for one in series for x in one.ys[panel]]):
                 make_log(axes, "x")
-        axes_row[0].set_yticks(range(len(rows)), rows)
-        axes_row[0].set_ylim(len(rows) - 0.5, -0.5)
-        figure.legend(*axes_row[0].get_legend_handles_labels(), loc="outside upper left", ncols=4, fontsize=10)
-        return draw(figure, name, f"{', '.join(panels)} for {len(rows)} settings. {_ranges(series)}", notes)
+        for axes in axes_row:
+            axes.set_yticks(range(len(rows)), rows if narrow or axes is axes_row[0] else [""] * len(rows))
+            axes.set_ylim(len(rows) - 0.5, -0.5)
+        _legend(figure, axes_row[0], 2 if narrow else 4)
+        return draw(figure, name, f"{', '.join(panels)} for {len(rows)} settings. {_ranges(series)}", notes, narrow)
+
+
+def _panels(number: int, height: float, more: float, narrow: bool) -> tuple[Figure, list[Axes]]:
+    """Panels beside each other, or in a narrow figure below; `more` inches for what is not a panel."""
+    if narrow:
+        figure = new_figure(NARROW, number * height + more)
+        return figure, list(figure.subplots(number, 1, squeeze=False)[:, 0])
+    figure = new_figure(4.4 * number, height + more)
+    return figure, list(figure.subplots(1, number, squeeze=False)[0])
+
+
+def _legend(figure: Figure, axes: Axes, columns: int) -> None:
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=columns, fontsize=10)
 
 
 def heat_map(name: str, quality: str, rows: Sequence[str], columns: Sequence[str], values: np.ndarray) -> Drawing:
@@ -126,59 +121,6 @@ def heat_map(name: str, quality: str, rows: Sequence[str], columns: Sequence[str
         return draw(
             figure, name, f"{quality} of {len(rows)} systems on {', '.join(columns)}; the table has the values.", notes
         )
-
-
-def training_picture(families: dict[str, dict[str, list[dict[str, Any]]]]) -> Drawing | None:
-    """A row a family, a column for each logged figure that there is, a line a run; None if nothing was logged.
-
-    `families` maps a family to its runs' labels to their logged lines; a line without the key, or with a value that
-    is not finite, is a gap. Of more than LINES_A_ROW runs, that many spread over the family are drawn.
-    """
-    runs = [lines for members in families.values() for lines in members.values()]
-    keys = [key for key in TRAINING if any(_by_step(lines, key) for lines in runs)]
-    if not keys:
-        return None
-    with matplotlib.rc_context(STYLE | {"font.size": 10}):
-        figure = new_figure(2.2 + 2.7 * len(keys), 1 + 2.3 * len(families))
-        grid = figure.subplots(len(families), len(keys), sharex=True, sharey="col", squeeze=False)
-        for row, (family, members) in zip(grid, families.items(), strict=True):
-            labels = list(members)
-            shown = [labels[i] for i in np.unique(np.linspace(0, len(labels) - 1, LINES_A_ROW).round().astype(int))]
-            for axes, key in zip(row, keys, strict=True):
-                _draw_runs(axes, {label: members[label] for label in shown}, key)
-            legend = row[-1].legend(title=shorten(family, 36), loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
-            legend.set_alignment("left")
-            legend.get_title().set_fontweight("bold")
-        for column, key in enumerate(keys):
-            grid[0, column].set_title(TRAINING[key], fontsize=11, loc="left")
-            grid[-1, column].set_xlabel("step")
-            if key == "empty_documents":
-                grid[0, column].set_ylim(bottom=0)
-            positive = [value for lines in runs for value in _by_step(lines, key).values() if value > 0]
-            if key not in NEVER_LOGARITHMIC and positive:
-                if max(positive) > LOG_SPAN * min(positive):
-                    make_log(grid[0, column], "y")
-        alt = f"{', '.join(TRAINING[key] for key in keys)}, step by step, of {', '.join(families)}."
-        return draw(figure, "training", alt)
-
-
-def _draw_runs(axes: Axes, runs: dict[str, list[dict[str, Any]]], key: str) -> None:
-    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, max(2, len(runs))))
-    for index, (label, lines) in enumerate(runs.items()):
-        values = _by_step(lines, key)
-        colour: Any = shades[index] if len(runs) > len(COLOURS) else COLOURS[index]
-        # A series logged once would be an invisible line.
-        marker = MARKERS[index % len(MARKERS)] if len(values) == 1 or key.startswith("eval_") else ""
-        steps = sorted(values)
-        style: Any = LINES[index % len(LINES)]
-        axes.plot(steps, [values[s] for s in steps], linestyle=style, marker=marker, color=colour, label=label, lw=1.3)
-    if not any(_by_step(lines, key) for lines in runs.values()):
-        axes.text(0.5, 0.5, "not logged", transform=axes.transAxes, ha="center", color="#666666")
-
-
-def _by_step(lines: list[dict[str, Any]], key: str) -> dict[int, float]:
-    """Step -> value; of a step logged twice (a resumed run) the later line counts."""
-    return {line["step"]: line[key] for line in lines if finite(line.get("step")) and finite(line.get(key))}
 
 
 def _or_none(errors: list[float]) -> list[float] | None:

@@ -1,7 +1,6 @@
 """Puts the report together: results.csv, report.md, index.html (which needs no other file) and the pictures."""
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from experiment.report.comparisons import area_section, significance_section
+from experiment.report.headline import headline
 from experiment.report.paper_figures import published_section
 from experiment.report.parts import Cell, Section, Table
 from experiment.report.pictures import (
@@ -22,7 +22,7 @@ from experiment.report.pictures import (
 )
 from experiment.report.result_tables import LONG, result_sections, short_heading
 from experiment.report.results_csv import as_csv, setting
-from experiment.report.runs import RunResults, load_runs
+from experiment.report.runs import RunResults
 from experiment.report.systems import System, find_baseline, main_datasets, make_systems
 from retrieval.files import write_atomically
 from retrieval.tables import markdown_escaped, markdown_table, text_table
@@ -39,14 +39,13 @@ class Options:
     groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def write_report(folders: Sequence[str | Path], options: Options) -> str:
+def write_report(runs: list[RunResults], options: Options) -> str:
     """Writes all files of the report and returns the tables of results as text, with the files' paths.
 
     Raises:
-        UserError: naming each folder that is no run folder, each file that is damaged, a baseline or a group's data
-            set that is not there, or an output that cannot be written.
+        UserError: naming a damaged file, a baseline or a group's data set that is not there, or an output that cannot
+            be written.
     """
-    runs = load_runs(folders)
     systems = make_systems(runs)
     _check_groups(options.groups, systems)
     main = main_datasets(systems)
@@ -60,7 +59,9 @@ def write_report(folders: Sequence[str | Path], options: Options) -> str:
     write_files(options.output, files)
     shown = [str(options.output / name) for name in [*(picture.file for picture in pictures[:2]), "index.html"]]
     notes = "\n".join(f"{run.name}: {note}" for run in runs for note in run.notes)
-    return "\n".join([*(as_text(section) for section in results), *filter(None, [notes and notes + "\n"]), *shown])
+    said = [*sections[0].headline, ""] if sections[0].headline else []
+    parts = [*(as_text(section) for section in results), *said, *filter(None, [notes and notes + "\n"]), *shown]
+    return "\n".join(parts)
 
 
 def make_sections(
@@ -76,7 +77,7 @@ def make_sections(
         f"figures: {len(families)}. Pictures and comparisons are over: "
         f"{', '.join(main) or 'nothing, for no run was evaluated'}."
     ]
-    sections = [Section("", summary)]
+    sections = [Section("", summary, headline=headline(systems, baseline, main))]
     if odd:
         sections.append(Section("Missing or odd", odd, [_failures(failed)] if failed else []))
     sections += results
@@ -182,7 +183,7 @@ def _runs_table(runs: list[RunResults], systems: list[System], output: Path) -> 
             Cell(setting(run.config.get("model_name_or_path"))),
             Cell(setting(run.config.get("seed"))),
             Cell(links=make_links(run, output)),
-            Cell(run.command),
+            Cell(run.command, summary="command" if run.command else ""),
             Cell("; ".join(run.notes)),
         ]
         for run in runs

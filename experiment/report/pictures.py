@@ -1,36 +1,21 @@
 """Which pictures a report has, and what each of them leaves out."""
 
-import base64
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from experiment.report.curves import LINES_A_ROW, Series, heat_map, rows_picture, sweep_picture, training_picture
+from experiment.report.costs import COSTS
+from experiment.report.curves import Series, heat_map, rows_picture, sweep_picture
 from experiment.report.metric_names import heading
+from experiment.report.parts import Picture
 from experiment.report.quality import Point, quality_picture
 from experiment.report.result_tables import short_heading
 from experiment.report.run_files import finite
 from experiment.report.runs import BM25
-from experiment.report.style import Drawing
 from experiment.report.systems import SWEPT, System, family_numbers, is_sweep, plain
-
-
-@dataclass(frozen=True)
-class Cost:
-    """A figure that quality is weighed against: as named in sentences, on an axis, in a panel and in file names."""
-
-    short: str
-    axis: str
-    panel: str
-    file: str
-
-
-COSTS = {
-    "flops": Cost("FLOPS", "FLOPS (expected products per query and document)", "FLOPS", "flops"),
-    "d_length": Cost("d_length", "d_length (mean tokens per document)", "d_length (tokens per document)", "length"),
-}
+from experiment.report.training_curves import LINES_A_ROW, training_picture
 
 
 @dataclass(frozen=True)
@@ -47,24 +32,8 @@ CURVES = {
 }
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A file's name, a title, the drawing, what it leaves out, and how to read it."""
-
-    file: str
-    title: str
-    drawing: Drawing
-    notes: list[str] = field(default_factory=list)
-    explanation: str = ""
-
-    @property
-    def data_uri(self) -> str:
-        """The PNG as part of a page that needs no other file."""
-        return "data:image/png;base64," + base64.b64encode(self.drawing.png).decode()
-
-
 def quality_pictures(systems: Sequence[System], datasets: tuple[str, ...], name: str = "") -> list[Picture]:
-    """NDCG@10 over `datasets` against each cost; `name` is part of the file names ("": the main ones)."""
+    """Quality over `datasets` against each cost; `name` is part of the file names ("": the main ones)."""
     pictures = []
     for key, cost in COSTS.items():
         shown = [s for s in systems if s.is_main and all(s.values(k, datasets) for k in (s.metrics[0], key))]
@@ -80,22 +49,16 @@ def quality_pictures(systems: Sequence[System], datasets: tuple[str, ...], name:
         bm25 = {s.name: s.quality(datasets) for s in systems if s.kind == BM25}
         file = f"quality_{cost.file}{'_' + slug(name) if name else ''}"
         over = short_heading(datasets)
-        drawing = quality_picture(
-            file,
-            points,
-            {baseline: y for baseline, y in bm25.items() if y is not None},
-            cost.axis,
-            f"{quality}, {name + ', ' if name and name != over else ''}{over}",
-        )
+        lines = {baseline: y for baseline, y in bm25.items() if y is not None}
+        y_label = f"{quality}, {name + ', ' if name and name != over else ''}{over}"
+        drawing, narrow = (quality_picture(file, points, lines, cost.axis, y_label, slim) for slim in (False, True))
         left_out = _left_out(systems, shown, key, datasets)
         parts = [_bars(shown)]
         if any(point.on_curve for point in points):
-            lines = (
-                f"Lines: the best {quality} at most that {cost.short}; hollow markers lie below their family's line."
-            )
-            parts.insert(0, lines)
-        pictures.append(Picture(f"{file}.png", f"{quality} against {cost.short}{', ' + name if name else ''}", drawing,
-                                left_out, " ".join(filter(None, parts))))  # fmt: skip
+            curves = f"Lines: the best {quality} at most that {cost.short}"
+            parts.insert(0, f"{curves}; hollow markers lie below their family's line.")
+        title = f"{quality} against {cost.short}{', ' + name if name else ''}"
+        pictures.append(Picture(f"{file}.png", title, drawing, narrow, left_out, " ".join(filter(None, parts))))
     return pictures
 
 
@@ -117,9 +80,10 @@ def sweep_pictures(systems: Sequence[System], datasets: tuple[str, ...]) -> list
         ]
         if series:
             curve = CURVES[key]
-            drawing = sweep_picture(curve.file, series, curve.axis, _panels(systems))
+            panels = _panels(systems)
+            drawing, narrow = (sweep_picture(curve.file, series, curve.axis, panels, slim) for slim in (False, True))
             title = f"What {symbol} does, {short_heading(datasets)}"
-            pictures.append(Picture(f"{curve.file}.png", title, drawing, explanation=_bars(systems)))
+            pictures.append(Picture(f"{curve.file}.png", title, drawing, narrow, explanation=_bars(systems)))
     return pictures
 
 
@@ -141,9 +105,9 @@ def activation_picture(systems: Sequence[System], datasets: tuple[str, ...]) -> 
         places = [index for index, found in enumerate(compared.values()) if name in found]
         members = [found[name] for found in compared.values() if name in found]
         series.append(_series(name, members, datasets, places, number))
-    drawing = rows_picture("activations", rows, series, _panels(systems))
+    drawing, narrow = (rows_picture("activations", rows, series, _panels(systems), slim) for slim in (False, True))
     title = f"Activations at equal t and λ, {short_heading(datasets)}"
-    return [Picture("activations.png", title, drawing, explanation=_bars(systems))]
+    return [Picture("activations.png", title, drawing, narrow, explanation=_bars(systems))]
 
 
 def dataset_picture(systems: Sequence[System], datasets: tuple[str, ...]) -> list[Picture]:
@@ -166,14 +130,14 @@ def training_pictures(systems: Sequence[System]) -> list[Picture]:
         if system.is_main and system.run.metrics:
             members = families.setdefault(system.family, {})
             members[system.label if system.label not in members else system.name] = system.run.metrics
-    drawing = training_picture(families)
+    drawing, narrow = (training_picture(families, slim) for slim in (False, True))
     if drawing is None:
         return []
     crowded = [family for family, members in families.items() if len(members) > LINES_A_ROW]
     notes = [f"{family}: all but {LINES_A_ROW} of {len(families[family])} runs, spread evenly" for family in crowded]
     several = any(len(system.members) > 1 for system in systems)
     explanation = "Of several seeds the first is drawn." if several else ""
-    return [Picture("training_curves.png", "Training, step by step", drawing, notes, explanation)]
+    return [Picture("training_curves.png", "Training, step by step", drawing, narrow, notes, explanation)]
 
 
 def slug(name: str) -> str:

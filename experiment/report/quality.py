@@ -1,6 +1,7 @@
 """Pictures of quality against cost: a marker a system, a curve a family, error bars over seeds."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from experiment.report.area import front, quality_at
+from experiment.report.parts import Drawing
 from experiment.report.style import (
+    NARROW,
     STYLE,
-    Drawing,
     Notes,
     dark,
     draw,
@@ -25,6 +27,8 @@ from experiment.report.style import (
     wants_log,
 )
 from retrieval.drawing import DPI, new_figure
+
+FEW = 12  # points that a narrow picture has room to label, and a text to list
 
 
 @dataclass(frozen=True)
@@ -43,14 +47,19 @@ class Point:
 
 
 def quality_picture(
-    name: str, points: Sequence[Point], baselines: dict[str, float], x_label: str, y_label: str
+    name: str, points: Sequence[Point], baselines: dict[str, float], x_label: str, y_label: str, narrow: bool = False
 ) -> Drawing:
-    """`baselines` (name -> y) have no cost and are horizontal lines; hollow markers lie below their family's curve."""
+    """`baselines` (name -> y) have no cost and are horizontal lines; hollow markers lie below their family's curve.
+
+    Args:
+        narrow: for a phone: high instead of wide; of many points only the best at most their cost are labelled.
+    """
     notes = Notes()
     families = {point.family: point.number for point in sorted(points, key=lambda point: point.number)}
     with matplotlib.rc_context(STYLE):
         crowd = max(0, len(points) - 10)
-        figure = new_figure(min(9 + 0.1 * crowd, 12), min(5.4 + 0.08 * crowd, 8.5))
+        size = (min(9 + 0.1 * crowd, 12), min(5.4 + 0.08 * crowd, 8.5))
+        figure = new_figure(*((NARROW, 4.4 + 0.22 * len(families)) if narrow else size))
         axes = figure.subplots()
         if wants_log([point.x for point in points]):
             make_log(axes, "x")
@@ -60,11 +69,20 @@ def quality_picture(
         for y in baselines.values():
             axes.axhline(y, color="#555555", linestyle=(0, (6, 4)), linewidth=1.3)
         axes.margins(0.1)
-        axes.set_xlabel(x_label)
-        axes.set_ylabel(y_label)
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3, fontsize=10)
-        _place_labels(figure, axes, points, baselines)
-        return draw(figure, name, _in_words(points, baselines, x_label, y_label), notes)
+        axes.set_xlabel(textwrap.fill(x_label, 40) if narrow else x_label)
+        axes.set_ylabel(textwrap.fill(y_label, 40) if narrow else y_label)
+        columns = 1 if narrow else 3
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=columns, fontsize=10)
+        few = not narrow or len(points) <= FEW
+        _place_labels(figure, axes, points if few else _best(points), baselines, 18 if narrow else 36)
+        return draw(figure, name, _in_words(points, baselines, x_label, y_label), notes, narrow)
+
+
+def _best(points: Sequence[Point]) -> list[Point]:
+    """Those with more quality than every cheaper one."""
+    xs, ys = np.array([p.x for p in points]), np.array([p.y for p in points])
+    best = set(zip(*(values.tolist() for values in front(xs, ys)), strict=True))
+    return [p for p in points if (p.x, p.y) in best]
 
 
 def _draw_family(axes: Axes, members: Sequence[Point], style: dict[str, Any], notes: Notes) -> None:
@@ -73,7 +91,7 @@ def _draw_family(axes: Axes, members: Sequence[Point], style: dict[str, Any], no
     if curved:
         grid = np.geomspace(xs.min(), xs.max(), 100)
         axes.plot(grid, quality_at(xs, ys, grid), color=style["color"], linestyle=style["linestyle"], linewidth=1.3)
-    best = set(zip(*(values.tolist() for values in front(xs, ys)), strict=True))
+    best = _best(members)
     for p in members:
         if p.x_error or p.y_error:
             axes.errorbar(
@@ -84,8 +102,8 @@ def _draw_family(axes: Axes, members: Sequence[Point], style: dict[str, Any], no
             p.y,
             marker=style["marker"],
             markersize=7.5,
-            markerfacecolor=style["color"] if not curved or (p.x, p.y) in best else "white",
-            markeredgecolor="black" if not curved or (p.x, p.y) in best else style["color"],
+            markerfacecolor=style["color"] if not curved or p in best else "white",
+            markeredgecolor="black" if not curved or p in best else style["color"],
             linestyle="none",
             gid=notes.add(p.note or f"{p.label}: {p.y:.4f} at {p.x:.4g}"),
         )
@@ -97,7 +115,7 @@ def _draw_family(axes: Axes, members: Sequence[Point], style: dict[str, Any], no
 def _in_words(points: Sequence[Point], baselines: dict[str, float], x_label: str, y_label: str) -> str:
     """The picture for those who cannot see it: values while they are few, else each family's ranges."""
     values = [f"{point.label}: {point.y:.4f} at {point.x:.4g}" for point in points]
-    if len(points) > 12:
+    if len(points) > FEW:
         values = []
         for family in sorted({point.family for point in points}):
             members = [point for point in points if point.family == family]
@@ -109,7 +127,9 @@ def _in_words(points: Sequence[Point], baselines: dict[str, float], x_label: str
     return f"{y_label} against {x_label}. {'; '.join(values)}."
 
 
-def _place_labels(figure: Figure, axes: Axes, points: Sequence[Point], baselines: dict[str, float]) -> None:
+def _place_labels(
+    figure: Figure, axes: Axes, points: Sequence[Point], baselines: dict[str, float], longest: int
+) -> None:
     """Writes every label next to its marker, where it covers least of what is already there."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # labels must not move the axes they were placed in
@@ -126,7 +146,7 @@ def _place_labels(figure: Figure, axes: Axes, points: Sequence[Point], baselines
         taken += [box, np.array([frame[0], box[1] - 6, frame[2], box[1] - 3])]
     for point, anchor in zip(points, anchors, strict=True):
         text = axes.annotate(
-            shorten(point.label, 36),
+            shorten(point.label, longest),
             (point.x, point.y),
             xytext=(0, 0),
             textcoords="offset points",

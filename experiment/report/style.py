@@ -7,7 +7,6 @@ in colour also differs in shape or line style: the pictures survive a black and 
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 from xml.etree import ElementTree
 
@@ -17,6 +16,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from experiment.report.parts import Drawing
 from retrieval.drawing import STYLE as DRAWING_STYLE
 from retrieval.drawing import png
 
@@ -24,17 +24,9 @@ STYLE: Any = DRAWING_STYLE | {"svg.fonttype": "none"}  # letters stay text, whic
 MARKERS = "osD^vP*XhpH<>"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C6D00", "#56B4E9", "#444444", "#7B3294")  # after Okabe, Ito
 LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)), (0, (1, 1)))
+NARROW = 4.2  # inches: letters are as large on a phone as in its text
 LOG_SPAN = 10.0  # an axis is logarithmic once its largest value is this many times its smallest
 HOVER = "hover-"
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A picture as PNG and, if it has notes, as SVG to be put into a page; `alt` says in words what it shows."""
-
-    png: bytes
-    svg: str
-    alt: str
 
 
 class Notes:
@@ -83,11 +75,14 @@ def shorten(name: str, length: int) -> str:
     return name if len(name) <= length else f"{name[: length // 2 - 1]}…{name[-(length // 2) :]}"
 
 
-def draw(figure: Figure, name: str, alt: str, notes: Notes | None = None) -> Drawing:
-    """The finished figure; `name` keeps its SVG's ids apart from those of other pictures on the page."""
-    picture = png(figure)
+def draw(figure: Figure, name: str, alt: str, notes: Notes | None = None, narrow: bool = False) -> Drawing:
+    """The finished figure; `name` keeps its SVG's ids apart from those of other pictures on the page.
+
+    A narrow one stands on a page only; with notes it has no PNG.
+    """
     if notes is None:
-        return Drawing(picture, "", alt)
+        return Drawing(png(figure), "", alt)
+    picture, name = (b"", f"{name}-narrow") if narrow else (png(figure), name)
     figure.set_layout_engine("none")  # it is laid out
     svg = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):

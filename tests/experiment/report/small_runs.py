@@ -96,18 +96,31 @@ class Page(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.open: list[str] = []
+        self.narrow = 0  # how many elements were open before the one for phones that is open now
         self.attributes: list[tuple[str, dict[str, str | None]]] = []
+        self.is_narrow: list[bool] = []
         self.feed(text)
         self.close()
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if not self.narrow and dict(attrs).get("class") == "narrow":
+            self.narrow = len(self.open)
         self.attributes.append((tag, dict(attrs)))
-        if tag not in ("meta", "link", "img"):
+        self.is_narrow.append(bool(self.narrow))
+        if tag not in ("meta", "link", "img", "source"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag, tag
+        if len(self.open) == self.narrow:
+            self.narrow = 0
 
     def values(self, tag: str, name: str) -> list[str]:
         return [found[name] or "" for kind, found in self.attributes if kind == tag and name in found]
+
+    def split(self, tag: str, name: str) -> tuple[list[str], list[str]]:
+        """The values on a wide screen, and those that take their place on a phone."""
+        pairs = zip(self.attributes, self.is_narrow, strict=True)
+        known = [(found[name] or "", narrow) for (kind, found), narrow in pairs if kind == tag and name in found]
+        return [value for value, narrow in known if not narrow], [value for value, narrow in known if narrow]

@@ -120,3 +120,12 @@ def test_files_that_are_no_report_stay(quickstart, tmp_path, capsys):
     assert main([*quickstart, "--output", str(tmp_path / "mine")]) == 2
     assert "index.html" in capsys.readouterr().err
     assert (tmp_path / "mine" / "index.html").read_text() == "my page"
+
+
+@pytest.mark.process
+def test_the_command_line_loads_nothing_heavy():
+    """--help, and a mistake in an option, are answered before anything is drawn or computed."""
+    heavy = "matplotlib scipy numpy torch pydantic jinja2 ir_measures".split()
+    code = f"import sys; from experiment.report.__main__ import main; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[3])
+    assert done.stdout == "[]\n", done.stderr

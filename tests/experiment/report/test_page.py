@@ -60,7 +60,8 @@ def test_the_page_stands_alone_and_links_to_the_run(quickstart, tmp_path):
     assert "<h1>Masks &amp; &lt;activations&gt;</h1>" in text
     sources = page.values("img", "src")
     assert len(sources) == 1 and sources[0].startswith("data:image/png;base64,") and page.values("img", "alt")[0]
-    alts = page.values("svg", "aria-label")
+    alts, on_a_phone = page.split("svg", "aria-label")
+    assert on_a_phone == alts and len(page.values("source", "srcset")) == 1
     assert len(alts) == 3 and "flops: 0.6050 at 4.1" in alts[0] and "l0_mask: 0.5980 at 201.5" in alts[1]
     assert not re.search(r"https?://|<script|@import|url\((?!#)", text)
     ids = page.values("path", "id") + page.values("clippath", "id") + page.values("h2", "id")

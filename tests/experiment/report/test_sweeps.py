@@ -11,13 +11,14 @@ import pytest
 
 from experiment.report.__main__ import main
 from experiment.report.comparisons import area_section, significance_section
-from experiment.report.curves import heat_map, training_picture
+from experiment.report.curves import heat_map
 from experiment.report.paper_figures import published_section
 from experiment.report.quality import Point, quality_picture
 from experiment.report.query_scores import query_scores
 from experiment.report.runs import load_runs
 from experiment.report.significance import compare, holm
 from experiment.report.systems import find_baseline, make_systems
+from experiment.report.training_curves import training_picture
 from retrieval.beir_data import BEIR_13
 from tests.experiment.report.made_runs import DATASETS, PAPER, make_runs, write_json
 from tests.experiment.report.small_runs import PNG_START, Page
@@ -51,7 +52,9 @@ def test_the_page_says_what_failed_and_what_is_missing(sweep):
     assert "19 runs, 11 systems" in text and "RunError: loss is NaN &lt;at step 7&gt;" in text
     assert "baseline/0.0001_seed43: not evaluated" in text and "baseline/0.4: failed: RunError" in text
     assert all(page.values("img", "alt")) and all(page.values("svg", "aria-label"))
-    assert len(page.values("svg", "role")) == 2 * (1 + len(SETS) + 1) + 4  # quality; t, λ, activations, data sets
+    wide, on_a_phone = page.split("svg", "aria-label")
+    assert len(on_a_phone) == len(wide) - 1 and "on nfcorpus, scifact" in (set(wide) - set(on_a_phone)).pop()
+    assert len(wide) == 2 * (1 + len(SETS) + 1) + 4  # quality; t, λ, activations, data sets
     hidden = re.findall(r"Not shown: ([^<]*)\.</figcaption>", text)
     assert hidden and all("baseline/0.0001_seed43: not evaluated" in note for note in hidden[:2])
 
