@@ -125,9 +125,7 @@ def start_processes(name: str, use_cpu: bool) -> None:
 
 def quiet_libraries(rank: int) -> None:
     """Warnings of libraries only, ours from INFO on, both on rank 0; bars that say nothing off."""
-    import datasets
-    import transformers
-
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     logging.basicConfig(
         level=logging.INFO if rank == 0 else logging.ERROR,
         format="%(asctime)s %(name)s: %(message)s",
@@ -137,8 +135,6 @@ def quiet_libraries(rank: int) -> None:
     for library in ("httpx", "urllib3", "datasets", "transformers", "accelerate", "torch", "bm25s", "matplotlib"):
         logging.getLogger(library).setLevel(logging.WARNING if rank == 0 else logging.ERROR)
     logging.getLogger("opensearch").setLevel(logging.ERROR)  # it would show every request that is repeated
-    transformers.utils.logging.disable_progress_bar()
-    datasets.disable_progress_bars()
 
 
 @contextmanager

@@ -62,9 +62,11 @@ class Chosen:
             UserError: if it cannot be used.
         """
         import torch
+        from transformers.utils import logging
 
         from sparse_model import load
 
+        logging.disable_progress_bar()  # of reading weights, which takes no time
         options = dict(self.options) | ({"idf_path": None} if self.idf_from_corpus else {})
         encoder = load(self.path, **options, allow_new_head=self.new_head).to(self.device)
         if self.encoding_dtype:
