@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from retrieval.metrics import PRIMARY
+from retrieval.tables import text_table
 from sparse_model.head import screening_pays
 
 Row = dict[str, Any]
@@ -164,7 +165,7 @@ def result(benchmark: str, settings: dict[str, Any], rows: list[Row], **more: An
 def report(figures: dict[str, Any], json_file: str | None) -> int:
     """Print a benchmark's result and write it to a file, if one is named; the exit code."""
     print(figures["machine"], figures["settings"], sep="\n")
-    print(text_table(figures["rows"]), flush=True)
+    print(text_table(cells(figures["rows"]), align="<"), flush=True)
     if json_file:
         Path(json_file).parent.mkdir(parents=True, exist_ok=True)
         Path(json_file).write_text(json.dumps(figures, indent=1) + "\n")
@@ -243,17 +244,3 @@ def cells(rows: Sequence[Row]) -> list[list[str]]:
     keys = [key for key in COLUMNS if any(row.get(key) is not None for row in rows)]
     body = [["" if row.get(key) is None else COLUMNS[key][1](row[key]) for key in keys] for row in rows]
     return [[COLUMNS[key][0] for key in keys], *body]
-
-
-def text_table(rows: Sequence[Row]) -> str:
-    """Rows for a terminal."""
-    table = cells(rows)
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in table)
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def markdown_table(rows: Sequence[Row]) -> str:
-    """Rows for a page."""
-    head, *body = cells(rows)
-    return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *body])

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from benchmarks import head, measure
 from experiment.report.style import COLOURS, MARKERS, STYLE
+from retrieval.tables import markdown_table
 
 KEPT = "<!-- what follows is kept when this page is written anew -->"
 SECTIONS = {
@@ -41,7 +42,7 @@ def write(folder: Path, page: Path) -> None:
         title, sentence = SECTIONS[name]
         parts += [f"## {title}", sentence, f"```\npython -m benchmarks.{name}\n```", _settings(figures["settings"])]
         parts += _pictures(name, figures, page)
-        parts.append(measure.markdown_table(figures["rows"]))
+        parts.append(markdown_table(measure.cells(figures["rows"])))
         if "exponents" in figures:
             parts.append(_exponents(figures["exponents"]))
     page.write_text("\n\n".join([*parts, KEPT]) + kept)
@@ -82,11 +83,10 @@ def _plain(value: Any) -> str:
 
 
 def _exponents(exponents: dict[str, dict[str, float | None]]) -> str:
-    lines = ["| grows | exponent of time | exponent of memory |", "| --- | --- | --- |"]
+    rows = [["grows", "exponent of time", "exponent of memory"]]
     for name, curve in exponents.items():
-        shown = ("" if curve[kind] is None else f"{curve[kind]:.2f}" for kind in ("time", "memory"))
-        lines.append(f"| {name} | {' | '.join(shown)} |")
-    return "\n".join(lines)
+        rows.append([name, *("" if curve[kind] is None else f"{curve[kind]:.2f}" for kind in ("time", "memory"))])
+    return markdown_table(rows)
 
 
 # --- plots ------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 from mining.rows import Recipe
 from mining.statistics import Statistics
 from retrieval.files import write_atomically, write_json
+from retrieval.tables import markdown_table
 
 SCORES_PICTURE, RANKS_PICTURE = "scores.png", "first_ranks.png"
 ENSEMBLE = "ensemble"
@@ -113,7 +114,7 @@ def _columns(summary: Mapping[str, Any]) -> str:
         "labels": "whether each document is judged relevant",
         "teacher_scores": "raw scores by teacher, in the order of docs",
     }
-    return _table(["column", "content"], [[f"`{name}`", meaning] for name, meaning in meanings.items()])
+    return markdown_table([["column", "content"], *([f"`{name}`", meaning] for name, meaning in meanings.items())])
 
 
 def _sources(summary: Mapping[str, Any]) -> str:
@@ -122,7 +123,7 @@ def _sources(summary: Mapping[str, Any]) -> str:
         ["candidates", f"{summary['miner']}, {summary['num_candidates']} a query"],
         *([f"hash of {name}", f"`{value}`"] for name, value in summary["hashes"].items()),
     ]
-    return _table(["what", "which"], rows)
+    return markdown_table([["what", "which"], *rows])
 
 
 def _normalisation(summary: Mapping[str, Any]) -> str:
@@ -148,7 +149,7 @@ def _teachers(summary: Mapping[str, Any]) -> str:
         "Positive in front: share of the queries whose best-scored document is judged relevant. Mean rank: of the "
         f"first judged positive, from 0, where there is one. Constant scopes: of {summary['counts']['scopes']:,}."
     )
-    return _table(head, rows) + "\n\n" + explained
+    return markdown_table([head, *rows]) + "\n\n" + explained
 
 
 def _quality(figures: Mapping[str, Any]) -> list[str]:
@@ -167,9 +168,5 @@ def _counts(counts: Mapping[str, int], num_candidates: int) -> str:
         "positives_left_out": f"positives left out, since a query has more than {num_candidates}",
         "short_queries": f"queries with fewer than {num_candidates} documents",
     }
-    return _table(["what", "how many"], [[meaning, f"{counts[name]:,}"] for name, meaning in meanings.items()])
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    rows = [[meaning, f"{counts[name]:,}"] for name, meaning in meanings.items()]
+    return markdown_table([["what", "how many"], *rows])

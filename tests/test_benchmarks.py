@@ -10,6 +10,7 @@ import pytest
 from benchmarks import distillation_rows as rows
 from benchmarks import encode, growth, head, measure, page, search, training_step
 from benchmarks import made_models as models
+from retrieval.tables import text_table
 
 TINY: dict[str, Any] = {"folders": {"tiny": None}, "documents": 2, "length": 16, "rounds": 1, "vocabulary": 300}
 # Measured once: `results`.
@@ -77,7 +78,7 @@ def test_a_peer_that_is_not_installed_is_a_row() -> None:
     rows = measure.side_by_side({"ours": lambda: None, "peer": "not installed: pip install peer"}, "peer", 1, model="m")
     assert rows[1] == {"model": "m", "name": "peer", "missing": "not installed: pip install peer"}
     assert "ratio" not in rows[0]
-    assert "not installed" in measure.text_table(rows)
+    assert "not installed" in text_table(measure.cells(rows))
 
 
 def test_peak_memory_is_that_of_the_call() -> None:

@@ -1,7 +1,5 @@
 """The files of an evaluation: each data set's figures, its run, the figures of each query, and the summary."""
 
-import csv
-import io
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -16,6 +14,7 @@ from retrieval.files import move_aside, read_json, write_atomically, write_json
 from retrieval.metrics import QueryFigures, figure_name, per_query
 from retrieval.run_file import read_run, write_run
 from retrieval.score_dataset import DatasetScores, quality_figures
+from retrieval.tables import csv_table, text_table
 
 logger = logging.getLogger(__name__)
 
@@ -118,19 +117,12 @@ def _means(records: Sequence[Record]) -> dict[str, float]:
 
 def _csv(records: Sequence[Record], means: dict[str, float]) -> str:
     """A row for each data set, and one of averages."""
-    buffer = io.StringIO()
-    table = csv.DictWriter(buffer, ["dataset", "split", "queries", "documents", *means], extrasaction="ignore")
-    table.writeheader()
-    table.writerows([*records, {"dataset": f"average of {len(records)}", **means}])
-    return buffer.getvalue()
+    rows = [*records, {"dataset": f"average of {len(records)}", **means}]
+    return csv_table(["dataset", "split", "queries", "documents", *means], rows, line_end="\r\n")
 
 
 def _table(records: Sequence[Record], means: dict[str, float]) -> str:
     columns = [*metrics_of(records[0]), "flops", "q_length", "d_length"]
     rows = [*records, *([{"dataset": "average", **means}] if len(records) > 1 else [])]
-    width = max(len(row["dataset"]) for row in [*rows, {"dataset": "average"}])
-    lines = [" ".join([" " * width, *(f"{name:>8}" for name in columns)])]
-    for row in rows:
-        figures = (f"{row[name]:>{max(len(name), 8)}.4f}" for name in columns)
-        lines.append(" ".join([f"{row['dataset']:<{width}}", *figures]))
-    return "\n".join(lines)
+    lines = [[str(row["dataset"]), *(f"{row[name]:.4f}" for name in columns)] for row in rows]
+    return text_table([["", *columns], *lines])

@@ -46,6 +46,7 @@ from experiment.sweep.runs import (
 )
 from experiment.sweep.time_left import Estimate
 from retrieval.error_record import read_error
+from retrieval.tables import text_table
 from sparse_model.errors import RunError, UserError
 
 # What a killed sweep started ends soon after it; so long it is waited for.
@@ -197,12 +198,11 @@ def table(runs: Sequence[PlannedRun], processes: int) -> str:
     """One line a run: its name, about how long it still takes, how it stands; then what they miss on this machine."""
     estimate, lacking = Estimate(runs, processes), Lacking()
     left = [estimate.remaining(run) for run in runs]
-    width = max(len(run.name) for run in runs)
-    lines = [f"{'run':<{width}}  {'left':>8}  state"]
-    lines += [f"{run.name:<{width}}  {_duration(s):>8}  {state(run)}" for run, s in zip(runs, left, strict=True)]
-    lines += [f"{'together':<{width}}  {_duration(sum(left)):>8}  {estimate.basis}"]
+    rows = [[run.name, _duration(seconds), state(run)] for run, seconds in zip(runs, left, strict=True)]
+    rows = [["run", "left", "state"], *rows, ["together", _duration(sum(left)), estimate.basis]]
     missed = Counter(item for run in runs if not is_evaluated(run) for item in lacking(run))
-    return "\n".join([*lines, *(f"missing for {count} of {len(runs)}: {item}" for item, count in missed.items())])
+    missing = (f"missing for {count} of {len(runs)}: {item}" for item, count in missed.items())
+    return "\n".join([text_table(rows, align="<><"), *missing])
 
 
 def _duration(seconds: float) -> str:
