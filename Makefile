@@ -7,7 +7,7 @@ QUICKSTART_CONFIGS := $(QUICKSTART:%=config/quickstart/%.yaml)
 PACKAGES := sparse_model losses training mining pairs retrieval experiment
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart quickstart-smoke test test-fast test-paper-versions lint benchmark
+.PHONY: help install quickstart quickstart-smoke test test-fast test-paper-versions lint docs benchmark
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1 \t\2/' | expand -t 28
@@ -63,6 +63,14 @@ lint: install  ## style, formatting and types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy $(PACKAGES) benchmarks
+
+.venv/docs-installed: .venv/installed
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[docs]' -c constraints.txt
+	@touch $@
+
+docs: install .venv/docs-installed  ## the documentation as a site, docs/_build/index.html; a warning is an error
+	$(PY) -m sphinx -b html -W --keep-going -q docs docs/_build
+	@echo 'docs/_build/index.html'
 
 benchmark: install  ## side-by-side measurements, docs/performance.md (15 minutes on 2 cores; BENCHMARK="--tiny FOLDER" for options)
 	@for peer in $$($(PY) -c "from importlib.metadata import requires; \
