@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ from sparse_model import UserError
 from tests.training.runs import lines, weights, words_for
 
 
-def test_a_stopped_run_goes_on_to_the_same_weights(tiny_model: Path, posnegs_file: Path, tmp_path: Path) -> None:
-    """Stopped after step 3 of 7 (dropout on, in the second epoch after step 6), with leftovers of a later save."""
+def test_a_stopped_run_goes_on(tiny_model: Path, posnegs_file: Path, tmp_path: Path) -> None:
+    """To the same weights: stopped after step 3 of 7, dropout on, second epoch after step 6, leftovers of a save."""
 
     def argv(folder: str, *more: str) -> list[str]:
         return words_for(tiny_model, posnegs_file, tmp_path / folder, "save_strategy=steps", "save_steps=3", *more)
@@ -45,9 +46,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tiny_model: Path, posnegs_fil
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
-def test_what_is_logged_between_two_checkpoints_survives_a_stop(
-    tiny_model: Path, posnegs_file: Path, tmp_path: Path, accumulation: int
-) -> None:
+def test_averages_survive_a_stop(tiny_model: Path, posnegs_file: Path, tmp_path: Path, accumulation: int) -> None:
     """Logged after steps 4 and 8, saved after steps 3 and 6; stopped after step 7: the averages are those of all steps.
 
     Before, they were those of the steps since the last checkpoint.
@@ -71,10 +70,8 @@ def test_what_is_logged_between_two_checkpoints_survives_a_stop(
     assert logged[0] == logged[1] and [line["step"] for line in logged[0]] == [4, 8]
 
 
-def test_a_run_killed_after_its_last_checkpoint_trains_no_further(
-    tiny_model: Path, posnegs_file: Path, tmp_path: Path
-) -> None:
-    """At a constant rate one step too many would move the weights."""
+def test_killed_after_its_last_checkpoint(tiny_model: Path, posnegs_file: Path, tmp_path: Path) -> None:
+    """It trains no further: at a constant rate one step too many would move the weights."""
     more = ("save_strategy=steps", "save_steps=2", "lr_scheduler_type=constant")
     train(load_settings(words_for(tiny_model, posnegs_file, tmp_path / "run", *more)))
     before = weights(tmp_path / "run")
@@ -87,7 +84,7 @@ def test_a_run_killed_after_its_last_checkpoint_trains_no_further(
     assert max(line["step"] for line in lines(tmp_path / "run")) == 4
 
 
-def test_resumption_in_a_later_epoch_with_accumulation(tiny_model: Path, posnegs_file: Path, tmp_path: Path) -> None:
+def test_resumed_in_a_later_epoch(tiny_model: Path, posnegs_file: Path, tmp_path: Path) -> None:
     """24 examples in batches of 4, 4 batches a step: one step an epoch, two batches left out; stopped after 2 of 5."""
     more = ["save_strategy=steps", "save_steps=2", "gradient_accumulation_steps=4"]
     train(load_settings(words_for(tiny_model, posnegs_file, tmp_path / "whole", *more, "max_steps=5")))
@@ -108,7 +105,7 @@ def test_a_newly_given_key_is_noticed(tiny_model: Path, kd_file: Path, tmp_path:
         train(load_settings([*argv, "learning_rate=0.5"]))
 
 
-def test_a_finished_run_is_not_run_again_but_may_be_made_longer(
+def test_a_finished_run_may_be_made_longer(
     tiny_model: Path, kd_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     argv = words_for(tiny_model, kd_file, tmp_path / "run", "save_strategy=steps", "save_steps=2")
@@ -125,15 +122,26 @@ def test_a_finished_run_is_not_run_again_but_may_be_made_longer(
     assert len(list(tmp_path.glob("run.*"))) == 1
 
 
+@pytest.fixture(scope="module")
+def four_steps(tiny_model: Path, kd_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of four steps with two checkpoints, to be copied and damaged."""
+    output = tmp_path_factory.mktemp("four") / "run"
+    train(load_settings(words_for(tiny_model, kd_file, output, "save_strategy=steps", "save_steps=2")))
+    return output
+
+
+@pytest.mark.xdist_group("damaged")
 @pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "trainer_state.json", "model.safetensors"])
 @pytest.mark.parametrize("damage", ["cut", "gone"])
-def test_a_damaged_checkpoint_is_named(name: str, damage: str, tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
-    argv = words_for(tiny_model, kd_file, tmp_path / "run", "save_strategy=steps", "save_steps=2")
-    train(load_settings(argv))
-    path = tmp_path / "run" / "checkpoint-4" / name
+def test_a_damaged_checkpoint_is_named(
+    name: str, damage: str, four_steps: Path, tiny_model: Path, kd_file: Path, tmp_path: Path
+) -> None:
+    output = shutil.copytree(four_steps, tmp_path / "run")
+    path = output / "checkpoint-4" / name
     path.unlink() if damage == "gone" else path.write_bytes(path.read_bytes()[:7])
+    words = words_for(tiny_model, kd_file, output, "save_strategy=steps", "save_steps=2")
     with pytest.raises(UserError, match=f"checkpoint-4/{name} is missing or damaged"):
-        train(load_settings([*argv, "max_steps=6"]))
+        train(load_settings([*words, "max_steps=6"]))
 
 
 def test_a_users_own_folders_stay(tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
@@ -151,7 +159,7 @@ def test_two_runs_do_not_share_a_folder(tiny_model: Path, kd_file: Path, tmp_pat
         train(load_settings(words_for(tiny_model, kd_file, tmp_path / "run")))
 
 
-def test_a_lost_model_of_a_finished_run_is_written_again(tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
+def test_a_lost_model_is_written_again(tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
     argv = words_for(tiny_model, kd_file, tmp_path / "run", "save_strategy=steps", "save_steps=2")
     train(load_settings(argv))
     before = weights(tmp_path / "run")
