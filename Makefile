@@ -47,8 +47,8 @@ quickstart-smoke: install  ## the quickstart with a few steps, to see that every
 test: install  ## the test suite, offline
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadgroup
 
-test-fast: install  ## the tests that start no other process: a minute
-	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadgroup -m "not process and not distributed and not opensearch"
+test-fast: install  ## the tests that start no other process and take seconds: a minute
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadgroup -m "not process and not distributed and not opensearch and not slow"
 
 # The paper's interpreter if it is here; torch 2.5.1 brings CUDA, several GB.
 PAPER_PYTHON = $(shell python3.11 -c 'print("python3.11")' 2>/dev/null || echo $(PYTHON))

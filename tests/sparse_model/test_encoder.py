@@ -103,8 +103,9 @@ def test_training_forward_equals_encoding(tiny_model: Path) -> None:
     )
 
 
-def test_a_compiled_encoder_gives_the_same_weights_and_gradients(tiny_model: Path) -> None:
-    """aot_eager: everything that torch.compile does but the C++ compiler."""
+@pytest.mark.slow
+def test_a_compiled_encoder(tiny_model: Path) -> None:
+    """It gives the same weights and gradients. aot_eager: everything that torch.compile does but the C++ compiler."""
     results = []
     for compiled in (False, True):
         encoder = sparse_model.load(tiny_model)
