@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from experiment.report.differences import Difference, differences_to, probability
 from experiment.report.metric_names import heading
 from experiment.report.query_scores import query_scores
-from experiment.report.result_tables import short_heading
 from experiment.report.runs import BM25
 from experiment.report.systems import System
 
@@ -19,7 +18,8 @@ def headline(systems: Sequence[System], baseline: System | None, datasets: tuple
         return []
     best = max(models, key=lambda system: system.quality(datasets) or 0)
     metric = heading(best.metrics[0])
-    sentences = [f"Best {metric} on {short_heading(datasets)}: {best.name}, {_figures(best, datasets)}."]
+    where = f"on {datasets[0]}" if len(datasets) == 1 else f"as average over {len(datasets)} data sets"
+    sentences = [f"Best {metric} {where}: {best.name}, {_figures(best, datasets)}."]
     if baseline is not None and baseline.kind != BM25 and baseline.quality(datasets) is not None:
         sentences += _at_no_more_cost(models, baseline, datasets)
     for bm25 in [s for s in systems if s.kind == BM25 and s.quality(datasets) is not None][:1]:
@@ -35,7 +35,7 @@ def _at_no_more_cost(models: Sequence[System], baseline: System, datasets: tuple
     if not rivals:
         return []
     found = _compared(baseline, [s for s in models if s is not baseline], datasets)
-    named = f"the baseline {baseline.name} ({_figures(baseline, datasets)})"
+    named = f"the baseline, {baseline.name} ({_figures(baseline, datasets)})"
     lead = max(rivals, key=lambda system: system.quality(datasets) or 0)
     if (lead.quality(datasets) or 0) > (baseline.quality(datasets) or 0):
         return [f"At no more FLOPS than {named}, the best is {_told(lead, baseline, found, datasets)}."]

@@ -35,7 +35,7 @@ def test_the_best_at_no_more_cost_with_interval_and_verdict(tmp_path):
     first, second = said(systems_with(tmp_path, figures))
     best = (BASE + 0.2).mean()
     assert first == f"Best NDCG@10 on a: act, {best:.4f} at 3 FLOPS."
-    start = f"At no more FLOPS than the baseline flops ({BASE.mean():.4f} at 2 FLOPS), the best is mask, "
+    start = f"At no more FLOPS than the baseline, flops ({BASE.mean():.4f} at 2 FLOPS), the best is mask, "
     assert second.startswith(start) and "at 1 FLOPS (50 % fewer): the difference +0.1" in second
     assert second.endswith(" is significant (p < 0.0001).") and "(95 % interval +0.09" in second
 
