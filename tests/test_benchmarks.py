@@ -14,7 +14,7 @@ from retrieval.tables import text_table
 
 TINY: dict[str, Any] = {"folders": {"tiny": None}, "documents": 2, "length": 16, "rounds": 1, "vocabulary": 300}
 # Measured once: `results`.
-pytestmark = pytest.mark.xdist_group("benchmarks")
+pytestmark = [pytest.mark.xdist_group("benchmarks"), pytest.mark.slow]
 RUNS: dict[str, Callable[[], dict[str, Any]]] = {
     "head": lambda: head.run(**TINY),
     "training_step": lambda: training_step.run(**TINY),
