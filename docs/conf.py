@@ -25,12 +25,11 @@ exclude_patterns = ["_build"]
 
 myst_enable_extensions = ["deflist", "dollarmath", "colon_fence"]
 myst_heading_anchors = 3
-suppress_warnings = ["misc.highlighting_failure"]  # command lines with an ellipsis are no valid source
 
 default_role = "code"
+highlight_language = "text"
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-autodoc_class_signature = "separated"
 napoleon_numpy_docstring = False
 python_maximum_signature_line_length = 88
 

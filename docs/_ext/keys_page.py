@@ -20,7 +20,7 @@ def keys_markdown() -> str:
 def _entry(key: Described) -> str:
     """A definition: name, type and default; then the meaning and what a change of it makes anew."""
     sentence = _plain(key.meaning).removesuffix(".") + "."
-    notes = f" A change makes anew: {key.effect.words}." if key.effect else ""
+    notes = f"\\\n  *A change makes anew:* {key.effect.words}." if key.effect else ""
     notes += " A checkpoint tells it." if key.effect and key.effect.told else ""
     return f"`{key.name}` ({_plain(key.type)}; {_code(key.default)})\n: {sentence}{notes}"
 
