@@ -5,6 +5,7 @@ torch is not loaded to find out that there is one process: without it, no launch
 
 import logging
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -16,7 +17,14 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_in_rank_0_alone = False
+
+class _State(threading.local):
+    """Of a thread: two evaluations may be under way in one process."""
+
+    in_rank_0_alone = False
+
+
+_state = _State()
 
 
 def _group() -> Any:
@@ -32,7 +40,7 @@ def _for_a_collective() -> Any:
         RuntimeError: within `on_main`, where the other processes would never come. With one process too, so that a
             test without a launcher shows it.
     """
-    if _in_rank_0_alone:
+    if _state.in_rank_0_alone:
         raise RuntimeError("what rank 0 does alone cannot wait for the other processes: take this out of on_main")
     return _group()
 
@@ -116,8 +124,7 @@ def on_main(function: Callable[[], T]) -> T:
 
 def _alone(function: Callable[[], T]) -> tuple[T | None, UserError | RunError | None]:
     """(the function's value, the error to be raised in every process)."""
-    global _in_rank_0_alone
-    _in_rank_0_alone = True
+    _state.in_rank_0_alone = True
     try:
         return function(), None
     except UserError as error:
@@ -128,4 +135,4 @@ def _alone(function: Callable[[], T]) -> tuple[T | None, UserError | RunError | 
         logger.exception("rank 0 failed")
         return None, RunError(f"{type(error).__name__}: {error}")
     finally:
-        _in_rank_0_alone = False
+        _state.in_rank_0_alone = False

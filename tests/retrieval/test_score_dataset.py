@@ -2,7 +2,9 @@
 
 import json
 import math
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -220,3 +222,18 @@ def test_rank_0_alone_waits_for_nobody(collective: Callable[[], object]) -> None
     with pytest.raises(RuntimeError, match="take this out of on_main"):
         distributed.on_main(collective)
     assert distributed.on_main(lambda: "goes on") == "goes on"
+
+
+def test_two_threads_have_their_own_rank_0() -> None:
+    """Two evaluations at once in one process do not take each other for something within `on_main`."""
+    inside, done = threading.Event(), threading.Event()
+
+    def wait() -> bool:
+        inside.set()
+        return done.wait(20)
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(distributed.on_main, wait)
+        assert inside.wait(20) and distributed.on_main(lambda: 5) == 5
+        done.set()
+        assert waiting.result()
