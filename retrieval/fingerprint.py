@@ -10,6 +10,7 @@ from typing import Any
 
 # From here on a hash is kept on the disk, beside the one of this process.
 KEPT_FROM = 16 * 2**20
+FORMAT = 1  # of kept hashes: another one whenever the digest is made otherwise
 WHOLE_LIMIT = 256 * 2**20
 SAMPLE_BYTES = 2**20
 SAMPLES = 64
@@ -47,20 +48,20 @@ def _state(path: Path) -> tuple[int, ...]:
 
 def _cache_file(key: str) -> Path:
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache, "sparse-retrieval-l0", "hashes", key)
+    return Path(cache, "sparse-retrieval-l0", f"hashes-{FORMAT}", key)
 
 
 def _kept(key: str) -> str | None:
     try:
         text = _cache_file(key).read_text()
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: there is no home
         return None
     return text if len(text) == 64 else None
 
 
 def _keep(key: str, digest: str) -> None:
-    path = _cache_file(key)
-    with suppress(OSError):  # a home that cannot be written: it is hashed again next time
+    with suppress(OSError, RuntimeError):  # no home, or one that cannot be written: it is hashed again next time
+        path = _cache_file(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{key}.{os.getpid()}")
         temporary.write_text(digest)

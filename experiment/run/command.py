@@ -48,8 +48,8 @@ def run_command(name: str, argv: list[str], work: str | Callable[[Settings], Non
             # Rank 0 usually raises the same, and its launcher then ends this process. Where it does not, the
             # message must not be lost.
             time.sleep(15)
-            error = type(error)(f"process {rank}: {error}")
-        return _fail(name, str(error), 2 if isinstance(error, UserError) else 1, show_traceback)
+        text = f"process {rank}: {error}" if rank else str(error)
+        return _fail(name, text, 2 if isinstance(error, UserError) else 1, show_traceback)
     except KeyboardInterrupt:
         if rank == 0:
             _say_when_the_launcher_has_ended(INTERRUPTED)

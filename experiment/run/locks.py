@@ -24,8 +24,12 @@ class FolderInUse(UserError):
     """Another process writes to the folder; `owner` says which."""
 
     def __init__(self, folder: Path, owner: str) -> None:
-        self.owner = owner
+        self.folder, self.owner = folder, owner
         super().__init__(f"output_dir: {owner} is writing to {folder}; wait, or give another.")
+
+    def __reduce__(self) -> tuple[type["FolderInUse"], tuple[Path, str]]:
+        """Rank 0 sends it to the other processes."""
+        return FolderInUse, (self.folder, self.owner)
 
 
 def lock_path(folder: Path) -> Path:

@@ -104,7 +104,7 @@ def load_start(settings: Settings) -> tuple["SparseEncoder", Settings]:
     start = Chosen(str(settings.model.model_name_or_path), settings.given_values(LOADED), place, new_head=True)
     encoder = start.load()
     says = {name: getattr(encoder, name) for name in ("activation_type", "inf_free", "max_seq_length")}
-    settings = settings.with_values(**says)
+    settings = settings.told(says)
     refuse(settings.unfit_for_training())
     positions, length = longest_input(encoder.mlm.config), settings.model.eval_max_seq_length
     if length and positions and length > positions:
@@ -126,10 +126,18 @@ def scored_model(settings: Settings) -> Chosen:
     length = settings.model.eval_max_seq_length
     if length and "max_seq_length" not in meant and (is_plain or "eval_max_seq_length" in meant):
         options["max_seq_length"] = length
-    asked = meant if is_own else settings.given_values(["idf_path"])
+    # A run's own config says how it was trained: to score it, or a checkpoint of it, by a corpus is asked in words.
+    is_of_a_run = is_own or _is_recorded(settings)
+    asked = meant if is_of_a_run else settings.given_values(["idf_path"])
     if asked.get("idf_path") == "corpus":
         options["idf_path"] = "corpus"
     return _encoding(path, options, settings.value)
+
+
+def _is_recorded(settings: Settings) -> bool:
+    """Whether the config is the one that a run has left."""
+    path = settings.config_path
+    return path is not None and path.name == "config.yaml" and path.with_name("run.json").is_file()
 
 
 def miner(settings: Settings) -> Chosen:

@@ -120,15 +120,18 @@ def _only_texts(keys: PreparationKeys, data: BeirData, output_dir: Path, run: Ru
 def _writing(output_dir: Path, overwrite: bool) -> Iterator[None]:
     """Around everything that writes to output_dir: one command at a time, logged, a full disk explained."""
     with locked(output_dir) if is_main() else nullcontext():
-        on_main(lambda: _open_folder(output_dir, overwrite))
+        on_main(lambda: open_folder(output_dir, overwrite))
         with logged_to(output_dir / "preparation.log" if is_main() else None), _full_disk(output_dir):
             yield
 
 
-def _open_folder(output_dir: Path, overwrite: bool) -> None:
+def open_folder(output_dir: Path, overwrite: bool) -> None:
+    """Make the folder ready to be written to."""
     if overwrite and output_dir.exists():
         move_aside(output_dir)
     run_folder.make_writable(output_dir)
+    # What is written from here on may be other rows than those that the record stands for.
+    (output_dir / PREPARED).unlink(missing_ok=True)
 
 
 def _run(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from experiment.run.locks import locked
+from experiment.run.locks import FolderInUse, locked
 from retrieval import distributed
 from retrieval.opensearch.host import check_distribution, usable_folder, version_of
 from retrieval.opensearch.node import Node
@@ -48,18 +48,28 @@ def private_node(
 def _start(home: Path, heap: str, folders: Sequence[Path], running: list[Node], locks: ExitStack) -> str:
     """Start a node and put it into `running`; its address."""
     check_distribution(home)  # before a folder is made
-    for folder in folders:
-        place = folder / ".opensearch"
-        try:
-            locks.enter_context(locked(place))
-            break
-        except UserError:
-            continue
-    node = Node(home, usable_folder(place), heap)
+    node = Node(home, usable_folder(_free_place(folders, locks)), heap)
     running.append(node)
     logger.info("starting a private OpenSearch %s in %s", version_of(home), node.folder)
     node.start()
     return node.url
+
+
+def _free_place(folders: Sequence[Path], locks: ExitStack) -> Path:
+    """Where the node's files lie: in the first folder in which no other node runs.
+
+    Raises:
+        FolderInUse: if one runs in each of them.
+    """
+    places = [folder / ".opensearch" for folder in dict.fromkeys(folders)]
+    for place in places:
+        try:
+            locks.enter_context(locked(place))
+            return place
+        except FolderInUse:
+            if place == places[-1]:
+                raise
+    raise AssertionError("no folder was given")
 
 
 def _stop(node: Node, keep: bool) -> None:

@@ -17,7 +17,7 @@ from experiment.run.missing_data import require_training_data
 from experiment.run.models import load_start
 from experiment.run.online_teachers import asked_teachers
 from experiment.run.train_folder import checkpoint_to_resume, close_run, open_run
-from experiment.settings.keys import DataKeys, EvaluationKeys, LossKeys, ModelKeys, keys_that_change
+from experiment.settings.keys import DataKeys, EvaluationKeys, LossKeys, ModelKeys, is_known, keys_that_change
 from experiment.settings.settings import Settings
 from retrieval.beir_data import load_beir
 from retrieval.distributed import is_main, on_main, world_size
@@ -69,7 +69,8 @@ def _train(settings: Settings, encoder: SparseEncoder, args: Any, notes: list[st
     if status.is_done:
         logger.info("%s: training is finished already; nothing to do", folder)
         return
-    config = {key: settings.value(key) for key in keys_that_change(DECIDE_WEIGHTS)} | settings.resolved()
+    deciding = [key for key in keys_that_change(DECIDE_WEIGHTS) if is_known(key)]
+    config = {key: settings.value(key) for key in deciding} | settings.resolved()
     on_main(lambda: open_run(folder, status, config, facts | {"given": settings.written()}))
     with logged_to(folder / "train.log" if is_main() else None):
         for line in (

@@ -32,7 +32,7 @@ def parse_arguments(argv: list[str]) -> tuple[Path | None, dict[str, Any]]:
             continue
         try:
             overrides[key] = yaml.safe_load(text)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):  # ValueError: the 45th of a month
             overrides[key] = text
     return config_path, overrides
 
@@ -47,7 +47,7 @@ def read_with_bases(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[Path,
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], n=1)
         hint = f" Did you mean {path.parent / near[0]}?" if near else ""
         raise UserError(f"{path}: cannot be read ({error.strerror}).{hint}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"{path}: is not valid YAML: {error}") from None
     if not isinstance(mapping, dict) or not all(isinstance(key, str) for key in mapping):
         raise UserError(f"{path}: must hold lines of key: value, each key a word.")

@@ -15,6 +15,7 @@ from pydantic_core import PydanticUndefined
 from experiment.settings import trainer_keys
 from experiment.settings.effects import Effect
 from experiment.settings.keys import GROUP_OF, GROUPS, OURS, OnlineTeachers
+from experiment.settings.old_keys import OLD
 from mining.teachers.spec import TeacherSpec
 from sparse_model.errors import UserError
 
@@ -85,6 +86,8 @@ def _matters(key: Described, command: str) -> bool:
 
 def _one(name: str) -> str:
     known = [key for _, keys in groups() for key in keys]
+    if name in OLD:
+        return f"  {name} (older name)  {OLD[name][2]}"
     found = [key for key in known if key.name == name]
     if not found:
         near = difflib.get_close_matches(name, [key.name for key in known], n=1)

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from experiment.settings.effects import Changes, Effect, key
 from experiment.settings.trainer_keys import EFFECTS as TRAINER_EFFECTS
 from experiment.settings.trainer_keys import effect_of
+from experiment.settings.trainer_keys import fields as trainer_fields
 from losses import RANKING
 from mining.teachers import TYPES, TeacherSpec
 from retrieval.dataset_names import BEIR_13
@@ -316,6 +317,11 @@ OURS: dict[str, Effect] = {
 def effect(name: str) -> Effect:
     """What a key of ours or of the Trainer's says of itself."""
     return OURS[name] if name in OURS else effect_of(name)
+
+
+def is_known(name: str) -> bool:
+    """Whether a key can be given here: of ours, or a field of the installed Trainer."""
+    return name in OURS or name in trainer_fields()
 
 
 def keys_that_change(kinds: Changes, *groups: str) -> list[str]:

@@ -28,6 +28,10 @@ class Mistakes(UserError):
         self.found = tuple(dict.fromkeys(found))
         super().__init__("\n".join(map(str, self.found)))
 
+    def __reduce__(self) -> tuple[type["Mistakes"], tuple[tuple[Mistake, ...]]]:
+        """Rank 0 sends it to the other processes."""
+        return Mistakes, (self.found,)
+
 
 def refuse(found: Iterable[Mistake]) -> None:
     """Raise `Mistakes` if there are any."""

@@ -17,11 +17,11 @@ def _nothing(_: Any) -> dict[str, Any]:
     return {}
 
 
-# Name: (its type, what it stands for).
-OLD: dict[str, tuple[Any, Callable[[Any], dict[str, Any]]]] = {
-    "use_l0": (bool, _activation),
-    "split_batch": (Annotated[int, Field(ge=1)], _nothing),
-    "preprocess_func": (None, _nothing),
+# Name: (its type, what it stands for, the same for people).
+OLD: dict[str, tuple[Any, Callable[[Any], dict[str, Any]], str]] = {
+    "use_l0": (bool, _activation, "true: activation_type: l1_relu"),
+    "split_batch": (Annotated[int, Field(ge=1)], _nothing, "without effect"),
+    "preprocess_func": (None, _nothing, "without effect; only null is accepted"),
 }
 
 
@@ -48,7 +48,7 @@ def translated(values: dict[str, Any], given: dict[str, str]) -> tuple[dict[str,
     implied: dict[str, str] = {}
     mistakes = []
     for name in values.keys() & OLD.keys():
-        kind, stands_for = OLD[name]
+        kind, stands_for, _ = OLD[name]
         try:
             old[name] = TypeAdapter(kind).validate_python(values[name])
         except ValidationError as error:

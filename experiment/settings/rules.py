@@ -1,5 +1,6 @@
 """Combinations of keys that no command, or no training, can work with: a mistake for each, with its remedy."""
 
+import math
 import re
 from collections.abc import Callable, Container
 from typing import Any
@@ -113,6 +114,7 @@ def _trainer_mistakes(value: Callable[[str], Any]) -> list[Mistake]:
         for key, least in LEAST.items()
         if not value(key) >= least
     ]
+    found += [Mistake(key, "is not finite.") for key in LEAST if value(key) == math.inf]
     steps, epochs = value("max_steps"), value("num_train_epochs")
     if steps == 0 or (steps < 0 and epochs <= 0):
         found.append(Mistake("max_steps", "nothing would be trained; give max_steps or num_train_epochs above 0."))

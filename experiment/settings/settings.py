@@ -33,6 +33,8 @@ from experiment.settings.validation import checked_group, checked_trainer_key
 
 # Of one start of a command, and not of the run.
 ONCE = ("dry_run", "overwrite", "traceback")
+# Where a key stands that a loaded model said.
+TOLD = "the model"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +111,11 @@ class Settings:
         """Everything that keeps the settings from being trained."""
         return training_mistakes(self.model, self.data, self.loss, self.evaluation, value=self.value)
 
+    def told(self, says: Mapping[str, Any]) -> "Settings":
+        """The settings with what a loaded model says of itself; such a key is then as good as given."""
+        given = dict.fromkeys(says, TOLD) | dict(self.given)
+        return dataclasses.replace(self.with_values(**says), given=MappingProxyType(given))
+
     def with_values(self, **values: Any) -> "Settings":
         """The settings with other values of some keys of ours."""
         groups = {GROUP_OF[key] for key in values}
@@ -121,7 +128,8 @@ class Settings:
     def written(self) -> dict[str, Any]:
         """The given keys as they stand in the config and on the command line; see `folders.written_keys`."""
         resolved = self.resolved()
-        plain = {key: resolved[key] for key in self.given if key in resolved and key not in self.old_names.implied}
+        keys = [key for key, where in self.given.items() if where != TOLD and key not in self.old_names.implied]
+        plain = {key: resolved[key] for key in keys if key in resolved}
         return {**plain, **self.old_names.values}
 
     def resolved(self) -> dict[str, Any]:
@@ -159,11 +167,12 @@ def load_settings(argv: list[str], for_training: bool = False, takes_folder: boo
         layers += read_with_bases(config_path)
     values: dict[str, Any] = {}
     given: dict[str, str] = {}
-    for path, mapping in layers:
-        values.update(mapping)
-        given.update(dict.fromkeys(mapping, str(path)))
-    values.update(overrides)
-    given.update(dict.fromkeys(overrides, COMMAND_LINE))
+    for where, mapping in [*((str(path), mapping) for path, mapping in layers), (COMMAND_LINE, overrides)]:
+        for key, value in mapping.items():
+            for name in trainer_keys.names_of(key):  # a later layer counts, whichever name it uses
+                values.pop(name, None)
+                given.pop(name, None)
+            values[key], given[key] = value, where
     return _validate(values, given, config_path, for_training)
 
 
@@ -177,8 +186,9 @@ def _validate(values: dict[str, Any], given: dict[str, str], config_path: Path |
     for key in (key for key in values if key not in GROUP_OF):
         try:
             field, training_value = checked_trainer_key(key, values[key])
-            training[field] = training_value
             given.setdefault(field, given[key])
+            if field in trainer_keys.fields():  # else it is one of another version, without effect here
+                training[field] = training_value
         except ValueError as error:
             mistakes.append(Mistake(key, str(error)))
     settings = Settings(

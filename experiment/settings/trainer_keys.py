@@ -92,6 +92,12 @@ def effect_of(name: str) -> Effect:
     return EFFECTS.get(name, Effect(WEIGHTS))
 
 
+def names_of(key: str) -> set[str]:
+    """The names under which the same field can be given, in this version or another."""
+    field = RENAMED.get(key, key)
+    return {key, field, *(old for old, new in RENAMED.items() if new == field)}
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainerField:
     """One field, as the source of the installed version defines it."""
@@ -200,8 +206,8 @@ def checked(name: str, value: Any) -> tuple[str, Any]:
     if name in REFUSED and value not in (None, 0, 0.0, "", False):
         raise ValueError(f"not supported: {REFUSED[name]}.")
     if name not in fields():
-        if name in REFUSED:
-            return name, value
+        if name in REFUSED or (value is None and name in EFFECTS):
+            return name, value  # says nothing: a recorded config of another version
         name = RENAMED[name]
     if name == "max_grad_norm" and value is None:
         return name, 0.0  # the Trainer's way to say: no clipping

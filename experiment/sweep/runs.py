@@ -12,6 +12,7 @@ import torch
 
 from experiment.run import folder as run_folder
 from experiment.settings.effects import Changes
+from experiment.settings.files import COMMAND_LINE
 from experiment.settings.keys import PreparationKeys, keys_that_change
 from experiment.settings.old_keys import OLD
 from experiment.settings.settings import Settings, load_settings
@@ -126,6 +127,8 @@ def _read(config: Path, overrides: list[str]) -> list[PlannedRun]:
         return [_run(config, overrides, "")]
     if settings.evaluation.baseline:  # nothing is drawn at random
         return [_run(config, [*overrides, "seeds=null"], "")]
+    if settings.given.get("seed") == COMMAND_LINE:
+        raise UserError(f"{COMMAND_LINE}: seed: stands beside seeds; give one of them.")
     runs = []
     for seed in settings.run.seeds:
         # The seed that the config names itself keeps the name: what was run without seeds counts.

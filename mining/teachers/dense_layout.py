@@ -39,6 +39,8 @@ def dense_layout(folder: Path, pooling: str | None) -> DenseLayout:
             f"{folder} is a sentence-transformers model of {', '.join(modules)}; a dense teacher consists of "
             "Transformer, Pooling and Normalize."
         )
+    if pooling is None and "Pooling" not in modules:
+        raise UserError(f"{folder} says nothing of pooling; give pooling: one of {', '.join(POOLINGS)}.")
     return DenseLayout(modules["Transformer"], pooling or _stored_pooling(modules["Pooling"]), True)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from experiment.run.done import PREPARED, preparation_inputs, preparation_status, training_status
+from experiment.run.prepare import open_folder
 from experiment.settings.settings import load_settings
 from retrieval.files import write_json
 from sparse_model.errors import UserError
@@ -67,3 +68,25 @@ def test_best_checkpoints_decide_weights(tmp_path: Path) -> None:
     assert because("load_best_model_at_end=true", "save_steps=7", "eval_steps=5") == ["save_steps"]
     settings = load_settings([f"output_dir={tmp_path}", "load_best_model_at_end=true", "save_steps=5", "eval_steps=5"])
     assert list(training_status(settings, {"data hash": "e"}).because) == ["data hash"]
+
+
+def test_what_the_loaded_model_says_is_compared(tmp_path: Path) -> None:
+    """Before the model is loaded its own word is taken; afterwards another activation is another training."""
+    length = {"max_steps": -1, "num_train_epochs": 3.0}
+    write_json(tmp_path / "run.json", {"finished": length, "processes": 1, "data hash": "d"})
+    (tmp_path / "config.yaml").write_text("activation_type: l1_relu\nmax_seq_length: 64\n")
+    (tmp_path / "model.safetensors").touch()
+    settings = load_settings([f"output_dir={tmp_path}"])
+    assert training_status(settings, {}).is_done
+    told = settings.told({"activation_type": "relu", "inf_free": True, "max_seq_length": 512})
+    assert list(training_status(told, {}).because) == ["activation_type", "max_seq_length"]
+    assert "activation_type" not in told.written(), "nobody wrote it"
+    same = settings.told({"activation_type": "l1_relu", "inf_free": True, "max_seq_length": 64})
+    assert training_status(same, {}).is_done
+
+
+def test_a_record_goes_before_other_rows_come(tmp_path: Path) -> None:
+    """Whatever writes to the folder takes the old record away first."""
+    write_json(tmp_path / PREPARED, {"inputs": "a"})
+    open_folder(tmp_path, overwrite=False)
+    assert not (tmp_path / PREPARED).exists()

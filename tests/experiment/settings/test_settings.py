@@ -1,13 +1,15 @@
 """Keys, types, overrides, bases, and one message for every mistake."""
 
+import pickle
 from pathlib import Path
 
 import pytest
 
+from experiment.run.locks import FolderInUse
 from experiment.settings.engine_rules import keeps_index
 from experiment.settings.help import help_text
 from experiment.settings.keys import GROUP_OF
-from experiment.settings.mistakes import Mistakes
+from experiment.settings.mistakes import Mistake, Mistakes
 from experiment.settings.settings import load_settings
 from sparse_model import UserError
 
@@ -73,6 +75,7 @@ def test_all_mistakes_come_at_once_with_file_key_and_remedy(tmp_path: Path) -> N
         ("train_file: a\ndata_type: kd\nsample_num_one_query: 1", "nothing to rank"),
         ("train_file: a\ndata_type: kd\nmax_steps: 0", "nothing would be trained"),
         ("train_file: a\ndata_type: kd\nlearning_rate: -1", "learning_rate: -1.0 is too small"),
+        ("train_file: a\ndata_type: kd\nlearning_rate: .inf", "learning_rate: is not finite"),
         ("train_file: a\ndata_type: kd\nadam_beta2: 2", "not in [0, 1)"),
         ("train_file: a\ndata_type: kd\neval_strategy: steps\neval_steps: 5", "name eval_beir_datasets"),
     ],
@@ -172,6 +175,34 @@ def test_renamed_fields_of_older_versions_are_mapped() -> None:
     settings = load_settings(["evaluation_strategy=no", "warmup_ratio=0.1"])
     assert settings.value("eval_strategy") == "no"
     assert 0.1 in (settings.training.get("warmup_steps"), settings.training.get("warmup_ratio"))
+
+
+def test_a_later_layer_counts_under_either_name(tmp_path: Path) -> None:
+    _write(tmp_path, "warmup_steps: 100\n", "base.yaml")
+    config = _write(tmp_path, "base: base.yaml\nwarmup_ratio: 0.1\n")
+    assert load_settings([config]).value("warmup_steps") in (0.1, 0)
+    assert load_settings([config, "warmup_steps=7"]).value("warmup_steps") == 7
+    assert load_settings([config, "use_cpu=true", "no_cuda=false"]).value("use_cpu") is False
+
+
+def test_a_recorded_config_can_be_read(tmp_path: Path) -> None:
+    """Fields of other versions without a value say nothing."""
+    config = _write(tmp_path, "warmup_ratio: null\nadafactor: null\nfp16_backend: null\nseed: 3\n")
+    settings = load_settings([config])
+    assert settings.value("seed") == 3 and settings.value("warmup_steps") is not None
+
+
+def test_dates_that_do_not_exist(tmp_path: Path) -> None:
+    assert load_settings(["evaluation_name=2024-13-45"]).evaluation.evaluation_name == "2024-13-45"
+    with pytest.raises(UserError, match="not valid YAML"):
+        load_settings([_write(tmp_path, "evaluation_name: 2024-13-45\n")])
+
+
+def test_mistakes_reach_other_processes() -> None:
+    """Rank 0 sends what it raised: the same text comes out."""
+    for error in (Mistakes([Mistake("a", "b", "f.yaml"), Mistake("c", "d")]), FolderInUse(Path("x"), "process 1")):
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), str(again)) == (type(error), str(error))
 
 
 def test_output_dir_follows_the_config_path() -> None:

@@ -138,6 +138,8 @@ def test_seeds_are_runs(configs: Path) -> None:
     assert [str(run.folder) for run in named] == ["output/trial/a_seed1", "output/trial/a_seed2", "output/trial/b"]
     (alone,) = runs_of("config/sweep/a.yaml", overrides=("seeds=3",))
     assert alone.name == "sweep/a_seed3"
+    with pytest.raises(UserError, match="seed: stands beside seeds"):
+        runs_of("config/sweep/a.yaml", overrides=("seeds=42,43", "seed=43"))
     with pytest.raises(UserError, match="seeds: each seed once"):
         runs_of("config/sweep/a.yaml", overrides=("seeds=3,3",))
 
