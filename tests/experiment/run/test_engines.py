@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 
 from experiment.run import private_node
 from experiment.run.engines import ENGINES, check_engine, engine_options, open_engines, tokens_of
-from experiment.run.locks import locked
+from experiment.run.locks import FolderInUse, locked
 from experiment.run.models import Chosen
 from experiment.settings.keys import EvaluationKeys, OpenSearchKeys
 from retrieval.exact_engine import ExactEngine
@@ -158,6 +158,9 @@ def test_two_runs_at_once_have_a_node_each(nodes: list[FakeNode], tmp_path: Path
     with locked(tmp_path / "shared" / ".opensearch"):
         with _open([tmp_path / "shared", tmp_path / "own"], opensearch_home="home"):
             assert nodes[0].folder == tmp_path / "own" / ".opensearch"
+        with pytest.raises(FolderInUse), _open([tmp_path / "shared", tmp_path / "shared"], opensearch_home="home"):
+            pass
+    assert len(nodes) == 1, "no node where another one runs"
 
 
 @pytest.mark.parametrize(

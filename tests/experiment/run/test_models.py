@@ -163,3 +163,18 @@ def test_what_decides_a_vector(ours: Path) -> None:
         "precision": ["torch.bfloat16", "None"],
         "overrides": {},
     }
+
+
+def test_a_runs_checkpoint_keeps_its_query_weights(ours: Path, tmp_path: Path) -> None:
+    """How a run was trained is not asked of its evaluation: idf_path=corpus counts in words only."""
+    run = tmp_path / "run"
+    shutil.copytree(ours, run / "checkpoint-4")
+    shutil.copytree(ours, run, dirs_exist_ok=True)
+    keys = {"model_name_or_path": "base", "train_file": "rows.jsonl", "data_type": "kd", "idf_path": "corpus"}
+    (run / "config.yaml").write_text(json.dumps(keys))
+    (run / "run.json").write_text(json.dumps({"given": keys}))
+    for folder in (run, run / "checkpoint-4"):
+        chosen = scored_model(load_settings([str(folder)], takes_folder=True))
+        assert (chosen.path, chosen.idf_from_corpus) == (str(folder), False)
+        asked = scored_model(load_settings([str(folder), "idf_path=corpus"], takes_folder=True))
+        assert asked.idf_from_corpus

@@ -77,6 +77,7 @@ def test_help_is_short_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "flops_threshold" in short and "adam_beta1" not in short and "adam_beta1" in everything
     assert max(map(len, everything.splitlines())) <= 80 and len(short.splitlines()) < 70
     assert "a change makes anew: weights, vectors; a checkpoint tells it" in help_text("train_ir.py", "activation_type")
+    assert "activation_type: l1_relu" in help_text("train_ir.py", "use_l0"), "an older name says what it stands for"
     with pytest.raises(UserError, match="did you mean learning_rate"):
         help_text("train_ir.py", "learning_rat")
     assert {key.name for _, keys in groups() for key in keys} >= {*OURS, "seed", "score_scale", "query_prefix"}
