@@ -109,7 +109,8 @@ def ours(encoder: Any, queries: list[str], documents: list[str]) -> Loss:
         names = ("query_ids", "query_mask", "document_ids", "document_mask", "document_lengths")
         query_QV, document_NV = encoder(*(batch[name] for name in names))
         with torch.autocast("cpu", enabled=False):
-            return objective(query_QV, document_NV, batch["scores"], batch["document_keys"], step=1)[0]
+            keys = batch["document_keys"], batch["query_keys"]
+            return objective(query_QV, document_NV, batch["scores"], *keys, step=1)[0]
 
     return loss
 

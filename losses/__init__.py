@@ -4,7 +4,7 @@ torch is loaded when the first loss is computed.
 """
 
 from losses.ensemble import ensemble
-from losses.ranking import RANKING, RankingLoss, infonce, kldiv, marginmse, same_text
+from losses.ranking import RANKING, RankingLoss, infonce, kldiv, known_positives, marginmse
 from losses.schedule import quadratic
 from losses.sparsity import decoupled, flops, lengths
 
@@ -16,8 +16,8 @@ __all__ = [
     "flops",
     "infonce",
     "kldiv",
+    "known_positives",
     "lengths",
     "marginmse",
     "quadratic",
-    "same_text",
 ]

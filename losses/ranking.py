@@ -9,7 +9,7 @@ All take the same arguments, also what one of them does not use:
     teacher_QN: the scores to learn from.
     positive_Q: the column of each query's positive; every other column is a negative.
     temperature: divides both scores.
-    excluded_QN: true where a column is no negative either (see `same_text`); None: nowhere.
+    excluded_QN: true where a column is no negative either (see `known_positives`); None: nowhere.
 """
 
 from __future__ import annotations
@@ -112,13 +112,17 @@ RANKING = {
 }
 
 
-def same_text(document_keys_N: Tensor, positive_Q: Tensor) -> Tensor:
-    """[Q, N]: true where a document has the text of the query's positive without being it.
+def known_positives(document_keys_N: Tensor, query_keys_Q: Tensor, positive_Q: Tensor) -> Tensor:
+    """[Q, N]: true where a document has the text of a positive of the same query, but is not the query's own positive.
+
+    It is no negative: a mined negative often is the positive itself, and rows of several positives repeat their query.
 
     Args:
-        document_keys_N: one integer for each text; equal texts have equal keys.
+        document_keys_N, query_keys_Q: one integer for each text; equal texts have equal keys.
     """
     import torch
 
-    same_QN = document_keys_N[positive_Q].unsqueeze(1) == document_keys_N.unsqueeze(0)
-    return same_QN & (torch.arange(len(document_keys_N), device=same_QN.device) != positive_Q.unsqueeze(1))
+    same_query_QQ = query_keys_Q.unsqueeze(1) == query_keys_Q.unsqueeze(0)
+    same_text_QN = document_keys_N[positive_Q].unsqueeze(1) == document_keys_N.unsqueeze(0)
+    known_QN = same_query_QQ.float() @ same_text_QN.float() > 0
+    return known_QN & (torch.arange(len(document_keys_N), device=known_QN.device) != positive_Q.unsqueeze(1))

@@ -13,8 +13,8 @@ class Collator:
     """Makes a batch of Q examples with G documents each into the trainer's inputs.
 
     Returns query_ids, query_mask [Q, Lq], document_ids, document_mask [Q·G, L], document_lengths
-    (a list, so that the model need not ask the device for them), document_keys [Q·G] (equal
-    texts have equal keys) and scores [Q, G] (kd; else [Q, 0]).
+    (a list, so that the model need not ask the device for them), document_keys [Q·G] and query_keys
+    [Q] (equal texts have equal keys) and scores [Q, G] (kd; else [Q, 0]).
 
     Args:
         keep_texts: return the texts too, as queries and documents, for teachers with tokenizers of their own.
@@ -43,9 +43,14 @@ class Collator:
             "document_ids": d_ids,
             "document_mask": d_mask,
             "document_lengths": [len(row) for row in document_rows],
-            "document_keys": torch.tensor([text_key(text) for text in documents], dtype=torch.long),
+            "document_keys": _keys(documents),
+            "query_keys": _keys(queries),
             "scores": torch.tensor([example.scores for example in examples], dtype=torch.float32),
         }
+
+
+def _keys(texts: list[str]) -> torch.Tensor:
+    return torch.tensor([text_key(text) for text in texts], dtype=torch.long)
 
 
 def text_key(text: str) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from losses import RANKING, decoupled, flops, quadratic, same_text
+from losses import RANKING, decoupled, flops, known_positives, quadratic
 
 
 @dataclass(frozen=True)
@@ -34,21 +34,31 @@ class Objective:
                 raise ValueError(f"loss_types: {name} is none of {', '.join(RANKING)}.")
 
     def __call__(
-        self, query_QV: Tensor, document_NV: Tensor, teacher_QN: Tensor, document_keys_N: Tensor, step: int
+        self,
+        query_QV: Tensor,
+        document_NV: Tensor,
+        teacher_QN: Tensor,
+        document_keys_N: Tensor,
+        query_keys_Q: Tensor,
+        step: int,
     ) -> tuple[Tensor, dict[str, Tensor | float]]:
         """(the loss, its parts by name: each ranking loss, flops_d and lambda_d, flops_q and lambda_q).
 
         Args:
             document_NV: N = Q·G, a query's documents together.
             teacher_QN: scores of a query's own documents, with in-batch negatives of all N; [Q, 0] without a teacher.
+            document_keys_N, query_keys_Q: see `losses.known_positives`.
             step: optimizer steps done.
         """
         n_queries = len(query_QV)
         group = len(document_NV) // n_queries
         document_QGV = document_NV.view(n_queries, group, -1)
+        scores_QN = score_rows(query_QV, document_QGV, self.use_in_batch_negatives)
+        positive_Q, excluded_QN = self._candidates(document_keys_N, query_keys_Q)
         parts: dict[str, Tensor | float] = {}
         for name in self.loss_types:
-            parts[name] = self._ranking(name, query_QV, document_QGV, teacher_QN, document_keys_N)
+            ranking = RANKING[name].function
+            parts[name] = ranking(scores_QN, teacher_QN, positive_Q, self.temperature, excluded_QN)
         loss = self.ranking_loss_weight * torch.stack([torch.as_tensor(part) for part in parts.values()]).sum()
         parts["flops_d"] = self._flops(document_QGV, self.flops_threshold)
         parts["lambda_d"] = quadratic(step, self.flops_d_lambda, self.flops_d_T)
@@ -59,15 +69,15 @@ class Objective:
             loss = loss + parts["lambda_q"] * parts["flops_q"]
         return loss, parts
 
-    def _ranking(self, name: str, query_QV: Tensor, document_QGV: Tensor, teacher_QN: Tensor, keys_N: Tensor) -> Tensor:
-        n_queries, group, _ = document_QGV.shape
-        positive_Q = torch.zeros(n_queries, dtype=torch.long, device=query_QV.device)
-        excluded_QN = None
+    def _candidates(self, document_keys_N: Tensor, query_keys_Q: Tensor) -> tuple[Tensor, Tensor]:
+        """(the column of each query's positive among its scores, where a column is no negative)."""
+        n_queries = len(query_keys_Q)
+        query = torch.arange(n_queries, device=query_keys_Q.device)
+        positive_Q = query * (len(document_keys_N) // n_queries)
+        known_QN = known_positives(document_keys_N, query_keys_Q, positive_Q)
         if self.use_in_batch_negatives:
-            positive_Q = group * torch.arange(n_queries, device=query_QV.device)
-            excluded_QN = same_text(keys_N, positive_Q)
-        scores_QN = score_rows(query_QV, document_QGV, self.use_in_batch_negatives)
-        return RANKING[name].function(scores_QN, teacher_QN, positive_Q, self.temperature, excluded_QN)
+            return positive_Q, known_QN
+        return torch.zeros_like(positive_Q), known_QN.view(n_queries, n_queries, -1)[query, query]
 
     def _flops(self, weights_QGV: Tensor, threshold: float | None) -> Tensor:
         weights_QGV = decoupled(weights_QGV) if self.decouple_activation else weights_QGV

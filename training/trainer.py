@@ -121,10 +121,10 @@ class Trainer(transformers.Trainer):
             inputs["document_lengths"],
         )
         query_QV, document_NV = gather(query_QV), gather(document_NV)
-        keys_N = gather(inputs["document_keys"])
+        keys = gather(inputs["document_keys"]), gather(inputs["query_keys"])
         with torch.autocast(document_NV.device.type, enabled=False):
             teacher_QN = self._teacher_scores(inputs)
-            loss, parts = self.objective(query_QV, document_NV, teacher_QN, keys_N, self.state.global_step)
+            loss, parts = self.objective(query_QV, document_NV, teacher_QN, *keys, self.state.global_step)
         self.statistics.add({**parts, "loss": loss}, document_NV)
         return loss
 

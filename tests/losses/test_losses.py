@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from losses import RANKING, decoupled, ensemble, flops, infonce, kldiv, marginmse, quadratic, same_text
+from losses import RANKING, decoupled, ensemble, flops, infonce, kldiv, known_positives, marginmse, quadratic
 from training.objective import Objective
 
 FIRST = torch.tensor([0, 0])  # every query's positive in column 0; kldiv does not look
@@ -93,10 +93,31 @@ def test_infonce_leaves_out_identical_texts() -> None:
 
     All scores 0: query 0 has 2 candidates (ln 2), query 1 has 3 (ln 3).
     """
-    excluded = same_text(torch.tensor([7, 8, 7]), torch.tensor([0, 1]))
+    excluded = known_positives(torch.tensor([7, 8, 7]), torch.tensor([1, 2]), torch.tensor([0, 1]))
     assert excluded.tolist() == [[False, False, True], [False, False, False]]
     loss = infonce(torch.zeros(2, 3), NO_TEACHER, torch.tensor([0, 1]), excluded_QN=excluded)
     assert loss.item() == pytest.approx((math.log(2) + math.log(3)) / 2)
+
+
+def test_a_positive_of_the_same_query_is_no_negative() -> None:
+    """Queries q, r, q with documents A B, C A, D A: q's positives are A and D wherever they stand, r's is C."""
+    documents, queries, positives = torch.tensor([1, 2, 3, 1, 4, 1]), torch.tensor([8, 9, 8]), torch.tensor([0, 2, 4])
+    known = known_positives(documents, queries, positives)
+    assert [row.nonzero().flatten().tolist() for row in known] == [[3, 4, 5], [], [0, 3, 5]]
+
+
+@pytest.mark.parametrize("in_batch", [False, True])
+def test_a_negative_with_the_text_of_a_positive_counts_in_no_mode(in_batch: bool) -> None:
+    """Queries q, q, r with documents A A B, C D A, E F F, every score 0.
+
+    Alone: q has 2 candidates (A, B), then 2 (C, D: A is the other row's positive), r has 3. In-batch of 9: q's positives
+    A, C take the 3 A and the C for one candidate: 6 each; r keeps 9.
+    """
+    objective = Objective(loss_types=("infonce",), use_in_batch_negatives=in_batch, flops_d_lambda=0.0)
+    documents, queries = torch.tensor([1, 1, 2, 3, 4, 1, 5, 6, 6]), torch.tensor([8, 8, 9])
+    loss, _ = objective(torch.zeros(3, 2), torch.ones(9, 2), NO_TEACHER, documents, queries, step=0)
+    candidates = (6, 6, 9) if in_batch else (2, 2, 3)
+    assert loss.item() == pytest.approx(sum(map(math.log, candidates)) / 3)
 
 
 def test_every_ranking_loss_takes_the_same_arguments() -> None:
