@@ -2,13 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from mining.rows import Recipe
 from mining.statistics import Statistics
 from retrieval.files import write_atomically, write_json
 from retrieval.tables import markdown_table
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 SCORES_PICTURE, RANKS_PICTURE = "scores.png", "first_ranks.png"
 ENSEMBLE = "ensemble"
@@ -34,13 +40,21 @@ class About:
 
 
 def write_card(
-    folder: Path, output_dir: Path, key: str, statistics: Statistics, recipe: Recipe, about: About, documents: int
+    folder: Path,
+    output_dir: Path,
+    key: str,
+    statistics: Statistics,
+    rows: "Dataset",
+    recipe: Recipe,
+    about: About,
+    documents: int,
 ) -> dict[str, Any]:
     """Write card, summary and pictures into folder; the summary.
 
     Args:
         output_dir: where they will lie in the end: the path that the card names.
         key: stored in the summary, to tell whether the rows belong to some inputs.
+        rows: all of them, for the pictures.
         documents: distinct documents in the rows.
     """
     from mining.card_pictures import ranks_picture, scores_picture  # brings matplotlib
@@ -48,11 +62,20 @@ def write_card(
     summary = summarise(statistics, recipe, about, documents) | {"key": key}
     names = [*(teacher.name for teacher in recipe.teachers), ENSEMBLE]
     n_queries = statistics.counts.queries
-    (folder / SCORES_PICTURE).write_bytes(scores_picture(names, statistics.scorers))
+    scores = (_flat(rows, "teacher_scores", teacher.name) for teacher in recipe.teachers)
+    pictured = scores_picture(names, chain(scores, [_flat(rows, "scores")]), _flat(rows, "labels"))
+    (folder / SCORES_PICTURE).write_bytes(pictured)
     (folder / RANKS_PICTURE).write_bytes(ranks_picture(names, statistics.scorers, n_queries))
     write_json(folder / "summary.json", summary)
     write_atomically(folder / "README.md", card(summary, output_dir))
     return summary
+
+
+def _flat(rows: "Dataset", column: str, field: str | None = None) -> np.ndarray:
+    """A column of lists, or a field of a column of structs of lists, end to end."""
+    chunks = rows.data.column(column).chunks
+    lists = chunks if field is None else [chunk.field(field) for chunk in chunks]
+    return np.concatenate([values.flatten().to_numpy(zero_copy_only=False) for values in lists])
 
 
 def summarise(statistics: Statistics, recipe: Recipe, about: About, documents: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The data card's pictures as PNG bytes: scores, and ranks of positives; a panel for each teacher and the ensemble."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from textwrap import fill
 
 import matplotlib
@@ -14,25 +14,34 @@ from retrieval.drawing import STYLE, new_figure, png
 
 COLUMNS = 3
 BARS = 64
+CUT = 0.001
 RANKS = 100  # bars of one rank each up to there
 PERCENT = FuncFormatter(lambda share, _: f"{100 * share:g}%")
 
 
-def scores_picture(names: Sequence[str], scorers: Sequence[Scorer]) -> bytes:
-    """Histograms of scores, of all candidates and of judged positives, each as shares of its own number."""
+def scores_picture(names: Sequence[str], scores: Iterable[np.ndarray], labels: np.ndarray) -> bytes:
+    """Histograms of scores, of all candidates and of judged positives, each as shares of its own number.
+
+    Args:
+        scores: float [N] for each name, taken one after another.
+        labels: bool [N], judged positive.
+    """
     with matplotlib.rc_context(STYLE | {"font.size": 10}):
         figure, panels = _panels(names)
-        for axes, scorer in zip(panels, scorers, strict=True):
-            drawn = scorer.scores.for_drawing(BARS)
-            edges, (others, positives) = drawn.edges(), drawn.counts_2B
-            totals = scorer.scores.counts_2B.sum(axis=1)
-            candidates = (others + positives) / max(1, totals.sum())
+        for axes, values in zip(panels, scores, strict=True):
+            edges = bars(values)
+            candidates, positives = (np.histogram(v, edges)[0] / max(1, len(v)) for v in (values, values[labels]))
             axes.stairs(candidates, edges, fill=True, color="#bbbbbb", label="candidates")
-            axes.stairs(positives / max(1, totals[1]), edges, color="black", linewidth=1.3, label="judged positives")
+            axes.stairs(positives, edges, color="black", linewidth=1.3, label="judged positives")
             axes.yaxis.set_major_formatter(PERCENT)
             axes.set_xlabel("combined score" if axes is panels[-1] else "raw score")
         _finish(figure, panels, "share of each")
         return png(figure)
+
+
+def bars(values: np.ndarray) -> np.ndarray:
+    """The edges of the bars, float [BARS + 1]; the outermost CUT of the values [N] lies beyond them on either side."""
+    return np.histogram_bin_edges(values, BARS, tuple(np.quantile(values, (CUT, 1 - CUT))) if len(values) else None)
 
 
 def ranks_picture(names: Sequence[str], scorers: Sequence[Scorer], n_queries: int) -> bytes:

@@ -135,7 +135,7 @@ def _join(
     used = np.zeros(len(texts.doc_ids), dtype=bool)
     for pairs in read(0, parts.n_queries):
         used[pairs.documents] = True
-    summary = write_card(new, output_dir, key, parts.statistics(), recipe, about, int(used.sum()))
+    summary = write_card(new, output_dir, key, parts.statistics(), rows, recipe, about, int(used.sum()))
     _install(new, output_dir, key)
     shutil.rmtree(parts.folder)
     logger.info("%s: %d rows", output_dir, len(rows))

@@ -9,6 +9,7 @@ import numpy as np
 
 from mining.candidates import Corpus
 from mining.teachers import TeacherSpec, load_teacher
+from retrieval.tables import text_table
 from retrieval.vectors import Vectors
 from sparse_model import SparseEncoder
 
@@ -39,11 +40,12 @@ def estimate(
         f"{queries:,} queries × {num_candidates} candidates = {pairs:,} pairs out of {documents:,} documents",
         f"from {len(sample)} texts on this machine, {processes} process(es):",
     ]
-    lines = [stage.line(processes) for stage in stages]
-    lines.append(f"  {'data set':<44} {queries:>12,} rows      {_gigabytes(rows_size)}")
+    heads = ["", "items", "of", "GB", "a second", "hours"]
+    lines = [stage.cells(processes) for stage in stages]
+    lines.append(["data set", f"{queries:,}", "rows", f"{rows_size / 1e9:.2f}", "", ""])
     # The rows are written in parts first.
     size = sum(stage.size for stage in stages) + 2 * rows_size
-    return "\n".join([*head, *lines]), int(size)
+    return "\n".join([*head, text_table([heads, *lines], "<><>")]), int(size)
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,11 @@ class Stage:
     speed: float
     size: float
 
-    def line(self, processes: int) -> str:
+    def cells(self, processes: int) -> list[str]:
         """A row of the table."""
         hours = self.items / self.speed / processes / 3600
-        figures = f"{_gigabytes(self.size)} {self.speed:>10.1f}/s {hours:>9.2f} h"
-        return f"  {self.title:<44} {self.items:>12,} {self.unit:<9} {figures}"
+        figures = [f"{self.size / 1e9:.2f}", f"{self.speed:.1f}", f"{hours:.2f}"]
+        return [self.title, f"{self.items:,}", self.unit, *figures]
 
 
 def _teacher_stage(
@@ -89,7 +91,3 @@ def _per_second(work: Callable[[], object], items: int) -> float:
     started = time.perf_counter()
     work()
     return items / (time.perf_counter() - started)
-
-
-def _gigabytes(size: float) -> str:
-    return f"{size / 1e9:>8.2f} GB"
