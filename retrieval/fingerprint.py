@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -10,40 +11,47 @@ from typing import Any
 
 # From here on a hash is kept on the disk, beside the one of this process.
 KEPT_FROM = 16 * 2**20
-FORMAT = 1  # of kept hashes: another one whenever the digest is made otherwise
-WHOLE_LIMIT = 256 * 2**20
-SAMPLE_BYTES = 2**20
-SAMPLES = 64
+FORMAT = 2  # of kept hashes: another one whenever the digest is made otherwise
+CHUNK = 2**20
+# A file that was written so short a time ago may be written again without another time (disks count in up to 2 s).
+RECENT_S = 3.0
 
 
 def fingerprint(paths: Iterable[str | os.PathLike[str]]) -> str:
-    """SHA-256 (64 hex digits) over the name, size and content of each file, in the given order.
+    """SHA-256 (64 hex digits) over the name, size and whole content of each file, in the given order.
 
     A folder stands for all files below it, sorted, named relative to it; where a file lies does not matter.
-    Files above 256 MiB are hashed by their size plus 64 evenly spaced samples of 1 MiB, both ends included:
-    a change elsewhere in such a file that keeps its size goes unnoticed.
 
-    What was hashed once is not read again while size, inode and both times of every file are the same.
+    What was hashed once is not read again while size, inode and both times of every file are the same, and none of
+    them was written in the last seconds.
     """
     files = list(_files(paths))
-    states = [(name, str(path.resolve()), *_state(path)) for name, path in files]
+    states = _states(files)
     key = hash_of(states)
-    if key not in _known:
-        is_large = sum(path.stat().st_size for _, path in files) >= KEPT_FROM
-        kept = _kept(key) if is_large else None
-        _known[key] = kept or _digest(files)
-        if is_large and kept is None:
-            _keep(key, _known[key])
-    return _known[key]
+    if found := _known.get(key) or _kept(key):
+        return found
+    digest = _digest(files)
+    if _states(files) == states and _are_settled(files):
+        _known[key] = digest
+        if sum(path.stat().st_size for _, path in files) >= KEPT_FROM:
+            _keep(key, digest)
+    return digest
 
 
 _known: dict[str, str] = {}
 
 
-def _state(path: Path) -> tuple[int, ...]:
+def _states(files: Iterable[tuple[str, Path]]) -> list[tuple[str | int, ...]]:
     """What changes when a file is written."""
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev
+    found = ((name, path, path.stat()) for name, path in files)
+    return [
+        (name, str(path.resolve()), of.st_size, of.st_mtime_ns, of.st_ctime_ns, of.st_ino, of.st_dev)
+        for name, path, of in found
+    ]
+
+
+def _are_settled(files: Iterable[tuple[str, Path]]) -> bool:
+    return all(path.stat().st_ctime < time.time() - RECENT_S for _, path in files)
 
 
 def _cache_file(key: str) -> Path:
@@ -71,15 +79,10 @@ def _keep(key: str, digest: str) -> None:
 def _digest(files: Iterable[tuple[str, Path]]) -> str:
     digest = hashlib.sha256()
     for name, path in files:
-        size = path.stat().st_size
-        digest.update(f"{len(name.encode())}:{name}:{size}:".encode())
+        digest.update(f"{len(name.encode())}:{name}:{path.stat().st_size}:".encode())
         with open(path, "rb") as file:
-            if size <= WHOLE_LIMIT:
-                _update_whole(digest, file)
-            else:
-                for i in range(SAMPLES):
-                    file.seek((size - SAMPLE_BYTES) * i // (SAMPLES - 1))
-                    digest.update(file.read(SAMPLE_BYTES))
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
     return digest.hexdigest()
 
 
@@ -90,11 +93,6 @@ def _files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[tuple[str, Path]
                 yield file.relative_to(path).as_posix(), file
         else:
             yield path.name, path
-
-
-def _update_whole(digest: Any, file: Any) -> None:
-    while chunk := file.read(SAMPLE_BYTES):
-        digest.update(chunk)
 
 
 def hash_of(value: Any) -> str:
