@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from sparse_model.activations import activate
 from sparse_model.errors import UserError
 from sparse_model.head import Head, positive_logits
+from sparse_model.modes import without_dropout
 from sparse_model.query_weights import sparse_rows, without_special_tokens
 from sparse_model.saving import write_checkpoint
 from sparse_model.tokens import BLOCK, CPU_TOKENS, document_ids, length_sorted_batches, one_ahead, pad, query_ids
@@ -34,6 +35,9 @@ def pass_through(hidden: Tensor) -> Tensor:
 
 class SparseEncoder(nn.Module):
     """A masked LM with the head of `head.positive_logits`, a saturation and, unless siamese, a query table.
+
+    Several threads may encode with one encoder at once. It can be pickled, and so given to a process that is started by
+    `spawn`; one that is forked after torch has run on several threads waits for ever, since it has none of them.
 
     Args:
         mlm: any AutoModelForMaskedLM whose output layer is linear with a bias; its V counts, not the tokenizer's.
@@ -60,6 +64,7 @@ class SparseEncoder(nn.Module):
     ) -> None:
         super().__init__()
         _leave_uncompiled()
+        self.train(mlm.training)
         self.mlm, self.tokenizer = mlm, tokenizer
         self.activation_type, self.inf_free, self.max_seq_length = activation_type, inf_free, max_seq_length
         self.product_dtype, self.prune_ratio = product_dtype, prune_ratio
@@ -258,15 +263,11 @@ class SparseEncoder(nn.Module):
     def _encode_block(self, ids: list[list[int]], batch_size: int, progress: Callable[[int], object]) -> csr_matrix:
         batches = list(length_sorted_batches([len(row) for row in ids], batch_size * self.max_seq_length))
         head = Head(*self._output_layer(), self.product_dtype, sum(map(len, ids)), winners=False)
-        was_training = self.training
-        self.eval()
         parts = []
-        try:
+        with without_dropout(self):
             for batch in batches:
                 parts.append(self._encode([ids[row] for row in batch], head))
                 progress(len(batch))
-        finally:
-            self.train(was_training)
         if not parts:
             return csr_matrix((0, self.vocabulary_size), dtype=np.float32)
         return vstack(parts, format="csr")[np.argsort([row for batch in batches for row in batch])]

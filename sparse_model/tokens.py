@@ -20,27 +20,41 @@ U = TypeVar("U")
 
 def document_ids(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[list[int]]:
     """Token ids of each text with the tokenizer's special tokens, cut at `max_length` ids."""
-    if not texts:
-        return []
-    rows = tokenizer(list(texts), truncation=True, max_length=max_length, return_attention_mask=False)["input_ids"]
+    room = max_length - tokenizer.num_special_tokens_to_add()
+    rows = []
+    for encoding in _encoded(tokenizer, texts):
+        _cut(tokenizer, encoding, room)
+        rows.append(tokenizer.backend_tokenizer.post_process(encoding).ids)
     # Where a tokenizer frames nothing, an empty text has no token at all, and a model needs one.
     return [row or [tokenizer.pad_token_id or 0] for row in rows]
 
 
 def query_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     """The distinct ids of each text, ascending, special tokens left out; cut only at the tokenizer's own limit."""
-    return distinct_ids(tokenizer, texts, truncation=tokenizer.model_max_length < 10**9)
+    return distinct_ids(tokenizer, texts, tokenizer.model_max_length)
 
 
-def distinct_ids(tokenizer: Any, texts: Sequence[str], truncation: bool = False) -> list[list[int]]:
-    """The distinct ids of each whole text, ascending, special tokens left out."""
+def distinct_ids(tokenizer: Any, texts: Sequence[str], max_length: int | None = None) -> list[list[int]]:
+    """The distinct ids of each text (of its first max_length tokens), ascending, special tokens left out."""
+    special = set(tokenizer.all_special_ids)
+    rows = []
+    for encoding in _encoded(tokenizer, texts):
+        if max_length is not None:
+            _cut(tokenizer, encoding, max_length)
+        rows.append(sorted(set(encoding.ids) - special))
+    return rows
+
+
+def _encoded(tokenizer: Any, texts: Sequence[str]) -> list[Any]:
+    """Whole texts without frame. What a tokenizer is told to cut at is one state for all threads: none is ever set."""
     if not texts:
         return []
-    special = set(tokenizer.all_special_ids)
-    rows = tokenizer(
-        list(texts), add_special_tokens=False, truncation=truncation, return_attention_mask=False, verbose=False
-    )["input_ids"]
-    return [sorted(set(row) - special) for row in rows]
+    return tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False).encodings
+
+
+def _cut(tokenizer: Any, encoding: Any, length: int) -> None:
+    if len(encoding) > length:
+        encoding.truncate(length, direction=tokenizer.truncation_side)
 
 
 def pad(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
