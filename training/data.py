@@ -7,10 +7,8 @@ posnegs row: {query, pos, negs}. negs are cut in order into len // G examples of
 
 from __future__ import annotations
 
-import difflib
 import random
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,13 +19,13 @@ import pyarrow.compute as pc
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from retrieval.row_files import FILE_READERS, is_list_of, is_number, read_rows
+from retrieval.row_files import FILE_READERS, is_number, read_rows
 from sparse_model.errors import UserError
+from training.columns import COLUMNS, check_columns
+from training.row_counts import score_orders
 
 if TYPE_CHECKING:
     import datasets
-
-COLUMNS = {"kd": ("query", "docs", "scores"), "posnegs": ("query", "pos", "negs")}
 
 
 @dataclass
@@ -67,9 +65,10 @@ class Examples(Dataset[Example]):
         self.path, self.data_type, self.group = Path(path), data_type, documents_per_query
         self.score_scale, self.swap_times, self.seed = score_scale, swap_times, seed
         rows = read_rows(self.path)
-        columns = _check_columns(self.path, rows, data_type)
+        columns = check_columns(self.path, rows, data_type)
         self.has_negatives = data_type == "kd" or "negs" in columns
         scan = _scan(self.path, rows, data_type, columns, first_rank_thresh)
+        self.unsorted_rows, self.rising_rows = scan.unsorted, scan.rising
         counts = scan.items_per_row // self.group
         if data_type == "posnegs" and without_negatives and not scan.items_per_row.any():
             counts, self.has_negatives = np.ones_like(counts), False
@@ -78,6 +77,7 @@ class Examples(Dataset[Example]):
         used = counts[counts > 0] * self.group if self.has_negatives else np.zeros(1, dtype=int)
         self.dropped_documents = int(scan.items_per_row[counts > 0].sum() - used.sum())
         self.row_numbers = np.flatnonzero(counts)
+        self.items_per_row = scan.items_per_row[self.row_numbers]
         self.ends = np.cumsum(counts[self.row_numbers])
         self.counts = counts[self.row_numbers]
         self.rows = rows.select_columns([name for name in COLUMNS[data_type] if name in columns])
@@ -112,6 +112,26 @@ class Examples(Dataset[Example]):
             [row["docs"][order[i]] for i in chosen],
             [row["scores"][order[i]] * self.score_scale for i in chosen],
         )
+
+    @property
+    def documents_per_example(self) -> int:
+        """G of the collator's batches."""
+        return self.group + (self.data_type == "posnegs") if self.has_negatives else 1
+
+    def row_sentences(self) -> list[str]:
+        """What the rows that are used hold, for people."""
+        found = []
+        if self.has_negatives:
+            least, median, most = np.percentile(self.items_per_row, (0, 50, 100))
+            what = "documents" if self.data_type == "kd" else "negatives"
+            found.append(f"{what} a row: {least:g} to {most:g}, median {median:g}")
+        if self.unsorted_rows:
+            rising = f" ({self.rising_rows:,} of them rise)" if self.rising_rows else ""
+            found.append(
+                f"{self.unsorted_rows:,} rows have scores that do not fall{rising}: the first document counts as the "
+                "positive; sort each row by falling score"
+            )
+        return found
 
     def all_documents(self) -> Iterator[str]:
         """The text of every document of every row, used or not."""
@@ -185,84 +205,12 @@ def row_files(path: Path) -> list[Path]:
     return sorted(path.glob("*.arrow")) if path.is_dir() else [path]
 
 
-def _check_columns(path: Path, rows: datasets.Dataset, data_type: str) -> set[str]:
-    columns, needed = set(rows.column_names), COLUMNS[data_type]
-    _ask_about_near_columns(path, rows.column_names, (*needed, "first_rank"))
-    missing = [name for name in needed if name not in columns and name != "negs"]
-    if missing:
-        other = next((kind for kind, names in COLUMNS.items() if set(names) - {"negs"} <= columns), None)
-        hint = f" These look like {other} rows: set data_type: {other}." if other else ""
-        raise UserError(
-            f"{path}: data_type {data_type} needs the columns {', '.join(needed)}; {', '.join(missing)} is missing "
-            f"(found {', '.join(rows.column_names)}).{hint}"
-        )
-    schema = rows.features.arrow_schema
-    for name in columns & set(needed):
-        kind = schema.field(name).type
-        if not _VALID_TYPE[name](kind):
-            of_ids = f" {_of_ids(path)}" if "int" in str(kind) else ""
-            raise UserError(f"{path}: column {name} holds {kind}, not {_EXPECTED[name]}.{of_ids}")
-    first = rows.select_columns(needed[1:2])[:100][needed[1]]
-    documents = [text for listed in first for text in (listed or [] if data_type == "kd" else [listed])]
-    if documents and all(_ID.fullmatch(text or "") for text in documents):
-        raise UserError(f"{path}: column {needed[1]} holds ids ({documents[0]!r}, …), not texts. {_of_ids(path)}")
-    return columns
-
-
-# What other projects' files call negs: neg, negatives, hard_negatives, negative_1, …
-_NEGATIVES = re.compile(r"(hard_?)?neg(ative)?s?(_?\d+)?", re.IGNORECASE)
-
-
-def _ask_about_near_columns(path: Path, found: list[str], known: Sequence[str]) -> None:
-    """Refuse a column that nearly has the name of one that is not there: it would be left out without a word."""
-    others = [name for name in found if name not in known]
-    for name in known:
-        near = difflib.get_close_matches(name, others, n=1, cutoff=0.85)
-        if name == "negs":
-            near = near or [other for other in others if _NEGATIVES.fullmatch(other)]
-        if name not in found and near:
-            raise UserError(f"{path}: column {near[0]} is none that is read; rename it to {name}, or take it out.")
-
-
-# A number, or a word of some length with a digit in it: documents that are all like this are ids.
-_ID = re.compile(r"\d+|(?=.*\d)\S{4,64}")
-
-
-def _of_ids(path: Path) -> str:
-    return (
-        f"Rows of ids cannot be trained on: texts are needed. python data_preparation.py source={path} makes rows of "
-        "texts from kd rows of ids."
-    )
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
-
-
-def _is_text_list_or_empty(kind: pa.DataType) -> bool:
-    return pa.types.is_null(kind) or is_list_of(lambda t: _is_text(t) or pa.types.is_null(t))(kind)
-
-
-_VALID_TYPE = {
-    "query": _is_text,
-    "pos": _is_text,
-    "docs": is_list_of(_is_text),
-    "negs": _is_text_list_or_empty,
-    "scores": is_list_of(is_number),
-}
-_EXPECTED = {
-    "query": "text",
-    "pos": "text",
-    "docs": "lists of text",
-    "negs": "lists of text",
-    "scores": "lists of numbers",
-}
-
-
 @dataclass
 class _Scan:
     items_per_row: np.ndarray  # documents (kd) or negatives (posnegs)
     kept: np.ndarray  # by first_rank
+    unsorted: int  # kd: rows whose scores do not fall all along
+    rising: int  # those of them whose scores rise all along
 
 
 def _scan(path: Path, rows: datasets.Dataset, data_type: str, columns: set[str], first_rank_thresh: int) -> _Scan:
@@ -270,6 +218,7 @@ def _scan(path: Path, rows: datasets.Dataset, data_type: str, columns: set[str],
     listed = "docs" if data_type == "kd" else "negs"
     names = [name for name in (*COLUMNS[data_type], "first_rank") if name in columns]
     lengths, kept, start = [], [], 0
+    unsorted = rising = 0
     for table in rows.select_columns(names).with_format("arrow").iter(batch_size=4096):
         for name in ("query", "pos"):
             if name in names and table[name].null_count:
@@ -278,7 +227,8 @@ def _scan(path: Path, rows: datasets.Dataset, data_type: str, columns: set[str],
         n_items = _list_lengths(table, listed)
         _check_no_null(path, table, listed, n_items, start)
         if data_type == "kd":
-            _check_scores(path, table, n_items, start)
+            orders = score_orders(_checked_scores(path, table, n_items, start), n_items)
+            unsorted, rising = unsorted + orders[0], rising + orders[1]
         lengths.append(n_items)
         rank = np.zeros(len(table))
         if "first_rank" in names:
@@ -289,7 +239,7 @@ def _scan(path: Path, rows: datasets.Dataset, data_type: str, columns: set[str],
         start += len(table)
     if not lengths:
         raise UserError(f"{path}: holds no rows.")
-    return _Scan(np.concatenate(lengths), np.concatenate(kept))
+    return _Scan(np.concatenate(lengths), np.concatenate(kept), unsorted, rising)
 
 
 def _list_lengths(table: pa.Table, name: str) -> np.ndarray:
@@ -306,7 +256,8 @@ def _check_no_null(path: Path, table: pa.Table, name: str, n_items: np.ndarray, 
             raise UserError(f"{path}: row {start + row}: one of its {name} is null; give a text or leave it out.")
 
 
-def _check_scores(path: Path, table: pa.Table, n_documents: np.ndarray, start: int) -> None:
+def _checked_scores(path: Path, table: pa.Table, n_documents: np.ndarray, start: int) -> np.ndarray:
+    """All rows' scores, one after another."""
     n_scores = _list_lengths(table, "scores")
     if (n_scores != n_documents).any():
         row = int(np.flatnonzero(n_scores != n_documents)[0])
@@ -316,3 +267,4 @@ def _check_scores(path: Path, table: pa.Table, n_documents: np.ndarray, start: i
         bad = int(np.flatnonzero(~np.isfinite(values))[0])
         row = int(np.searchsorted(np.cumsum(n_scores), bad, side="right"))
         raise UserError(f"{path}: row {start + row}: a score is {values[bad]}; scores are finite numbers.")
+    return values

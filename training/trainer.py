@@ -70,18 +70,7 @@ class Trainer(transformers.Trainer):
         self.objective: Objective = objective
         self.teachers, self.teacher_scale = teachers, teacher_scale
         self.idf_lr, self.evaluate_figures = idf_lr, evaluate_figures
-        self.sampler = EpochSampler(
-            [len(part) for part in parts],
-            args.per_device_train_batch_size * max(1, args.world_size),
-            args.gradient_accumulation_steps,
-            args.data_seed if args.data_seed is not None else args.seed,
-        )
-        if not len(self.sampler):
-            step = self.sampler.batch * self.sampler.accumulation
-            raise UserError(
-                f"train_file: {sum(self.sampler.sizes)} examples do not fill one optimizer step of {step} "
-                "(per_device_train_batch_size × processes × gradient_accumulation_steps); make it smaller."
-            )
+        self.sampler = epoch_sampler(parts, objective, args)
         # Where older versions of transformers read a checkpoint themselves: no pickle there either.
         os.environ.setdefault("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
         self.statistics = StepStatistics()
@@ -219,6 +208,32 @@ class Trainer(transformers.Trainer):
         state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
         best = state.best_model_checkpoint if self.args.load_best_model_at_end else None
         load_weights(self.encoder, Path(best) if best else checkpoint)
+
+
+def epoch_sampler(parts: list[Examples], objective: Objective, args: transformers.TrainingArguments) -> EpochSampler:
+    """The order of a training's examples.
+
+    Raises:
+        UserError: if they do not fill a step, or a positive is ranked against nothing.
+    """
+    sampler = EpochSampler(
+        [len(part) for part in parts],
+        args.per_device_train_batch_size * max(1, args.world_size),
+        args.gradient_accumulation_steps,
+        args.data_seed if args.data_seed is not None else args.seed,
+    )
+    if not len(sampler):
+        step = sampler.batch * sampler.accumulation
+        raise UserError(
+            f"train_file: {sum(sampler.sizes)} examples do not fill one optimizer step of {step} "
+            "(per_device_train_batch_size × processes × gradient_accumulation_steps); make it smaller."
+        )
+    if sampler.batch == 1 and any(part.documents_per_example == 1 for part in parts):
+        raise UserError(
+            "per_device_train_batch_size: a batch of one query and its positive holds no negative, so that nothing is "
+            "learnt; give 2 or more (use_in_batch_negatives), or rows with negs."
+        )
+    return sampler
 
 
 class _Bookkeeping(TrainerCallback):

@@ -16,8 +16,9 @@ from experiment.run.locks import locked
 from experiment.run.missing_data import require_training_data
 from experiment.run.models import load_start
 from experiment.run.online_teachers import asked_teachers
+from experiment.run.plan import counted_texts, plan
 from experiment.run.train_folder import checkpoint_to_resume, close_run, open_run
-from experiment.settings.keys import DataKeys, EvaluationKeys, LossKeys, ModelKeys, is_known, keys_that_change
+from experiment.settings.keys import DataKeys, EvaluationKeys, LossKeys, is_known, keys_that_change
 from experiment.settings.settings import Settings
 from retrieval.beir_data import load_beir
 from retrieval.distributed import is_main, on_main, world_size
@@ -31,7 +32,7 @@ from training.collator import text_key
 from training.data import Examples, row_files, training_files
 from training.objective import Objective
 from training.step_checkpoints import step_of
-from training.trainer import Trainer
+from training.trainer import Trainer, epoch_sampler
 
 logger = logging.getLogger(__name__)
 
@@ -52,15 +53,26 @@ def train(settings: Settings) -> None:
     on_main(lambda: online_teachers.check(teachers, encoder.max_seq_length))
     parts = load_examples(settings.data, settings.loss.use_in_batch_negatives, args.seed)
     on_main(lambda: require_disk(settings.output_dir, _checkpoint_bytes(encoder), "one checkpoint"))
+    objective = build_objective(settings.loss, settings.data.temperature, settings.model.inf_free)
+    epoch_sampler(parts, objective, args)
+    texts = on_main(lambda: counted_texts(parts))
+    planned = plan(settings.model, settings.loss, encoder, parts, texts, args)
     if settings.run.dry_run:
         if is_main():
-            print(plan(settings.model, settings.loss, encoder, parts, args))
+            print(planned)
         return
     with locked(settings.output_dir) if is_main() else nullcontext():
-        _train(settings, encoder, args, notes, parts)
+        _train(settings, encoder, args, [*notes, *planned.splitlines()], parts, objective)
 
 
-def _train(settings: Settings, encoder: SparseEncoder, args: Any, notes: list[str], parts: list[Examples]) -> None:
+def _train(
+    settings: Settings,
+    encoder: SparseEncoder,
+    args: Any,
+    notes: list[str],
+    parts: list[Examples],
+    objective: Objective,
+) -> None:
     folder = settings.output_dir
     files = [file for part in parts for file in row_files(part.path)]
     facts = {"processes": world_size(), "data hash": on_main(lambda: fingerprint(files))}
@@ -73,9 +85,7 @@ def _train(settings: Settings, encoder: SparseEncoder, args: Any, notes: list[st
     config = {key: settings.value(key) for key in deciding} | settings.resolved()
     on_main(lambda: open_run(folder, status, config, facts | {"given": settings.written()}))
     with logged_to(folder / "train.log" if is_main() else None):
-        for line in (
-            [*notes, *plan(settings.model, settings.loss, encoder, parts, args).splitlines()] if is_main() else []
-        ):
+        for line in notes if is_main() else []:
             logger.info(line)
         resume = on_main(lambda: checkpoint_to_resume(folder))
         if encoder.inf_free:
@@ -83,7 +93,7 @@ def _train(settings: Settings, encoder: SparseEncoder, args: Any, notes: list[st
             from_texts = settings.model.idf_path == "corpus" and resume is None
             table = on_main(lambda: _training_idf(encoder, parts)) if from_texts else encoder.idf_V
             encoder.use_idf(table, requires_grad=settings.model.idf_requires_grad)  # type: ignore[arg-type]
-        trainer = _build_trainer(settings, encoder, args, parts)
+        trainer = _build_trainer(settings, encoder, args, parts, objective)
         if resume is not None and step_of(resume) >= trainer.planned_steps:
             trainer.finish_from(resume)
         else:
@@ -102,7 +112,9 @@ def _clear(folder: Path, overwrite: bool) -> None:
         move_aside(folder)
 
 
-def _build_trainer(settings: Settings, encoder: SparseEncoder, args: Any, parts: list[Examples]) -> Trainer:
+def _build_trainer(
+    settings: Settings, encoder: SparseEncoder, args: Any, parts: list[Examples], objective: Objective
+) -> Trainer:
     model = settings.model
     training_length = encoder.max_seq_length
     asked = asked_teachers(settings.loss.kd_ensemble_teacher_kwargs, settings.run.trust_remote_code)
@@ -112,7 +124,7 @@ def _build_trainer(settings: Settings, encoder: SparseEncoder, args: Any, parts:
         encoder,
         args,
         parts,
-        build_objective(settings.loss, settings.data.temperature, model.inf_free),
+        objective,
         max_seq_length=training_length,
         idf_lr=model.idf_lr,
         evaluate_figures=lambda: evaluate_while_training(settings.evaluation, encoder),
@@ -174,33 +186,6 @@ def evaluate_while_training(keys: EvaluationKeys, encoder: SparseEncoder) -> dic
     means = {name: sum(result[name] for result in results) / len(results) for name in numbers}
     first = figure_name(keys.metrics[0])
     return means | {f"{result['dataset']}_{first}": result[first] for result in results}
-
-
-def plan(model: ModelKeys, loss: LossKeys, encoder: SparseEncoder, parts: list[Examples], args: Any) -> str:
-    """What a run is going to do, in a few lines."""
-    batch = args.per_device_train_batch_size * world_size() * args.gradient_accumulation_steps
-    lines = [
-        f"model       {model.model_name_or_path}: V = {encoder.vocabulary_size}, {encoder.activation_type}, "
-        f"{'inference-free' if encoder.inf_free else 'siamese'}"
-    ]
-    for part in parts:
-        lines.append(
-            f"data        {part.path}: {len(part)} examples"
-            + (f"; {part.dropped_rows} rows dropped (filtered, or too short)" if part.dropped_rows else "")
-            + (f"; {part.dropped_documents} documents left over" if part.dropped_documents else "")
-            + ("" if part.has_negatives else "; without hard negatives")
-        )
-    length = f"{args.max_steps} steps" if args.max_steps > 0 else f"{args.num_train_epochs} epochs"
-    lines.append(f"training    {length} of {batch} queries, {world_size()} process(es), seed {args.seed}")
-    threshold = loss.flops_threshold
-    lines.append(
-        f"loss        {' + '.join(loss.loss_types)}, λ_d {loss.flops_d_lambda}, "
-        + ("no ℓ0 mask" if threshold is None else f"ℓ0 mask at {threshold:g} tokens")
-    )
-    teachers = loss.kd_ensemble_teacher_kwargs
-    if teachers:
-        lines.append(f"teachers    {', '.join(teachers.model_ids)}")
-    return "\n".join([*lines, f"output_dir  {args.output_dir}"])
 
 
 def _checkpoint_bytes(encoder: SparseEncoder) -> int:

@@ -110,8 +110,8 @@ def test_a_positive_of_the_same_query_is_no_negative() -> None:
 def test_a_negative_with_the_text_of_a_positive_counts_in_no_mode(in_batch: bool) -> None:
     """Queries q, q, r with documents A A B, C D A, E F F, every score 0.
 
-    Alone: q has 2 candidates (A, B), then 2 (C, D: A is the other row's positive), r has 3. In-batch of 9: q's
-    positives A, C take the 3 A and the C for one candidate: 6 each; r keeps 9.
+    Alone: q has 2 candidates (A, B), then 2 (C, D: A is the other row's positive), r has 3. In-batch of 9: of q's
+    positives, three A and one C, one stays in each row: 6 candidates each; r keeps 9.
     """
     objective = Objective(loss_types=("infonce",), use_in_batch_negatives=in_batch, flops_d_lambda=0.0)
     documents, queries = torch.tensor([1, 1, 2, 3, 4, 1, 5, 6, 6]), torch.tensor([8, 8, 9])

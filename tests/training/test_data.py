@@ -108,12 +108,16 @@ def test_each_batch_comes_from_one_file() -> None:
         ([{"query": None, "docs": ["a"], "scores": [1.0]}, _kd(2)], "kd", "row 0: query is missing"),
         ([_kd(1)], "kd", "none of its 1 rows gives an example"),
         ([{"query": "q", "pos": "p", "neg": ["n"]}], "posnegs", "column neg is none that is read; rename it to negs"),
-        (
-            [{"query": "q", "pos": "p", "hard_negatives": ["n"]}],
-            "posnegs",
-            "column hard_negatives .* rename it to negs",
+        *(
+            ([{"query": "q", "pos": "p", name: ["n"]}], "posnegs", f"column {name} is none .* rename it to negs")
+            for name in ("hard_negatives", "negative_1", "Negs", "hardNegs", "negative_passages", "neg-docs")
         ),
-        ([{"query": "q", "pos": "p", "negative_1": "n"}], "posnegs", "column negative_1 .* rename it to negs"),
+        *(
+            ([row | {name: 1}], kind, f"column {name} is none .* rename it to first_rank")
+            for row, kind in ((_kd(2), "kd"), ({"query": "q", "pos": "p", "negs": ["n", "m"]}, "posnegs"))
+            for name in ("first-rank", "firstRank", "first_ranks")
+        ),
+        ([{"query": "q", "docs": ["a", "b"], "score": [2.0, 1.0]}], "kd", "column score is none .* to scores"),
         ([{"query": "q", "doc": ["a"], "scores": [1.0]}], "kd", "column doc is none .* rename it to docs"),
         ([_kd(2, firstrank=1)], "kd", "column firstrank is none .* rename it to first_rank, or take it out"),
         ([_kd(2), {"query": "q", "docs": ["a", None], "scores": [1.0, 0.0]}], "kd", "row 1: one of its docs is null"),

@@ -1,0 +1,62 @@
+"""What a training is going to do, in a few lines: shown by dry_run, and written to train.log before it starts."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from experiment.settings.keys import LossKeys, ModelKeys
+from retrieval.distributed import world_size
+from sparse_model import SparseEncoder, UserError
+from training.data import Examples
+from training.row_counts import MOST_TEXTS, TextCounts, count_texts
+
+
+def counted_texts(parts: list[Examples]) -> list[TextCounts]:
+    """The texts of each training file, counted.
+
+    Raises:
+        UserError: for a file of which all queries or all documents are empty.
+    """
+    counts = [count_texts(part.rows, part.data_type, MOST_TEXTS // len(parts)) for part in parts]
+    for part, found in zip(parts, counts, strict=True):
+        if not found.has_texts:
+            of = "rows" if found.is_all else f"first {found.rows} rows"
+            empty = "queries" if found.empty_queries == found.rows else "documents"
+            raise UserError(f"{part.path}: all {empty} of its {of} are empty: there is nothing to learn from.")
+    return counts
+
+
+def plan(
+    model: ModelKeys,
+    loss: LossKeys,
+    encoder: SparseEncoder,
+    parts: list[Examples],
+    texts: list[TextCounts],
+    args: Any,
+) -> str:
+    """The lines; texts: those of each part."""
+    batch = args.per_device_train_batch_size * world_size() * args.gradient_accumulation_steps
+    length = f"{args.max_steps} steps" if args.max_steps > 0 else f"{args.num_train_epochs} epochs"
+    threshold = loss.flops_threshold
+    teachers = loss.kd_ensemble_teacher_kwargs
+    lines = [
+        f"model       {model.model_name_or_path}: V = {encoder.vocabulary_size}, {encoder.activation_type}, "
+        f"{'inference-free' if encoder.inf_free else 'siamese'}",
+        *(line for part, found in zip(parts, texts, strict=True) for line in _data_lines(part, found)),
+        f"training    {length} of {batch} queries, {world_size()} process(es), seed {args.seed}",
+        f"loss        {' + '.join(loss.loss_types)}, λ_d {loss.flops_d_lambda}, "
+        + ("no ℓ0 mask" if threshold is None else f"ℓ0 mask at {threshold:g} tokens"),
+        *([f"teachers    {', '.join(teachers.model_ids)}"] if teachers else []),
+        f"output_dir  {args.output_dir}",
+    ]
+    return "\n".join(lines)
+
+
+def _data_lines(part: Examples, texts: TextCounts) -> Iterator[str]:
+    yield (
+        f"data        {part.path}: {len(part)} examples"
+        + (f"; {part.dropped_rows} rows dropped (filtered, or too short)" if part.dropped_rows else "")
+        + (f"; {part.dropped_documents} documents left over" if part.dropped_documents else "")
+        + ("" if part.has_negatives else "; without hard negatives")
+    )
+    for sentence in (*part.row_sentences(), *texts.sentences()):
+        yield f"{'':12}{sentence}"
