@@ -1,18 +1,12 @@
-"""BEIR folders: corpus.jsonl, queries.jsonl and qrels/<split>.tsv, each also as .gz, checked while read."""
+"""BEIR folders: where they are, and what a split's corpus.jsonl, queries.jsonl and qrels/<split>.tsv hold together."""
 
 import difflib
-import gzip
-import json
 import os
-import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from tqdm import tqdm
 
 from retrieval import distributed, download
+from retrieval.beir_files import read_judgements, read_records
 from retrieval.dataset_names import BEIR_13 as BEIR_13
 from retrieval.dataset_names import parse_name, scored_split, splits_of
 from retrieval.fingerprint import fingerprint
@@ -39,6 +33,8 @@ class BeirData:
     """16 hex digits over the content of the files."""
     notes: list[str]
     """What is odd about the data, a sentence each."""
+    in_corpus: frozenset[str] = frozenset()
+    """Queries that are documents too: of the same id and the same text, as in ArguAna and Quora."""
 
 
 def load_beir(name_or_path: str, beir_dir: str, split: str | None = None) -> BeirData:
@@ -51,27 +47,42 @@ def load_beir(name_or_path: str, beir_dir: str, split: str | None = None) -> Bei
     """
     split = scored_split(name_or_path, split)
     folder = distributed.on_main(lambda: locate(parse_name(name_or_path)[0], beir_dir))
-    name = folder.name
     paths = data_files(folder, split)
-    qrels, notes = _read_qrels(paths[2:])
-    corpus = _read_records(paths[0], "document")
-    if not corpus:
-        raise UserError(f"{paths[0]}: the corpus is empty; expected one JSON object per line with _id, title, text.")
-    queries = _read_records(paths[1], "query")
+    # Rank 0's, so that no process reads other data than the rest.
+    digest = distributed.on_main(lambda: fingerprint(paths))
+    data = _read(folder.name, split, paths, digest[:16])
+    if fingerprint(paths) != digest:
+        raise UserError(f"{folder}: was changed while it was read; run the same command again.")
+    return data
+
+
+def _read(name: str, split: str, paths: list[Path], digest: str) -> BeirData:
+    corpus_path, queries_path, *qrels_paths = paths
+    qrels: Qrels = {}
+    notes: list[str] = []
+    queries = {record.name: record.text.strip() for record in read_records(queries_path, "query", notes)}
+    for path in qrels_paths:
+        notes += read_judgements(path, queries.keys(), qrels)
     judged = {qid: text for qid, text in queries.items() if qid in qrels}
-    notes += _check(paths, qrels, corpus, judged)
-    kept = {qid: qrels[qid] for qid in judged}
-    digest = fingerprint(paths)[:16]
+    corpus, own = {}, set()
+    for record in read_records(corpus_path, "document", notes):
+        corpus[record.name] = record.document
+        if record.name in judged and record.says(judged[record.name]):
+            own.add(record.name)
+    if not corpus:
+        raise UserError(f"{corpus_path}: the corpus is empty; expected one JSON object per line with _id, title, text.")
+    notes += _check(paths, qrels, corpus, judged, own)
     return BeirData(
-        name,
-        split,
-        list(corpus),
-        list(corpus.values()),
-        list(judged),
-        list(judged.values()),
-        kept,
-        digest,
-        notes,
+        name=name,
+        split=split,
+        doc_ids=list(corpus),
+        texts=list(corpus.values()),
+        query_ids=list(judged),
+        queries=list(judged.values()),
+        qrels={qid: qrels[qid] for qid in judged},
+        fingerprint=digest,
+        notes=notes,
+        in_corpus=frozenset(own),
     )
 
 
@@ -143,98 +154,7 @@ def _qrels_file(folder: Path, split: str) -> Path:
     )
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(number from 1, line) of a text file that may be compressed, blank lines left out."""
-    number = 0
-    try:
-        with (
-            gzip.open(path, "rt", encoding="utf-8-sig")
-            if path.suffix == ".gz"
-            else open(path, encoding="utf-8-sig") as file
-        ):
-            shown = distributed.is_main()
-            for number, line in enumerate(tqdm(file, path.name, unit="line", delay=3, disable=not shown), start=1):
-                if line.strip():
-                    yield number, line.rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}:{number + 1}: not UTF-8 ({error.reason}); convert the file to UTF-8.") from error
-    except (EOFError, OSError, zlib.error) as error:
-        raise UserError(f"{path}:{number + 1}: cannot be read ({error}); fetch the file again.") from error
-
-
-def _read_records(path: Path, kind: str) -> dict[str, str]:
-    """Id to text (title first, if there is one) of a jsonl file."""
-    texts: dict[str, str] = {}
-    for number, line in _lines(path):
-        try:
-            record: Any = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{path}:{number}: not valid JSON ({error}); correct or remove the line.") from error
-        mistake = _record_mistake(record)
-        if mistake:
-            raise UserError(f'{path}:{number}: {mistake}; expected {{"_id": "...", "text": "..."}}.')
-        name = str(record["_id"])
-        if name in texts:
-            raise UserError(
-                f"{path}:{number}: {kind} id {name!r} is also that of an earlier line; keep one of the two."
-            )
-        title = record.get("title") or ""
-        texts[name] = f"{title} {record['text']}".strip() if kind == "document" else record["text"].strip()
-    return texts
-
-
-def _record_mistake(record: Any) -> str | None:
-    if not isinstance(record, dict):
-        return "not a JSON object"
-    name = record.get("_id")
-    if not isinstance(name, str | int) or isinstance(name, bool) or name == "":
-        return "_id is missing or empty" if name in (None, "") else "_id is not a string"
-    if set(str(name)) & set("\t\r\n"):
-        return "_id holds a tab or a line break, so that no judgement can name it"
-    if not isinstance(record.get("text"), str):
-        return "text is not a string" if "text" in record else "text is missing"
-    if not isinstance(record.get("title"), str | None):
-        return "title is not a string"
-    return None
-
-
-def _read_qrels(paths: list[Path]) -> tuple[Qrels, list[str]]:
-    qrels: Qrels = {}
-    notes = [note for path in paths for note in _read_judgements(path, qrels)]
-    return qrels, notes
-
-
-def _read_judgements(path: Path, qrels: Qrels) -> list[str]:
-    """Adds a file's judgements to qrels; notes on what is odd."""
-    judged = repeated = 0
-    for number, line in _lines(path):
-        fields = [field.strip() for field in line.split("\t")]
-        if len(fields) != 3:
-            raise UserError(f"{path}:{number}: {len(fields)} columns between tabs, not 3 (query-id, corpus-id, score).")
-        if number == 1 and not _is_number(fields[2]):
-            continue
-        qid, doc, grade = fields
-        try:
-            value = int(grade)
-        except ValueError as error:
-            raise UserError(f"{path}:{number}: grade {grade!r} is not an integer; correct the line.") from error
-        judged += 1
-        repeated += doc in qrels.get(qid, {})
-        qrels.setdefault(qid, {})[doc] = value
-    if not judged:
-        raise UserError(f"{path}: no judgement in it; expected lines of query-id, corpus-id, score.")
-    return [f"{path}: {repeated} judgements repeat an earlier one; the last counts."] if repeated else []
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _check(paths: list[Path], qrels: Qrels, corpus: dict[str, str], judged: dict[str, str]) -> list[str]:
+def _check(paths: list[Path], qrels: Qrels, corpus: dict[str, str], judged: dict[str, str], own: set[str]) -> list[str]:
     """Notes on what is odd; UserError if judgements and texts have nothing in common."""
     corpus_path, queries_path, qrels_path = *paths[:2], " and ".join(map(str, paths[2:]))
     documents = {doc for grades in qrels.values() for doc in grades}
@@ -250,6 +170,7 @@ def _check(paths: list[Path], qrels: Qrels, corpus: dict[str, str], judged: dict
         ),
         f"{qrels_path}: %d judged queries are not in {queries_path.name}; they are left out.": len(qrels) - len(judged),
         f"{corpus_path}: %d documents have the same text as an earlier one.": len(corpus) - len(set(corpus.values())),
+        f"{corpus_path}: %d documents have a query's id, but not its text.": len(corpus.keys() & judged.keys() - own),
         f"{corpus_path}: %d documents are empty.": sum(not text for text in corpus.values()),
         f"{queries_path}: %d queries of the split are empty.": sum(not text for text in judged.values()),
     }

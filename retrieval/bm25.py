@@ -14,10 +14,20 @@ from retrieval import distributed
 from retrieval.beir_data import BeirData
 from retrieval.exact_index import best
 from retrieval.metrics import DEFAULT_METRICS, per_query
-from retrieval.score_dataset import DatasetScores, make_rankings, quality_figures, trec_order, vector_figures
+from retrieval.score_dataset import (
+    DatasetScores,
+    DropQueryId,
+    make_rankings,
+    own_documents,
+    quality_figures,
+    require_weights,
+    trec_order,
+    vector_figures,
+)
 
 # Anserini's parameters, with which BEIR's BM25 figures were published (Thakur et al. 2021, arXiv 2104.08663).
 K1, B = 0.9, 0.4
+REMEDY = "BM25 knows words of two letters or more that are no English stop words"
 
 
 def tokenize(texts: Sequence[str]) -> list[list[str]]:
@@ -26,30 +36,49 @@ def tokenize(texts: Sequence[str]) -> list[list[str]]:
     return bm25s.tokenize(list(texts), stopwords="en", stemmer=stemmer.stemWords, return_ids=False, show_progress=False)
 
 
-def score_bm25(data: BeirData, top_k: int = 1000, metrics: Sequence[str] = DEFAULT_METRICS) -> DatasetScores:
+def score_bm25(
+    data: BeirData,
+    top_k: int = 1000,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    drop_query_id: DropQueryId = "auto",
+) -> DatasetScores:
     """Rank data by BM25 (Lucene's form). To be called in every process; rank 0 does the work.
 
     Lengths are mean counts of distinct terms, and FLOPS is over the corpus's own terms.
+
+    Args:
+        drop_query_id: see `own_documents`.
+
+    Raises:
+        UserError: no document has a word, or no query.
     """
-    scores = _score(data, top_k, metrics) if distributed.is_main() else DatasetScores({}, {}, {})
-    return replace(scores, figures=distributed.broadcast(scores.figures))
+    scores = DatasetScores({}, {}, {})
+
+    def score() -> dict[str, Any]:
+        nonlocal scores
+        scores = _score(data, top_k, metrics, drop_query_id)
+        return scores.figures
+
+    figures = distributed.on_main(score)
+    return replace(scores, figures=figures)
 
 
-def _score(data: BeirData, top_k: int, metrics: Sequence[str]) -> DatasetScores:
+def _score(data: BeirData, top_k: int, metrics: Sequence[str], drop_query_id: DropQueryId) -> DatasetScores:
     started = time.perf_counter()
     order = trec_order(data.doc_ids)
-    documents = tokenize([data.texts[i] for i in order])
+    documents, asked = tokenize([data.texts[i] for i in order]), tokenize(data.queries)
+    require_weights(any(documents), data, "documents", REMEDY)
+    require_weights(any(asked), data, "queries", REMEDY)
     vocabulary = {term: i for i, term in enumerate(sorted(set(chain.from_iterable(documents))))}
     ids = [[vocabulary[term] for term in terms] for terms in documents]
     index = bm25s.BM25(k1=K1, b=B, method="lucene")
-    if vocabulary:  # the library cannot index a corpus without a word
-        index.index((ids, vocabulary), create_empty_token=False, show_progress=False)
+    index.index((ids, vocabulary), create_empty_token=False, show_progress=False)
     indexed = time.perf_counter()
-    queries = [[vocabulary[t] for t in terms if t in vocabulary] for terms in tokenize(data.queries)]
+    queries = [[vocabulary[t] for t in terms if t in vocabulary] for terms in asked]
     none = np.zeros(len(documents), np.float32)
     hits = [best(index.get_scores_from_ids(q) if q else none, top_k + 1) for q in queries]
     finished = time.perf_counter()
-    rankings = make_rankings(data, order, hits, top_k)
+    rankings = make_rankings(data, order, hits, top_k, own_documents(data, drop_query_id))
     values = per_query(data.qrels, rankings, metrics)
     frequencies = [_frequencies(rows, len(vocabulary)) for rows in (ids, queries)]
     figures: dict[str, Any] = {

@@ -115,12 +115,22 @@ def per_query(qrels: Qrels, rankings: Rankings, metrics: Sequence[str] = DEFAULT
         for qid, docs in best.items():
             values[qid][figure_name(metric)] = SPECIAL[name](qrels[qid], docs, int(cutoff))
     measures = {figure_name(m): ir_measures.parse_measure(m) for m in metrics if not _is_special(m)}
+    # Numbers stand for ids, hits first: trec_eval ends an id at a NUL, and half a surrogate pair ends the process.
+    queries = {str(n): qid for n, qid in enumerate(qrels)}
+    numbers = {qid: _numbered([*best.get(qid, ()), *grades]) for qid, grades in qrels.items()}
+    judged = {n: {numbers[qid][doc]: grade for doc, grade in qrels[qid].items()} for n, qid in queries.items()}
     for depth, names in _by_depth(measures).items():
         asked = {_without_cutoff(measures[name]): name for name in names}
-        ranked = {qid: {doc: -float(rank) for rank, doc in enumerate(docs[:depth], 1)} for qid, docs in best.items()}
-        for value in _PIPELINE.iter_calc(asked, qrels, ranked):
-            values[value.query_id][asked[value.measure]] = float(value.value)
+        hits = {n: best[qid][:depth] for n, qid in queries.items() if qid in best}
+        ranked = {n: {numbers[queries[n]][doc]: -float(r) for r, doc in enumerate(hits[n])} for n in hits}
+        for value in _PIPELINE.iter_calc(asked, judged, ranked):
+            values[queries[value.query_id]][asked[value.measure]] = float(value.value)
     return values
+
+
+def _numbered(names: list[str]) -> dict[str, str]:
+    """A number, as text, for each distinct name."""
+    return {name: str(n) for n, name in enumerate(dict.fromkeys(names))}
 
 
 def score_rankings(qrels: Qrels, rankings: Rankings, metrics: Sequence[str] = DEFAULT_METRICS) -> dict[str, float]:

@@ -1,10 +1,11 @@
 """Score a model on a BEIR data set, in any number of processes: encode, index, search, compute figures."""
 
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -26,6 +27,11 @@ from retrieval.metrics import (
     score_rankings,
 )
 from retrieval.vectors import VectorCache
+from sparse_model.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+DropQueryId: TypeAlias = bool | Literal["auto"]
 
 
 @dataclass(frozen=True)
@@ -50,16 +56,21 @@ def score_dataset(
     search: bool = True,
     metrics: Sequence[str] = DEFAULT_METRICS,
     vectors_folder: Path | None = None,
+    drop_query_id: DropQueryId = "auto",
 ) -> DatasetScores:
     """Encode, index and search data. To be called in every process; each encodes its own blocks of documents.
 
     Args:
-        top_k: documents a query that are kept, that of the query's own id left out.
+        top_k: documents a query that are kept.
         query_prune: see `prune`.
         engine: where documents go (None: the exact engine).
         search: False: index only; the figures are then those of the index, there are no rankings.
         metrics: see `retrieval.metrics`; of an approximate search, the first two are given of an exact one too.
         vectors_folder: where the documents' vectors are kept and taken from (see `VectorCache`); None: nowhere.
+        drop_query_id: see `own_documents`.
+
+    Raises:
+        UserError: no document has a weight, or no query.
     """
     started = time.perf_counter()
     engine = engine or ExactEngine()
@@ -67,16 +78,19 @@ def score_dataset(
     texts = [data.texts[i] for i in order]
     whole_queries = prune(encoder.encode_queries(data.queries), 0)
     queries = prune(whole_queries, query_prune)
+    require_weights(queries.nnz, data, "queries", "look at the query weights (idf_path) and the tokenizer")
     document_df = engine.index(
         [data.doc_ids[i] for i in order],
         queries.shape[1],
         document_vectors(encoder, texts, batch_size, vectors_folder),
     )
+    lengths = "look at max_seq_length, which counts special tokens too, at prune_ratio and the model"
+    require_weights(document_df.any(), data, "documents", lengths)
     if not search:
         return DatasetScores({"documents": len(texts), **engine.measure(queries[:0], top_k)}, {}, {})
     distributed.barrier()
     searching = time.perf_counter()
-    # One more than asked for, in case the query's own document is among them.
+    # One more than asked for, in case the query's own document is left out.
     hits = engine.search(queries, top_k + 1)
     search_s = time.perf_counter() - searching
     approximate = engine.approximate or query_prune > 0
@@ -84,7 +98,8 @@ def score_dataset(
     measured = engine.measure(queries, top_k + 1)
     rankings, values, figures = {}, {}, {}
     if distributed.is_main():
-        rankings = make_rankings(data, order, hits, top_k)
+        own = own_documents(data, drop_query_id)
+        rankings = make_rankings(data, order, hits, top_k, own)
         values = per_query(data.qrels, rankings, metrics)
         figures = {
             **quality_figures(data, values, metrics),
@@ -93,7 +108,7 @@ def score_dataset(
             "search_queries_per_s": len(data.queries) / search_s,
         }
         if exact_hits is not None:
-            exact = make_rankings(data, order, exact_hits, top_k)
+            exact = make_rankings(data, order, exact_hits, top_k, own)
             figures |= loss_figures(figures, score_rankings(data.qrels, exact, metrics[:2]), rankings, exact)
         figures["seconds"] = time.perf_counter() - started
     return DatasetScores(distributed.broadcast(figures), rankings, values)
@@ -123,12 +138,39 @@ def prune(queries: csr_matrix, share: float) -> csr_matrix:
     return queries
 
 
-def make_rankings(data: BeirData, order: Sequence[int], hits: Hits, top_k: int) -> Rankings:
-    """Hits as ids and floats; position p is document order[p]. The query's own id is left out."""
+def require_weights(found: Any, data: BeirData, what: Literal["documents", "queries"], remedy: str) -> None:
+    """Refuse documents or queries without a single weight: every figure would be 0.
+
+    Args:
+        found: whether there is one; remedy: where to look if not all of the texts are empty.
+    """
+    if found:
+        return
+    texts = data.texts if what == "documents" else data.queries
+    filled = sum(map(bool, texts))
+    why = f"though {filled} of them are not empty; {remedy}" if filled else "all of them are empty"
+    raise UserError(f"{data.name}: none of its {len(texts)} {what} has a token with weight: {why}.")
+
+
+def own_documents(data: BeirData, drop: DropQueryId) -> Collection[str]:
+    """The queries whose rankings leave out the document of the query's own id, unless it is judged relevant.
+
+    Args:
+        drop: True: all that have one, as BEIR does; "auto": those whose document is the query itself; False: none.
+    """
+    same = data.in_corpus if drop == "auto" else {*data.query_ids}.intersection(data.doc_ids) if drop else ()
+    own = {qid for qid in same if data.qrels[qid].get(qid, 0) <= 0}
+    if own:
+        logger.info("%s: %d queries do not find the document of their own id (drop_query_id)", data.name, len(own))
+    return own
+
+
+def make_rankings(data: BeirData, order: Sequence[int], hits: Hits, top_k: int, own: Collection[str] = ()) -> Rankings:
+    """Hits as ids and floats; position p is document order[p]. own: see `own_documents`."""
     rankings: Rankings = {}
     for qid, (positions, scores) in zip(data.query_ids, hits, strict=True):
         named = [(data.doc_ids[order[p]], float(s)) for p, s in zip(positions, scores, strict=True)]
-        rankings[qid] = [hit for hit in named if hit[0] != qid][:top_k]
+        rankings[qid] = [hit for hit in named if hit[0] != qid or qid not in own][:top_k]
     return rankings
 
 

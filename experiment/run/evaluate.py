@@ -40,7 +40,7 @@ def run_evaluation(settings: Settings) -> None:
     folders = (settings.output_dir / "evaluation", folder)
     batch_size = settings.value("per_device_eval_batch_size") * 4
     scorer: Scorer = (
-        Bm25Scorer(keys.top_k, keys.metrics)
+        Bm25Scorer(keys)
         if keys.baseline
         else ModelScorer(scored_model(settings), keys, settings.opensearch, batch_size, folders)
     )

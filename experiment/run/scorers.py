@@ -46,8 +46,8 @@ class Bm25Scorer:
 
     model_says: dict[str, Any] = {}
 
-    def __init__(self, top_k: int, metrics: Sequence[str]) -> None:
-        self._top_k, self._metrics = top_k, metrics
+    def __init__(self, evaluation: EvaluationKeys) -> None:
+        self._keys = evaluation
 
     def load(self) -> None:
         """See `Scorer.load`."""
@@ -56,7 +56,7 @@ class Bm25Scorer:
         """See `Scorer.score`."""
         from retrieval.bm25 import score_bm25
 
-        return score_bm25(data, self._top_k, self._metrics)
+        return score_bm25(data, self._keys.top_k, self._keys.metrics, self._keys.drop_query_id)
 
     def __enter__(self) -> "Bm25Scorer":
         return self
@@ -132,6 +132,7 @@ class ModelScorer:
             keys.do_search,
             keys.metrics,
             kept_vectors(self._folders[0], data.name, documents, contents, keys.keep_vectors),
+            keys.drop_query_id,
         )
         engine.close(keep=keeps_index(keys, self._opensearch))
         return scores

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -180,8 +181,8 @@ def build_objective(loss: LossKeys, temperature: float, inf_free: bool) -> Objec
 def evaluate_while_training(keys: EvaluationKeys, encoder: SparseEncoder) -> dict[str, float]:
     """Means over eval_beir_datasets, and the first metric of each data set."""
     data_sets = [load_beir(name, keys.beir_dir, keys.split) for name in keys.eval_beir_datasets or []]
-    score = lambda data: score_dataset(encoder, data, keys.top_k, keys.query_prune, metrics=keys.metrics)  # noqa: E731
-    results = [score(data).figures for data in data_sets]
+    score = partial(score_dataset, metrics=keys.metrics, drop_query_id=keys.drop_query_id)
+    results = [score(encoder, data, keys.top_k, keys.query_prune).figures for data in data_sets]
     numbers = [name for name, value in results[0].items() if isinstance(value, float)]
     means = {name: sum(result[name] for result in results) / len(results) for name in numbers}
     first = figure_name(keys.metrics[0])

@@ -133,7 +133,7 @@ def _type_name(annotation: Any) -> str:
     """A type as a user writes it: int, list of str, relu | l1_relu, …"""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
-        return " | ".join(map(str, arguments))
+        return " | ".join(str(value).lower() if isinstance(value, bool) else str(value) for value in arguments)
     if origin is Annotated:
         return _type_name(arguments[0])
     if origin is list:

@@ -209,6 +209,9 @@ class EvaluationKeys(Keys):
     """hits a query"""
     baseline: Literal["bm25"] | None = key(None, RESULT | PACE, by_default=True, main_for="evaluate")
     """score BM25 instead of a model"""
+    drop_query_id: Literal["auto", True, False] = key("auto", RESULT)
+    """leave the document of the query's own id out of a ranking, unless it is judged relevant: auto: where it has the
+    query's text, as in ArguAna and Quora; true: in every data set, as BEIR does"""
     query_prune: Share = key(0.0, RESULT, by_default=True)
     """query weights of at most this share of the query's largest are dropped; what that loses is reported"""
     round_weights: bool = key(False, RESULT | ROWS, by_default=True)

@@ -78,6 +78,14 @@ def test_equals_pytrec_eval_on_float32_scores() -> None:
         assert ours[qid]["recall@100"] == values["recall_100"] and ours[qid]["recall@1000"] == 1
 
 
+def test_ids_that_trec_eval_cannot_take() -> None:
+    """Equal up to a NUL, or half a surrogate pair: other ids all the same, in queries and documents."""
+    for end in ("\0y", "\ud800"):
+        qrels = {"q": {"x": 1}, f"q{end}": {f"x{end}": 1}}
+        values = per_query(qrels, {qid: [("x", 2.0), (f"x{end}", 1.0)] for qid in qrels}, ["RR@10", "R@1"])
+        assert values == {"q": {"mrr@10": 1, "recall@1": 1}, f"q{end}": {"mrr@10": 0.5, "recall@1": 0}}
+
+
 def test_flops_and_lengths_by_hand() -> None:
     """Token 0 is in 1 of 2 queries and 3 of 4 documents, token 1 in both and in 1: 1/2 · 3/4 + 1 · 1/4."""
     documents, queries = np.array([3, 1, 2]), np.array([1, 2, 0])

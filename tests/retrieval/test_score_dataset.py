@@ -3,7 +3,7 @@
 import json
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from retrieval import distributed
 from retrieval.beir_data import BeirData, load_beir
 from retrieval.bm25 import K1, B, score_bm25
 from retrieval.metrics import DEFAULT_METRICS, figure_name
-from retrieval.score_dataset import prune, score_dataset
+from retrieval.score_dataset import DropQueryId, prune, score_dataset
 from sparse_model.errors import RunError, UserError
 from tests.processes import fork
 from tests.retrieval.bag_of_words import BagOfWords, random_beir, write_beir
@@ -43,14 +43,56 @@ def brute_force_run(data: BeirData, k: int) -> dict[str, list[tuple[str, float]]
 
 @pytest.mark.parametrize("k", [1, 7, 1000])
 def test_run_equals_brute_force(data: BeirData, k: int) -> None:
-    assert score_dataset(BagOfWords(), data, top_k=k).rankings == brute_force_run(data, k)
+    assert score_dataset(BagOfWords(), data, top_k=k, drop_query_id=True).rankings == brute_force_run(data, k)
 
 
 def test_the_querys_own_document_is_left_out_and_replaced(tmp_path: Path) -> None:
     corpus = [{"_id": name, "text": "a b"} for name in ("1", "2", "3")]
     folder = write_beir(tmp_path / "own", corpus, [{"_id": "3", "text": "a"}], [("3", "1", 1)])
-    run = score_dataset(BagOfWords(), load_beir(str(folder), ""), top_k=2).rankings
+    run = score_dataset(BagOfWords(), load_beir(str(folder), ""), top_k=2, drop_query_id=True).rankings
     assert [doc for doc, _ in run["3"]] == ["2", "1"]
+
+
+def _own(tmp_path: Path) -> BeirData:
+    """Four queries whose ids are documents' too: twice with the query's text (once as the title), twice with another.
+
+    Every document holds the words of every query. Query 4 is its own text, and judged relevant.
+    """
+    corpus = [
+        {"_id": "1", "title": "topic", "text": "red  fish"},
+        {"_id": "2", "title": "red fish", "text": "swims"},
+        {"_id": "3", "text": "red fish swims"},
+        {"_id": "4", "text": "red fish"},
+    ]
+    queries = [{"_id": name, "text": "red fish"} for name in "1234"]
+    qrels = [("1", "3", 1), ("2", "3", 1), ("3", "1", 1), ("4", "4", 1)]
+    return load_beir(str(write_beir(tmp_path / "own", corpus, queries, qrels)), "")
+
+
+@pytest.mark.parametrize(("drop", "without"), [("auto", "12"), (True, "123"), (False, "")])
+def test_whose_own_document_is_left_out(
+    tmp_path: Path, drop: DropQueryId, without: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A relevant one never is; how many are is said. BM25 leaves out the same."""
+    caplog.set_level("INFO")
+    data = _own(tmp_path)
+    for result in (score_dataset(BagOfWords(), data, drop_query_id=drop), score_bm25(data, drop_query_id=drop)):
+        found = {qid: {doc for doc, _ in hits} for qid, hits in result.rankings.items()}
+        assert found == {qid: set("1234") - ({qid} if qid in without else set()) for qid in "1234"}
+    assert caplog.text.count(f"own: {len(without)} queries do not find the document of their own id") == 2 * bool(
+        without
+    )
+
+
+def test_numbers_on_both_sides_are_no_reason(tmp_path: Path) -> None:
+    """Queries and documents are both numbered from 1, and each query's one relevant document has its number."""
+    texts = ["tea leaves", "snow falls", "a red kite"]
+    corpus = [{"_id": str(n), "text": f"{text} here"} for n, text in enumerate(texts)]
+    queries = [{"_id": str(n), "text": text} for n, text in enumerate(texts)]
+    data = load_beir(str(write_beir(tmp_path / "n", corpus, queries, [(str(n), str(n), 1) for n in range(3)])), "")
+    assert "3 documents have a query's id, but not its text" in "\n".join(data.notes)
+    for drop in ("auto", True, False):
+        assert score_dataset(BagOfWords(), data, drop_query_id=drop).figures["ndcg@10"] == 1  # type: ignore[arg-type]
 
 
 def test_figures_against_an_independent_count(data: BeirData) -> None:
@@ -94,11 +136,44 @@ def test_query_prune_shortens_queries(data: BeirData) -> None:
     assert pruned["q_length"] < full["q_length"] and pruned["flops"] < full["flops"]
 
 
-def test_empty_texts_everywhere(tmp_path: Path) -> None:
-    folder = write_beir(tmp_path / "e", [{"_id": "d", "text": ""}], [{"_id": "q", "text": ""}], [("q", "d", 1)])
-    data = load_beir(str(folder), "")
+def test_empty_texts_among_others(tmp_path: Path) -> None:
+    corpus = [{"_id": "d", "text": ""}, {"_id": "e", "text": "kite"}]
+    queries = [{"_id": "q", "text": ""}, {"_id": "r", "text": "kite"}]
+    data = load_beir(str(write_beir(tmp_path / "e", corpus, queries, [("q", "d", 1), ("r", "e", 1)])), "")
     for result in (score_dataset(BagOfWords(), data), score_bm25(data)):
-        assert result.rankings == {"q": []} and result.figures["ndcg@10"] == 0 and result.figures["flops"] == 0
+        assert result.rankings["q"] == [] and len(result.rankings["r"]) == 1
+        assert result.figures["ndcg@10"] == 0.5 and result.figures["flops"] == 1 / 4
+
+
+class Silent(BagOfWords):
+    """Gives neither documents nor queries a weight, or only one of them none."""
+
+    def __init__(self, *silent: str) -> None:
+        self.silent = silent
+
+    def encode_documents(self, texts: Sequence[str], batch_size: int = 32) -> csr_matrix:
+        return super().encode_documents(texts) * (0 if "documents" in self.silent else 1)
+
+    def encode_queries(self, texts: Sequence[str]) -> csr_matrix:
+        return super().encode_queries(texts) * (0 if "queries" in self.silent else 1)
+
+
+@pytest.mark.parametrize("what", ["documents", "queries"])
+def test_nothing_to_find_is_an_error(tmp_path: Path, what: str) -> None:
+    """Not figures of 0. Whether the texts are empty, or a model leaves nothing of them, is told apart."""
+    texts = {"documents": "a b" if what == "queries" else "", "queries": "" if what == "queries" else "a b"}
+    corpus, queries = [{"_id": "d", "text": texts["documents"]}], [{"_id": "q", "text": texts["queries"]}]
+    empty = load_beir(str(write_beir(tmp_path / "e", corpus, queries, [("q", "d", 1)])), "")
+    filled = load_beir(str(write_beir(tmp_path / "f", [{"_id": "d", "text": "the a"}], queries, [("q", "d", 1)])), "")
+    said = f"none of its 1 {what} has a token with weight: "
+    with pytest.raises(UserError, match=said + "all of them are empty"):
+        score_dataset(BagOfWords(), empty)
+    with pytest.raises(UserError, match="a token with weight"):
+        score_bm25(empty)
+    with pytest.raises(UserError, match=said):
+        score_dataset(Silent(what), filled)
+    with pytest.raises(UserError, match="documents .* though 1 of them are not empty; BM25 knows words"):
+        score_bm25(filled)
 
 
 def test_bm25_by_hand(tiny: Path) -> None:
