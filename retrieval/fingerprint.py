@@ -4,10 +4,12 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from sparse_model.manifest import sha256_of
 
 # From here on a hash is kept on the disk, beside the one of this process.
 KEPT_FROM = 16 * 2**20
@@ -25,12 +27,20 @@ def fingerprint(paths: Iterable[str | os.PathLike[str]]) -> str:
     What was hashed once is not read again while size, inode and both times of every file are the same, and none of
     them was written in the last seconds.
     """
-    files = list(_files(paths))
+    return _once("", list(_files(paths)), _digest)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 (64 hex digits) of a file's content alone, kept as a fingerprint is."""
+    return _once("content", [(path.name, path)], lambda files: sha256_of(path))
+
+
+def _once(kind: str, files: Sequence[tuple[str, Path]], digest_of: Callable[[Iterable[tuple[str, Path]]], str]) -> str:
     states = _states(files)
-    key = hash_of(states)
+    key = hash_of([kind, states])
     if found := _known.get(key) or _kept(key):
         return found
-    digest = _digest(files)
+    digest = digest_of(files)
     if _states(files) == states and _are_settled(files):
         _known[key] = digest
         if sum(path.stat().st_size for _, path in files) >= KEPT_FROM:

@@ -13,6 +13,7 @@ from sparse_model.activations import ACTIVATIONS
 from sparse_model.encoder import SparseEncoder
 from sparse_model.errors import UserError
 from sparse_model.layout import describe, dtype_argument, load_tokenizer, longest_input, require_json, resolve
+from sparse_model.manifest import check_manifest
 from sparse_model.query_weights import read_idf, without_special_tokens
 
 HEAD_DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
@@ -63,6 +64,7 @@ def load(
     folder = resolve(str(name_or_path), with_code=trust_remote_code)
     if not any(folder.rglob("config.json")):
         raise UserError(f"model_name_or_path: {folder} holds no model (no config.json).")
+    check_manifest(folder)
     says = describe(folder)
     tokenizer = load_tokenizer(tokenizer_name or str(folder / says.mlm_subfolder))
     mlm = _load_mlm(folder / says.mlm_subfolder, model_overrides or {}, allow_new_head, trust_remote_code)

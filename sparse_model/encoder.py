@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from sparse_model.activations import activate
 from sparse_model.errors import UserError
 from sparse_model.head import Head, positive_logits
+from sparse_model.manifest import replaced
 from sparse_model.modes import without_dropout
 from sparse_model.query_weights import sparse_rows, without_special_tokens
 from sparse_model.saving import write_checkpoint
@@ -248,10 +249,19 @@ class SparseEncoder(nn.Module):
         weights = [(float(query_row[0, j]), float(document_row[0, j])) for j in ids]
         return [(token, q, d, q * d) for token, (q, d) in zip(tokens, weights, strict=True)]
 
-    def save(self, folder: str | Path) -> None:
-        """Write a self-contained checkpoint (see `saving.write_checkpoint`)."""
+    def save(self, folder: str | Path, **says: Any) -> None:
+        """Write a self-contained checkpoint (see `saving.write_checkpoint`) and its manifest, in place of an older one.
+
+        Args:
+            says: what the manifest is to say beside (see `manifest`).
+        """
+        with replaced(Path(folder), **says) as new:
+            self.write(new)
+
+    def write(self, folder: Path) -> None:
+        """The files of a checkpoint; the caller adds its own, and the manifest once all are there."""
         write_checkpoint(
-            Path(folder),
+            folder,
             self.mlm,
             self.tokenizer,
             activation_type=self.activation_type,

@@ -50,7 +50,8 @@ def resolve(name_or_path: str, key: str = "model_name_or_path", with_code: bool 
 
     try:
         # Weights as safetensors where the repository has them; a .bin is read with weights_only by transformers.
-        patterns = ["*.json", "*.txt", "*.model", "*.safetensors", "*/*.json", "*/*.safetensors", "*/*.txt"]
+        kinds = ("*.json", "*.txt", "*.model", "*.safetensors")
+        patterns = [*kinds, *(f"*/{kind}" for kind in kinds)]
         patterns += ["*.py"] if with_code else []
         folder = Path(snapshot_download(name_or_path, allow_patterns=patterns))
         if not any(folder.rglob("*.safetensors")):

@@ -1,6 +1,6 @@
 """Checkpoints on the way: which are whole, which is the last, which may go.
 
-A marker is written last, so that its existence means that the checkpoint is complete on every process.
+The manifest is written last, so that its existence means that the checkpoint is complete on every process.
 """
 
 import json
@@ -12,20 +12,28 @@ from pathlib import Path
 
 from retrieval.files import write_atomically
 from sparse_model.errors import UserError
+from sparse_model.manifest import MANIFEST, check_manifest, files_below, read_manifest, write_manifest
 
 logger = logging.getLogger(__name__)
 
-MARKER = "complete.json"
+# What a training goes on with beside the model.
+STATE = (".pt", ".pth", ".bin", "trainer_state.json")
 
 
-def mark_complete(folder: Path, step: int) -> None:
-    """Say that everything of the checkpoint is on disk."""
-    (folder / MARKER).write_text(json.dumps({"step": step}), encoding="utf-8")
+def mark_complete(folder: Path, step: int, run_id: str | None) -> None:
+    """Say that everything of the checkpoint is on disk, and which run it belongs to."""
+    files, state = files_below(folder), _state_files(folder)
+    model = [path for path in files if path not in state]
+    write_manifest(folder, model, state, step=step, run=run_id, finished=False)
+
+
+def _state_files(folder: Path) -> set[Path]:
+    return {path for path in folder.iterdir() if path.name.endswith(STATE)}
 
 
 def complete_checkpoints(output_dir: Path) -> list[Path]:
     """The whole checkpoint-N folders, by N."""
-    return [folder for folder in _numbered(output_dir) if (folder / MARKER).is_file()]
+    return [folder for folder in _numbered(output_dir) if (folder / MANIFEST).is_file()]
 
 
 def step_of(folder: Path) -> int:
@@ -36,7 +44,7 @@ def step_of(folder: Path) -> int:
 def remove_incomplete(output_dir: Path) -> None:
     """Delete what a killed run left half-written."""
     for folder in _numbered(output_dir):
-        if not (folder / MARKER).is_file():
+        if not (folder / MANIFEST).is_file():
             logger.warning("%s was not written to its end and is removed", folder)
             shutil.rmtree(folder)
 
@@ -47,8 +55,25 @@ def _numbered(output_dir: Path) -> list[Path]:
     return sorted((path for path in found if path.is_dir()), key=step_of)
 
 
-def check_readable(folder: Path) -> None:
-    """Raise a UserError if a checkpoint lacks a part or one is damaged, before anything is changed."""
+def check_checkpoint(folder: Path, run_id: str | None = None) -> None:
+    """Look at a checkpoint before a training goes on from it, and before anything is changed.
+
+    Raises:
+        UserError: if a file is missing or damaged, is none of the checkpoint's, or belongs to another run.
+    """
+    remedy = f"Remove {folder}, and the run goes on from the checkpoint before it."
+    says = read_manifest(folder)
+    if "training_state" not in says:
+        return _check_readable(folder, remedy)
+    check_manifest(folder, remedy, lists=("files", "training_state"))
+    if foreign := [path.name for path in sorted(_state_files(folder)) if path.name not in says["training_state"]]:
+        raise UserError(f"{folder / foreign[0]} was not there when the checkpoint was written: take it out.")
+    if run_id and says.get("run") != run_id:
+        raise UserError(f"{folder} belongs to another run than {folder.parent}. {remedy}")
+
+
+def _check_readable(folder: Path, remedy: str) -> None:
+    """A checkpoint of version 0.1, which has no list of files."""
     import torch  # here: which checkpoints there are is asked without it
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -63,10 +88,7 @@ def check_readable(folder: Path) -> None:
             else:
                 load_file(path)
         except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-            raise UserError(
-                f"{path} is missing or damaged ({type(error).__name__}); remove {folder}, and the run goes on from "
-                "the checkpoint before it."
-            ) from None
+            raise UserError(f"{path} is missing or damaged ({type(error).__name__}). {remedy}") from None
 
 
 def rotate(output_dir: Path, keep: int | None, best: str | None) -> None:

@@ -52,6 +52,7 @@ class Trainer(transformers.Trainer):
         evaluate_figures: returns figures by name (e.g. "ndcg@10") of the model as it is; called by eval_strategy.
         idf_lr: learning rate of the query table where it is trained; None: as everything else.
         teachers: what scores each batch instead of the rows' own scores; teacher_scale: see `teacher_scores`.
+        run_id: of the run that its checkpoints belong to.
     """
 
     def __init__(
@@ -66,10 +67,11 @@ class Trainer(transformers.Trainer):
         evaluate_figures: Callable[[], dict[str, float]] | None = None,
         teachers: Sequence[Encode] = (),
         teacher_scale: float = 30.0,
+        run_id: str | None = None,
     ) -> None:
         self.objective: Objective = objective
         self.teachers, self.teacher_scale = teachers, teacher_scale
-        self.idf_lr, self.evaluate_figures = idf_lr, evaluate_figures
+        self.idf_lr, self.evaluate_figures, self.run_id = idf_lr, evaluate_figures, run_id
         self.sampler = epoch_sampler(parts, objective, args)
         # Where older versions of transformers read a checkpoint themselves: no pickle there either.
         os.environ.setdefault("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
@@ -161,7 +163,7 @@ class Trainer(transformers.Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         if self.args.should_save:  # newer versions of the Trainer call this on every process
-            self.encoder.save(output_dir or self.args.output_dir)  # type: ignore[arg-type]
+            self.encoder.write(Path(output_dir or self.args.output_dir))  # type: ignore[arg-type]
 
     def _save_checkpoint(self, model: nn.Module, trial: Any, *args: Any, **kwargs: Any) -> None:
         self.statistics.check()
@@ -173,7 +175,7 @@ class Trainer(transformers.Trainer):
         barrier()
         if self.is_world_process_zero():
             torch.save(self.statistics.state_dict(), folder / STATISTICS)
-            checkpoints.mark_complete(folder, self.state.global_step)
+            checkpoints.mark_complete(folder, self.state.global_step, self.run_id)
             checkpoints.rotate(folder.parent, limit, self.state.best_model_checkpoint)
         barrier()
 

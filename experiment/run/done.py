@@ -19,9 +19,10 @@ from experiment.settings.settings import Settings
 from experiment.settings.validation import checked_group, checked_trainer_key
 from retrieval.dataset_names import dataset_name, scored_split
 from retrieval.files import read_json
-from retrieval.fingerprint import fingerprint, hash_of
+from retrieval.fingerprint import file_hash, fingerprint, hash_of
 from retrieval.metrics import figure_name
 from sparse_model.errors import UserError
+from sparse_model.manifest import check_manifest, read_manifest
 from training.step_checkpoints import complete_checkpoints
 
 # A training with another value of one of these is another training.
@@ -72,9 +73,23 @@ def training_status(settings: Settings, facts: Mapping[str, Any]) -> Status:
     because |= {k: f"{recorded.get(k)} before, {value} now" for k, value in facts.items() if recorded.get(k) != value}
     if because:
         return Status("different", because=because)
-    if finished == planned_length(settings.value) and (folder / "model.safetensors").is_file():
+    if finished == planned_length(settings.value) and not model_problem(folder):
         return DONE
     return Status("goes on", checkpoints[-1] if checkpoints else None)
+
+
+def model_problem(folder: Path) -> str | None:
+    """What keeps the model in a run's folder from being the one that the run left there; None: nothing."""
+    try:
+        says, ours = read_manifest(folder), read_json(folder / "run.json").get("id")
+        if "files" not in says and not (folder / "model.safetensors").is_file():
+            return f"{folder} holds no trained model."
+        if ours and says.get("run", ours) != ours:
+            return f"{folder} holds the model of another run."
+        check_manifest(folder, "", sha256=file_hash)
+    except UserError as error:
+        return str(error).strip()
+    return None
 
 
 def planned_length(value: Callable[[str], Any]) -> dict[str, Any]:

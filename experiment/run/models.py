@@ -17,12 +17,13 @@ from experiment.settings.settings import Settings
 from retrieval.fingerprint import fingerprint
 from sparse_model.errors import UserError
 from sparse_model.layout import describe, longest_input, resolve
+from sparse_model.manifest import MANIFEST
 
 if TYPE_CHECKING:
     from sparse_model import SparseEncoder
 
 # What lies in a run's folder and says nothing about the model.
-NOT_THE_MODEL = ("run.json", "complete.json", "trainer_state.json", "error.json", FAILED)
+NOT_THE_MODEL = ("run.json", MANIFEST, "trainer_state.json", "error.json", FAILED)
 # Keys of the model that decide a vector: on an evaluation's command line each overrides what the checkpoint says.
 VECTOR_KEYS = [key for key in keys_that_change(Changes.VECTORS, "model") if key != "model_name_or_path"]
 # Those of them that `sparse_model.load` takes.
@@ -176,7 +177,8 @@ def overriding(settings: Settings) -> dict[str, Any]:
 def model_files(path: str) -> list[Path]:
     """The files that make up a checkpoint, for a hash of it."""
     folder = resolve(path)
-    parts = [p for p in folder.iterdir() if (p / "config.json").is_file() and not p.name.startswith("checkpoint-")]
+    others = (".", "checkpoint-")
+    parts = [p for p in folder.iterdir() if (p / "config.json").is_file() and not p.name.startswith(others)]
     names = ("*.json", "*.safetensors", "*.bin", "*.txt", "*.model")
     files = {file for place in (folder, *parts) for name in names for file in place.glob(name)}
     return sorted(file for file in files if file.name not in NOT_THE_MODEL)

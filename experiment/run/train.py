@@ -84,7 +84,7 @@ def _train(
         return
     deciding = [key for key in keys_that_change(DECIDE_WEIGHTS) if is_known(key)]
     config = {key: settings.value(key) for key in deciding} | settings.resolved()
-    on_main(lambda: open_run(folder, status, config, facts | {"given": settings.written()}))
+    run_id = on_main(lambda: open_run(folder, status, config, facts | {"given": settings.written()}))
     with logged_to(folder / "train.log" if is_main() else None):
         for line in notes if is_main() else []:
             logger.info(line)
@@ -94,14 +94,15 @@ def _train(
             from_texts = settings.model.idf_path == "corpus" and resume is None
             table = on_main(lambda: _training_idf(encoder, parts)) if from_texts else encoder.idf_V
             encoder.use_idf(table, requires_grad=settings.model.idf_requires_grad)  # type: ignore[arg-type]
-        trainer = _build_trainer(settings, encoder, args, parts, objective)
+        trainer = _build_trainer(settings, encoder, args, parts, objective, run_id)
         if resume is not None and step_of(resume) >= trainer.planned_steps:
             trainer.finish_from(resume)
         else:
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         if is_main():
-            encoder.save(folder)
-            close_run(folder, planned_length(settings.value))
+            length = planned_length(settings.value)
+            encoder.save(folder, step=trainer.planned_steps, run=run_id, finished=length)
+            close_run(folder, length)
         logger.info("the trained model is %s", folder)
 
 
@@ -114,7 +115,7 @@ def _clear(folder: Path, overwrite: bool) -> None:
 
 
 def _build_trainer(
-    settings: Settings, encoder: SparseEncoder, args: Any, parts: list[Examples], objective: Objective
+    settings: Settings, encoder: SparseEncoder, args: Any, parts: list[Examples], objective: Objective, run_id: str
 ) -> Trainer:
     model = settings.model
     training_length = encoder.max_seq_length
@@ -131,6 +132,7 @@ def _build_trainer(
         evaluate_figures=lambda: evaluate_while_training(settings.evaluation, encoder),
         teachers=online_teachers.load(asked, training_length, args.device),
         teacher_scale=asked.score_scale if asked else 1.0,
+        run_id=run_id,
     )
 
 

@@ -1,6 +1,7 @@
 """The folder of a training: opened for a run, or reopened to go on."""
 
 import logging
+import secrets
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,8 +24,8 @@ from training import step_checkpoints as checkpoints
 logger = logging.getLogger(__name__)
 
 
-def open_run(folder: Path, status: Status, config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-    """Create or reopen the folder for a training that is not done.
+def open_run(folder: Path, status: Status, config: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    """Create or reopen the folder for a training that is not done; the run's id, which its checkpoints bear.
 
     Args:
         status: of the training that the folder holds.
@@ -50,8 +51,11 @@ def open_run(folder: Path, status: Status, config: Mapping[str, Any], facts: Map
         )
     make_writable(folder)
     write_atomically(folder / "config.yaml", yaml_text(dict(config)))
-    record = {**recorded, **facts, "command": command_line(), "started": time.strftime("%Y-%m-%d %H:%M:%S")}
-    write_json(folder / "run.json", record | {"versions": versions(), "git commit": git_commit()})
+    run_id = recorded.get("id") or secrets.token_hex(8)
+    started = {"command": command_line(), "started": time.strftime("%Y-%m-%d %H:%M:%S")}
+    record = {**recorded, "id": run_id, **facts, **started, "versions": versions(), "git commit": git_commit()}
+    write_json(folder / "run.json", record)
+    return str(run_id)
 
 
 def _may_precede(name: str) -> bool:
@@ -71,14 +75,14 @@ def checkpoint_to_resume(folder: Path) -> Path | None:
         UserError: if the checkpoint is damaged, or a finished run that is to be continued left none.
     """
     checkpoints.remove_incomplete(folder)
-    whole = checkpoints.complete_checkpoints(folder)
-    if read_json(folder / "run.json").get("finished") and not whole:
+    whole, recorded = checkpoints.complete_checkpoints(folder), read_json(folder / "run.json")
+    if recorded.get("finished") and not whole:
         raise UserError(
             f"{folder}: the run is finished and left no checkpoint to go on from (save_strategy); overwrite=true "
             "moves it aside and trains anew."
         )
     if whole:
-        checkpoints.check_readable(whole[-1])
+        checkpoints.check_checkpoint(whole[-1], recorded.get("id"))
     checkpoints.trim_metrics(folder / "metrics.jsonl", checkpoints.step_of(whole[-1]) if whole else -1)
     if whole:
         logger.info("going on from %s", whole[-1])

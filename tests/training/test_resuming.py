@@ -3,10 +3,12 @@
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from experiment.run.locks import locked
 from experiment.run.train import train
@@ -142,6 +144,74 @@ def test_a_damaged_checkpoint_is_named(
     words = words_for(tiny_model, kd_file, output, "save_strategy=steps", "save_steps=2")
     with pytest.raises(UserError, match=f"checkpoint-4/{name} is missing or damaged"):
         train(load_settings([*words, "max_steps=6"]))
+
+
+@pytest.mark.xdist_group("damaged")
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("rng_state.pth", lambda path: path.unlink()),
+        ("statistics.pt", lambda path: path.write_bytes(path.read_bytes()[:40])),
+        ("trainer_state.json", lambda path: path.write_text("{}")),
+        ("modules.json", lambda path: path.unlink()),
+        ("modules.json", lambda path: path.write_text("[]")),
+        ("query_0_SparseStaticEmbedding/model.safetensors", lambda path: _fill(path, 7.0)),
+        ("model.safetensors", lambda path: _flip_a_bit(path)),
+    ],
+)
+def test_a_checkpoint_is_what_was_written(
+    name: str, damage: Callable[[Path], object], four_steps: Path, tiny_model: Path, kd_file: Path, tmp_path: Path
+) -> None:
+    """A file that nobody misses, and one of the right size, are named too; without the checkpoint the run goes on."""
+    output = shutil.copytree(four_steps, tmp_path / "run")
+    damage(output / "checkpoint-4" / name)
+    words = [*words_for(tiny_model, kd_file, output, "save_strategy=steps", "save_steps=2"), "max_steps=6"]
+    with pytest.raises(UserError, match=f"checkpoint-4/{name} is missing or damaged.*Remove .*checkpoint-4, and the"):
+        train(load_settings(words))
+    shutil.rmtree(output / "checkpoint-4")
+    train(load_settings(words))
+    assert lines(output)[-1]["step"] == 6
+
+
+def _fill(path: Path, value: float) -> None:
+    save_file({name: torch.full_like(table, value) for name, table in load_file(path).items()}, path)
+
+
+def _flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.xdist_group("damaged")
+def test_what_is_no_checkpoint_of_the_run(four_steps: Path, tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
+    """A file that was added, and a checkpoint of another run; one of version 0.1 has neither list nor run."""
+    output = shutil.copytree(four_steps, tmp_path / "run")
+    words = [*words_for(tiny_model, kd_file, output, "save_strategy=steps", "save_steps=2"), "max_steps=6"]
+    (output / "checkpoint-4" / "scaler.pt").touch()
+    with pytest.raises(UserError, match="checkpoint-4/scaler.pt was not there .* take it out"):
+        train(load_settings(words))
+    (output / "checkpoint-4" / "scaler.pt").unlink()
+    manifest = output / "checkpoint-4" / "complete.json"
+    says = json.loads(manifest.read_text())
+    assert (says["step"], says["finished"], says["whole"]) == (4, False, True)
+    manifest.write_text(json.dumps(says | {"run": "another"}))
+    with pytest.raises(UserError, match="checkpoint-4 belongs to another run"):
+        train(load_settings(words))
+    manifest.write_text('{"step": 4}')
+    train(load_settings(words))
+    assert lines(output)[-1]["step"] == 6
+
+
+@pytest.mark.xdist_group("damaged")
+def test_a_final_model_that_was_altered_is_written_again(
+    four_steps: Path, tiny_model: Path, kd_file: Path, tmp_path: Path
+) -> None:
+    output = shutil.copytree(four_steps, tmp_path / "run")
+    before = {name: weight.clone() for name, weight in weights(output).items()}
+    _flip_a_bit(output / "model.safetensors")
+    train(load_settings(words_for(tiny_model, kd_file, output, "save_strategy=steps", "save_steps=2")))
+    assert all(torch.equal(weight, before[name]) for name, weight in weights(output).items())
 
 
 def test_a_users_own_folders_stay(tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
