@@ -23,6 +23,9 @@ DEFAULT_METRICS = ("nDCG@10", "R@100", "R@1000", "RR@10", "AP")
 PRIMARY = "ndcg@10"
 """The figure that models are compared by: that of the first of DEFAULT_METRICS."""
 
+LESS_IS_BETTER = ("flops", "d_length", "q_length")
+"""The figures of sparse vectors: what a search costs. Of every metric more is better."""
+
 _FIGURES = {"R": "recall", "RR": "mrr", "AP": "map"}
 # Of ir_measures' ways to compute those that need no other program or library.
 _PIPELINE = ir_measures.providers.FallbackProvider([ir_measures.pytrec_eval, ir_measures.judged])

@@ -33,6 +33,11 @@ class Objective:
             if name not in RANKING:
                 raise ValueError(f"loss_types: {name} is none of {', '.join(RANKING)}.")
 
+    @property
+    def has_chance(self) -> bool:
+        """Whether a positive is told from negatives: to match a teacher's scores has no level of chance."""
+        return not any(RANKING[name].needs_teacher for name in self.loss_types)
+
     def __call__(
         self,
         query_QV: Tensor,
@@ -43,6 +48,8 @@ class Objective:
         step: int,
     ) -> tuple[Tensor, dict[str, Tensor | float]]:
         """(the loss, its parts by name: each ranking loss, flops_d and lambda_d, flops_q and lambda_q).
+
+        Without a teacher's scores also chance: the ranking loss of a model that scores all candidates the same.
 
         Args:
             document_NV: N = Q·G, a query's documents together.
@@ -60,6 +67,8 @@ class Objective:
             ranking = RANKING[name].function
             parts[name] = ranking(scores_QN, teacher_QN, positive_Q, self.temperature, excluded_QN)
         loss = self.ranking_loss_weight * torch.stack([torch.as_tensor(part) for part in parts.values()]).sum()
+        if self.has_chance:
+            parts["chance"] = (~excluded_QN).sum(dim=1).log().mean()
         parts["flops_d"] = self._flops(document_QGV, self.flops_threshold)
         parts["lambda_d"] = quadratic(step, self.flops_d_lambda, self.flops_d_T)
         loss = loss + parts["lambda_d"] * parts["flops_d"]

@@ -22,6 +22,7 @@ from training import step_checkpoints as checkpoints
 from training.collator import Collator
 from training.data import EpochSampler, Examples
 from training.gather import gather
+from training.guard import Guard
 from training.log_lines import LogLines, replace_dicts
 from training.logged import StepStatistics
 from training.objective import Objective
@@ -75,7 +76,7 @@ class Trainer(transformers.Trainer):
         self.sampler = epoch_sampler(parts, objective, args)
         # Where older versions of transformers read a checkpoint themselves: no pickle there either.
         os.environ.setdefault("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
-        self.statistics = StepStatistics()
+        self.statistics, self.guard = StepStatistics(), Guard()
         super().__init__(
             model=encoder,
             args=args,
@@ -117,6 +118,9 @@ class Trainer(transformers.Trainer):
             teacher_QN = self._teacher_scores(inputs)
             loss, parts = self.objective(query_QV, document_NV, teacher_QN, *keys, self.state.global_step)
         self.statistics.add({**parts, "loss": loss}, document_NV)
+        if self.objective.has_chance and self.objective.ranking_loss_weight:
+            ranking = [parts[name] for name in self.objective.loss_types]
+            self.guard.add_ranking(torch.stack(ranking).mean(), parts["chance"])  # type: ignore[arg-type]
         return loss
 
     def _teacher_scores(self, inputs: dict[str, Any]) -> Tensor:
@@ -146,10 +150,24 @@ class Trainer(transformers.Trainer):
         self.optimizer = kind(groups, **options)
         return self.optimizer
 
+    def _maybe_log_save_evaluate(self, tr_loss: Tensor, grad_norm: Any, *args: Any, **kwargs: Any) -> None:
+        if grad_norm is not None:  # at an epoch's end, the last step's once more
+            self.guard.add_step(self.state.global_step, grad_norm)
+        super()._maybe_log_save_evaluate(tr_loss, grad_norm, *args, **kwargs)
+
+    def check(self) -> None:
+        """Stop a run that cannot recover, or learns nothing.
+
+        Raises:
+            RunError: with the reason and what may mend it.
+        """
+        self.statistics.check()
+        self.guard.check(has_scaler=getattr(self.accelerator, "scaler", None) is not None)
+
     def log(self, logs: dict[str, float], *args: Any) -> None:
         """Add the statistics since the last log to a training log; its loss begins anew at a resumption, ours not."""
         if "loss" in logs:
-            self.statistics.check()
+            self.check()
             logs = logs | self.statistics.drain()
         super().log(logs, *args)
 
@@ -166,7 +184,7 @@ class Trainer(transformers.Trainer):
             self.encoder.write(Path(output_dir or self.args.output_dir))  # type: ignore[arg-type]
 
     def _save_checkpoint(self, model: nn.Module, trial: Any, *args: Any, **kwargs: Any) -> None:
-        self.statistics.check()
+        self.check()
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"  # type: ignore[arg-type]
         # The Trainer would delete older checkpoints before this one is marked as whole.
         limit, self.args.save_total_limit = self.args.save_total_limit, None
@@ -257,7 +275,12 @@ class _Bookkeeping(TrainerCallback):
             with torch.no_grad():
                 table.clamp_(min=0.0)  # query weights of every consumer are non-negative
         if state.global_step % GUARD_STEPS == 0:
-            self.trainer.statistics.check()
+            self.trainer.check()
+            warm_up = args.get_warmup_steps(state.max_steps)
+            self.trainer.guard.end_block(counts=state.global_step >= warm_up + GUARD_STEPS)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer.check()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         if state.is_world_process_zero:

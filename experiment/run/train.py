@@ -25,7 +25,7 @@ from retrieval.beir_data import load_beir
 from retrieval.distributed import is_main, on_main, world_size
 from retrieval.files import move_aside, require_disk
 from retrieval.fingerprint import fingerprint
-from retrieval.metrics import figure_name
+from retrieval.metrics import LESS_IS_BETTER, figure_name
 from retrieval.score_dataset import score_dataset
 from sparse_model import SparseEncoder, UserError, corpus_idf
 from training.arguments import build_arguments
@@ -141,6 +141,9 @@ def trainer_fields(given: Mapping[str, Any], keys: EvaluationKeys) -> dict[str, 
     fields = dict(given)
     if keys.eval_beir_datasets:
         fields.setdefault("metric_for_best_model", f"eval_{figure_name(keys.metrics[0])}")
+    is_cost = str(fields.get("metric_for_best_model")).removeprefix("eval_") in LESS_IS_BETTER
+    if is_cost and fields.get("greater_is_better") is None:
+        fields["greater_is_better"] = False
     return fields
 
 

@@ -10,7 +10,7 @@ from experiment.settings.keys import DataKeys, EvaluationKeys, LossKeys, ModelKe
 from experiment.settings.mistakes import Mistake
 from losses import RANKING
 from retrieval.dataset_names import dataset_name, has_bad_splits, parse_name
-from retrieval.metrics import metric_mistakes
+from retrieval.metrics import LESS_IS_BETTER, figure_name, metric_mistakes
 
 NEED_TEACHER = [name for name, loss in RANKING.items() if loss.needs_teacher]
 KEY = "kd_ensemble_teacher_kwargs"
@@ -61,7 +61,19 @@ def training_mistakes(
     if value("eval_strategy") not in (None, "no") and not evaluation.eval_beir_datasets:
         why = "name eval_beir_datasets to score while training, or set eval_strategy: 'no'."
         found.append(Mistake("eval_strategy", why))
-    return found
+    return found + _best_mistakes(evaluation, value("metric_for_best_model"))
+
+
+def _best_mistakes(evaluation: EvaluationKeys, metric: str | None) -> list[Mistake]:
+    """A figure to choose the best checkpoint by which no evaluation gives."""
+    if metric is None or metric_mistakes(evaluation.metrics, evaluation.top_k):
+        return []
+    names = [figure_name(name) for name in evaluation.metrics]
+    own = [f"{dataset_name(data_set)}_{names[0]}" for data_set in evaluation.eval_beir_datasets or []]
+    known = [*names, *LESS_IS_BETTER, *own]
+    if metric.removeprefix("eval_") in known:
+        return []
+    return [Mistake("metric_for_best_model", f"{metric} is none of the figures, {', '.join(known)}.")]
 
 
 def _data_mistakes(data: DataKeys, loss: LossKeys) -> list[Mistake]:

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,23 @@ def test_evaluation_while_training_chooses_the_best(
     chosen = tmp_path / "run" / f"checkpoint-{best}"
     for name, weight in weights(tmp_path / "run").items():
         assert torch.equal(weight, weights(chosen)[name])
+
+
+@pytest.mark.parametrize(("more", "best"), [([], min), (["greater_is_better=true"], max)])
+def test_of_costs_less_is_better_unless_told(
+    more: list[str],
+    best: Callable[[list[float]], float],
+    tiny_model: Path,
+    posnegs_file: Path,
+    beir_folder: Path,
+    tmp_path: Path,
+) -> None:
+    more = ["eval_strategy=steps", "eval_steps=2", "save_strategy=steps", "save_steps=2", *more]
+    more += [f"eval_beir_datasets={beir_folder}", "load_best_model_at_end=true", "metric_for_best_model=flops"]
+    train(load_settings(words_for(tiny_model, posnegs_file, tmp_path / "run", "learning_rate=0.05", *more)))
+    costs = [line["eval_flops"] for line in lines(tmp_path / "run") if "eval_flops" in line]
+    state = json.loads((tmp_path / "run" / "checkpoint-4" / "trainer_state.json").read_text())
+    assert len({*costs}) == 2 and state["best_metric"] == best(costs)
 
 
 def test_collapse_and_nan_stop_the_run() -> None:

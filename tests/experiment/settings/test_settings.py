@@ -72,6 +72,8 @@ def test_all_mistakes_come_at_once_with_file_key_and_remedy(tmp_path: Path) -> N
         ("train_file: a\ndata_type: posnegs", "needs a teacher's score"),
         ("train_file: a\ndata_type: kd\nuse_in_batch_negatives: true", "needs a teacher's score"),
         ("train_file: a\ndata_type: kd\ninf_free: false", "flops_q_lambda and flops_q_T"),
+        ("train_file: a\ndata_type: kd\nmetric_for_best_model: eval_nDCG@10", "none of the figures, ndcg@10, "),
+        ("train_file: a\ndata_type: kd\nmetric_for_best_model: loss", "loss is none of the figures"),
         ("train_file: a\ndata_type: kd\nsample_num_one_query: 1", "nothing to rank"),
         ("train_file: a\ndata_type: kd\nmax_steps: 0", "nothing would be trained"),
         ("train_file: a\ndata_type: kd\nlearning_rate: -1", "learning_rate: -1.0 is too small"),
