@@ -4,8 +4,8 @@ A rerun computes only what is missing or what an input changed; an old result is
 """
 
 import logging
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,14 @@ def run_evaluation(settings: Settings) -> None:
         UserError: for everything that cannot be used.
     """
     require_data_sets(settings.evaluation, settings.data, settings.given)
+    with ExitStack() as held:
+        # From before its model and its records are read.
+        if is_main() and settings.output_dir.is_dir() and not settings.run.dry_run:
+            held.enter_context(locked(settings.output_dir, purpose="users", shared=True))
+        _run_evaluation(settings)
+
+
+def _run_evaluation(settings: Settings) -> None:
     keys, folder = settings.evaluation, evaluation_folder(settings)
     # A run's evaluations share their vectors and indexes; a private node serves one that is under way at a time.
     folders = (settings.output_dir / "evaluation", folder)
@@ -53,7 +61,7 @@ def run_evaluation(settings: Settings) -> None:
         logger.warning("%s holds something else; results go to %s", usual, settings.output_dir)
     if settings.run.overwrite or not keys.do_search or not on_main(lambda: _has_all(results, keys)):
         scorer.load()  # before anything is written
-    with locked(folder) if is_main() else nullcontext(), scorer:
+    with _writing(settings.output_dir, folder) if is_main() else nullcontext(), scorer:
         on_main(lambda: run_folder.make_writable(folder / "runs"))
         on_main(lambda: run_folder.write_atomically(folder / "config.yaml", _recorded(settings, folder, scorer)))
         facts = {"seed": settings.value("seed")}
@@ -62,6 +70,13 @@ def run_evaluation(settings: Settings) -> None:
         table = on_main(lambda: results.summarise([record for record in found if record]))
         if is_main():
             print(f"{table}\nwritten to {folder}")
+
+
+@contextmanager
+def _writing(output_dir: Path, folder: Path) -> Iterator[None]:
+    """Around everything that is written: this evaluation's folder is its own, and nobody moves what it lies in."""
+    with locked(output_dir, purpose="users", shared=True), locked(folder):
+        yield
 
 
 def _has_all(results: ResultFolder, keys: EvaluationKeys) -> bool:

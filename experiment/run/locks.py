@@ -1,5 +1,11 @@
 """Locks: one process writes to a folder at a time, and another can say which one it is.
 
+A folder is what its path resolves to, whatever it is called. It has a lock for each `Purpose`:
+
+    writers   one at a time: a training, a data preparation, an evaluation in its own folder, a report
+    users     any number of evaluations at once; whoever moves the run or goes on with it must be alone for that moment
+    sweep     which sweep sees to the run
+
 The system's own locks (flock): they go when their owner ends, however it ends. The library filelock is not used: it
 cannot say who holds a lock, and where a disk has none it falls back to files that outlive a killed owner.
 """
@@ -8,20 +14,24 @@ import fcntl
 import logging
 import os
 import platform
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from experiment.run.folder import make_writable
 from sparse_model.errors import UserError
 
 logger = logging.getLogger(__name__)
 
+Purpose = Literal["writers", "users", "sweep"]
+A_LOOK_S = 0.5  # `holder` holds a lock for a moment, which is to refuse nobody
+
 
 class FolderInUse(UserError):
-    """Another process writes to the folder; `owner` says which."""
+    """Another process works in the folder; `owner` says which."""
 
     def __init__(self, folder: Path, owner: str) -> None:
         self.folder, self.owner = folder, owner
@@ -32,49 +42,56 @@ class FolderInUse(UserError):
         return FolderInUse, (self.folder, self.owner)
 
 
-def lock_path(folder: Path) -> Path:
-    """The folder's lock: it lies beside the folder, which may be moved aside."""
-    return folder.with_name(f".{folder.name}.lock")
+def lock_path(folder: Path, purpose: Purpose = "writers") -> Path:
+    """A lock of the folder: it lies beside the folder, which may be moved aside."""
+    folder = folder.resolve()
+    return folder.with_name(f".{folder.name}{'' if purpose == 'writers' else f'.{purpose}'}.lock")
 
 
 @contextmanager
-def locked(folder: Path, patience: float = 0.0) -> Iterator[None]:
-    """Keep other processes from writing to the folder meanwhile; to be entered by the main process.
+def locked(folder: Path, patience: float = 0.0, purpose: Purpose = "writers", shared: bool = False) -> Iterator[None]:
+    """Keep other processes away from the folder meanwhile; to be entered by the main process.
 
     On a disk without locks a warning is logged, and nothing is kept away.
 
     Args:
         patience: seconds to wait for the owner.
+        shared: with others that share it.
 
     Raises:
         FolderInUse: if another process holds it (two runs would mix their files).
         UserError: if nothing can be written there.
     """
-    make_writable(folder.parent)
-    with open(lock_path(folder), "a+", encoding="utf-8") as file:
-        deadline = time.monotonic() + patience
+    path = lock_path(folder, purpose)
+    if shared and folder.is_dir() and not os.access(path.parent, os.W_OK):
+        yield  # nobody can move what lies there
+        return
+    make_writable(path.parent)
+    with open(path, "a+", encoding="utf-8") as file:
+        deadline = time.monotonic() + max(patience, A_LOOK_S)
         try:
-            while not _take(file):
+            while not _take(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
                 if time.monotonic() >= deadline:
                     raise FolderInUse(folder, _owner(file))
                 time.sleep(0.1)
-            file.truncate(0)
+            if not shared:
+                file.truncate(0)
             print(f"process {os.getpid()} on {platform.node()}", file=file, flush=True)
         except OSError as error:
             logger.warning("%s: this disk has no locks (%s); do not start two runs there", folder, error.strerror)
         yield
 
 
-def holder(folder: Path) -> str | None:
+def holder(folder: Path, purpose: Purpose = "writers") -> str | None:
     """Which process has locked the folder; None if none has. Nothing is written."""
     try:
-        with open(lock_path(folder), encoding="utf-8") as file:
+        with open(lock_path(folder, purpose), encoding="utf-8") as file:
             return None if _take(file, fcntl.LOCK_SH) else _owner(file)
     except OSError:
         return None
 
 
-def _take(file: IO[str], kind: int = fcntl.LOCK_EX) -> bool:
+def _take(file: IO[str], kind: int) -> bool:
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -83,5 +100,19 @@ def _take(file: IO[str], kind: int = fcntl.LOCK_EX) -> bool:
 
 
 def _owner(file: IO[str]) -> str:
+    """Who holds the lock: of those who took it, who is not known to have ended."""
     file.seek(0)
-    return file.read().strip() or "another process"
+    return ", ".join(line for line in file.read().splitlines() if line and not _has_ended(line)) or "another process"
+
+
+def _has_ended(owner: str) -> bool:
+    process = re.fullmatch(r"process (\d+) on (.*)", owner)
+    if not process or process[2] != platform.node():
+        return False
+    try:
+        os.kill(int(process[1]), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # somebody else's
+        pass
+    return False

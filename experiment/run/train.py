@@ -111,7 +111,8 @@ def _clear(folder: Path, overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"output_dir: {folder} is a file; give a folder.")
     if overwrite and folder.exists():
-        move_aside(folder)
+        with locked(folder, purpose="users"):
+            move_aside(folder)
 
 
 def _build_trainer(

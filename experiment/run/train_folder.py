@@ -17,6 +17,7 @@ from experiment.run.folder import (
     versions,
     yaml_text,
 )
+from experiment.run.locks import locked
 from retrieval.files import read_json, write_atomically, write_json
 from sparse_model.errors import UserError
 from training import step_checkpoints as checkpoints
@@ -35,7 +36,7 @@ def open_run(folder: Path, status: Status, config: Mapping[str, Any], facts: Map
 
     Raises:
         UserError: if the folder cannot be written, holds something else, or holds a run that differs in what
-            changes weights (all differences at once).
+            changes weights (all differences at once); FolderInUse: if it is being evaluated.
     """
     if status.state == "different":
         raise UserError(
@@ -49,12 +50,13 @@ def open_run(folder: Path, status: Status, config: Mapping[str, Any], facts: Map
             f"output_dir: {folder} is not empty and holds no run of this program; give another folder, or "
             "overwrite=true to move it aside."
         )
-    make_writable(folder)
-    write_atomically(folder / "config.yaml", yaml_text(dict(config)))
-    run_id = recorded.get("id") or secrets.token_hex(8)
-    started = {"command": command_line(), "started": time.strftime("%Y-%m-%d %H:%M:%S")}
-    record = {**recorded, "id": run_id, **facts, **started, "versions": versions(), "git commit": git_commit()}
-    write_json(folder / "run.json", record)
+    with locked(folder, purpose="users"):
+        make_writable(folder)
+        write_atomically(folder / "config.yaml", yaml_text(dict(config)))
+        run_id = recorded.get("id") or secrets.token_hex(8)
+        started = {"command": command_line(), "started": time.strftime("%Y-%m-%d %H:%M:%S")}
+        record = {**recorded, "id": run_id, **facts, **started, "versions": versions(), "git commit": git_commit()}
+        write_json(folder / "run.json", record)
     return str(run_id)
 
 

@@ -11,7 +11,7 @@ from experiment.run import done
 from experiment.run import folder as run_folder
 from experiment.run.done import Status, training_status
 from experiment.run.engines import check_engine
-from experiment.run.locks import holder
+from experiment.run.locks import Purpose, holder
 from experiment.run.missing_data import can_be_had, making
 from experiment.run.results import evaluation_folder
 from experiment.settings.keys import DataKeys, EvaluationKeys, OpenSearchKeys
@@ -22,6 +22,9 @@ from retrieval.dataset_names import parse_name, scored_split
 from retrieval.fingerprint import fingerprint
 from sparse_model.errors import RunError, UserError
 from training.data import row_files, training_files
+
+# Whoever holds one of these locks of a run's folder is at work on it.
+WORKS: tuple[Purpose, ...] = ("sweep", "writers", "users")
 
 
 def training(run: PlannedRun) -> Status:
@@ -78,7 +81,7 @@ def state(run: PlannedRun) -> str:
     if is_evaluated(run):
         return "evaluated"
     failure = run_folder.read_json(run.folder / run_folder.FAILED)
-    if owner := holder(sweep_lock(run)) or holder(run.folder):
+    if owner := next(filter(None, (holder(run.folder, purpose) for purpose in WORKS)), None):
         return f"{_reached(run)}, {owner} is at it"
     if failure:
         return f"{_reached(run)}, failed to {failure.get('step')}: {shorten(str(failure.get('reason')), 120)}"
@@ -146,11 +149,6 @@ class Lacking:
             except (UserError, RunError) as error:
                 self._engines[key] = str(error)
         return self._engines[key]
-
-
-def sweep_lock(run: PlannedRun) -> Path:
-    """What a sweep locks while it works on a run; the run's own lock is taken by the commands that it starts."""
-    return run.folder.with_name(f"{run.folder.name}.sweep")
 
 
 def cached(model: str, file: str) -> Path | None:

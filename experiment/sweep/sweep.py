@@ -30,7 +30,6 @@ from experiment.sweep.progress import (
     is_trained,
     results_folder,
     state,
-    sweep_lock,
 )
 from experiment.sweep.report_options import report_options
 from experiment.sweep.runs import (
@@ -102,7 +101,7 @@ class Sweep:
         """The exit code: 0 if nothing failed, else 1."""
         for i, run in enumerate(self.runs, 1):
             try:
-                with locked(sweep_lock(run), patience=1):
+                with locked(run.folder, patience=1, purpose="sweep"):
                     self._run(run, f"[{i}/{len(self.runs)}] {run.name}")
             except FolderInUse as busy:
                 print(f"=== {run.name}: left to {busy.owner}, which is at it", flush=True)
@@ -143,7 +142,8 @@ class Sweep:
             f"({_duration(self._elapsed)} so far, {_about(left)} left)",
             flush=True,
         )
-        with locked(writes_to, patience=ORPHAN_S):
+        used = locked(run.folder, ORPHAN_S, "users", shared=step == "evaluate")
+        with used, locked(writes_to, patience=ORPHAN_S):
             pass
         self._execute(step, run.command(step, processes), run.folder / run_folder.SWEEP_LOG)
 
@@ -153,7 +153,7 @@ class Sweep:
             if config in self._unprepared:
                 raise self._unprepared[config]
             print(f"=== {data} is missing and prepared first, by {config}", flush=True)
-            with locked(data.with_name(f"{data.name}.sweep"), patience=math.inf):
+            with locked(data, math.inf, "sweep"):
                 if config not in preparations(run):
                     continue
                 try:

@@ -172,7 +172,7 @@ def test_states_follow_the_files(configs: Path) -> None:
     assert progress.state(run) == "goes on from checkpoint-4" and plan.training_processes(run, 8) == 2
     run_folder.write_json(run.folder / "failed.json", {"step": "train", "reason": "no room"})
     assert progress.state(run) == "goes on from checkpoint-4, failed to train: no room"
-    with locked(progress.sweep_lock(run)):
+    with locked(run.folder, purpose="sweep"):
         assert "at it" in progress.state(run) and f"process {os.getpid()}" in progress.state(run)
     (run.folder / "failed.json").unlink()
     (run.folder / "checkpoint-4" / "complete.json").unlink()
