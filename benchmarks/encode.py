@@ -136,8 +136,8 @@ def peer(model: models.Model, texts: list[str]) -> Callable[[], csr_matrix]:
 
 def plain(model: models.Model, texts: list[str], batch_size: int = 32) -> Callable[[], csr_matrix]:
     """All logits of a batch, then log1p(relu(max)) over its tokens."""
-    mlm = AutoModelForMaskedLM.from_pretrained(model.folder).eval()
-    tokenizer = AutoTokenizer.from_pretrained(model.folder)
+    mlm = AutoModelForMaskedLM.from_pretrained(model.folder, trust_remote_code=False).eval()
+    tokenizer = AutoTokenizer.from_pretrained(model.folder, trust_remote_code=False)
     length = model.load().max_seq_length
 
     @torch.inference_mode()

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from mining.scored_pairs import QueryPairs, Teacher
 from retrieval.beir_data import BeirData
 from retrieval.fingerprint import fingerprint
-from retrieval.row_files import is_list_of, is_number, read_rows
+from retrieval.row_files import is_list_of, is_number, read_rows, rows_on_hub
 from sparse_model.errors import UserError
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _open(source: str) -> datasets.Dataset:
     path = Path(source)
     try:
         if not path.exists():
-            rows = datasets.load_dataset(source, split="train")
+            rows = rows_on_hub(source)
         elif path.is_dir() and not any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
             rows = _folder_of_files(path)
         else:

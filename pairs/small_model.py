@@ -93,10 +93,9 @@ def start_at_own_words(model: BertForMaskedLM) -> None:
 
 def write_idf(file: Path, model: Path, documents: Iterable[str]) -> None:
     """The query weights of every training over these documents: token -> IDF."""
-    from transformers import AutoTokenizer
-
     from sparse_model import query_weights
+    from sparse_model.layout import load_tokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer = load_tokenizer(str(model))
     weights_V = query_weights.corpus_idf(tokenizer, documents, len(tokenizer), show_progress=sys.stderr.isatty())
     query_weights.write_idf(file, weights_V, tokenizer)

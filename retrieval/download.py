@@ -173,15 +173,15 @@ def _unzip(archive: Path, target: Path) -> None:
 
 def _write_nanobeir(name: str, target: Path) -> None:
     """Three configurations of a hub repository as a BEIR folder; its judgements have no grade: 1 each."""
-    import datasets  # slow to import, and rarely needed
+    from retrieval.row_files import rows_on_hub  # slow to import, and rarely needed
 
     repository = NANOBEIR_REPOSITORY.format(name=name)
     for config in ("corpus", "queries"):
         with open(target / f"{config}.jsonl", "w", encoding="utf-8") as file:
-            for row in datasets.load_dataset(repository, config, split="train"):
+            for row in rows_on_hub(repository, config):
                 file.write(json.dumps({"_id": row["_id"], "text": row["text"]}, ensure_ascii=False) + "\n")
     (target / "qrels").mkdir()
     with open(target / "qrels" / "test.tsv", "w", encoding="utf-8") as file:
         file.write("query-id\tcorpus-id\tscore\n")
-        for row in datasets.load_dataset(repository, "qrels", split="train"):
+        for row in rows_on_hub(repository, "qrels"):
             file.write(f"{row['query-id']}\t{row['corpus-id']}\t{row.get('score', 1)}\n")

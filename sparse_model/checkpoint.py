@@ -66,7 +66,7 @@ def load(
         raise UserError(f"model_name_or_path: {folder} holds no model (no config.json).")
     check_manifest(folder)
     says = describe(folder)
-    tokenizer = load_tokenizer(tokenizer_name or str(folder / says.mlm_subfolder))
+    tokenizer = load_tokenizer(tokenizer_name or str(folder / says.mlm_subfolder), trust_remote_code=trust_remote_code)
     mlm = _load_mlm(folder / says.mlm_subfolder, model_overrides or {}, allow_new_head, trust_remote_code)
     encoder = SparseEncoder(
         mlm,

@@ -118,21 +118,22 @@ def longest_input(config: Any) -> int | None:
     return positions - offset if positions and positions > 0 else None
 
 
-def load_tokenizer(name_or_path: str, key: str = "tokenizer_name") -> Any:
+def load_tokenizer(name_or_path: str, key: str = "tokenizer_name", trust_remote_code: bool = False) -> Any:
     """The fast tokenizer of a folder or hub id.
 
     Raises:
         UserError: beginning with `key`, if there is none.
     """
-    folder = resolve(name_or_path, key)
+    folder = resolve(name_or_path, key, with_code=trust_remote_code)
     # transformers would make up an empty tokenizer where there are no files.
     if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
         raise UserError(f"{key}: {name_or_path} holds no tokenizer (no tokenizer.json).")
     from transformers import AutoTokenizer  # slow to import; a config's other mistakes are told without it
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        # Unless it is said, transformers asks on the terminal whether code may run.
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except Exception as error:  # whatever a tokenizer's files make transformers raise
         raise UserError(f"{key}: {name_or_path} holds no tokenizer that can be read: {error}") from None
     if not tokenizer.is_fast:
         raise UserError(f"{key}: {name_or_path} has no fast tokenizer (tokenizer.json).")

@@ -37,7 +37,9 @@ class Runner:
         self, spec: TeacherSpec, auto_class: Any, folder: Any, device: torch.device, unused: str | None = None
     ) -> None:
         self.device = device
-        self.tokenizer = load_tokenizer(spec.tokenizer_name or str(folder), f"{spec.name}: tokenizer_name")
+        self.tokenizer = load_tokenizer(
+            spec.tokenizer_name or str(folder), f"{spec.name}: tokenizer_name", spec.trust_remote_code
+        )
         # On a CPU more tokens at once would only leave the cache.
         self.max_tokens = spec.max_tokens if device.type != "cpu" else min(spec.max_tokens, CPU_TOKENS)
         try:

@@ -24,7 +24,7 @@ def check_teacher(spec: TeacherSpec, key: str, length_key: str = "max_length") -
     try:
         folder, described = TYPES[spec.type].locate(spec, folder)
         config = _config(spec, folder)
-        tokenizer = load_tokenizer(spec.tokenizer_name or str(folder), "tokenizer_name")
+        tokenizer = load_tokenizer(spec.tokenizer_name or str(folder), "tokenizer_name", spec.trust_remote_code)
     except UserError as error:
         raise UserError(f"{key}: {error}") from None
     found = [
