@@ -34,5 +34,19 @@ def build_arguments(output_dir: Path, given: dict[str, Any]) -> tuple[TrainingAr
         fields.setdefault("gradient_checkpointing_kwargs", {"use_reentrant": False})  # works under DDP everywhere
     try:
         return TrainingArguments(output_dir=str(output_dir), **fields), notes
-    except (ValueError, ImportError, TypeError) as error:
-        raise UserError(f"training keys: {error}") from None
+    except _REFUSALS as error:
+        alone = [name for name in given if _refusal({"use_cpu": fields.get("use_cpu", False), name: fields[name]})]
+        raise UserError(f"{', '.join(alone) or 'training keys'}: {error}") from None
+
+
+# What TrainingArguments raises for values that it cannot use.
+_REFUSALS = (ValueError, ImportError, TypeError, OSError, KeyError, AttributeError, RuntimeError)
+
+
+def _refusal(fields: dict[str, Any]) -> bool:
+    """Whether these are refused without the others."""
+    try:
+        TrainingArguments(output_dir="unused", **fields)
+    except _REFUSALS:
+        return True
+    return False

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from experiment.settings.engine_rules import keeps_index
-from experiment.settings.keys import EvaluationKeys, OpenSearchKeys
+from experiment.settings.keys import EXACT, OPENSEARCH, EvaluationKeys, OpenSearchKeys
 from retrieval import distributed
 from retrieval.engine import Engine
 from retrieval.opensearch.heap import MIB, needed_heap
@@ -161,6 +161,6 @@ def engine_options(evaluation: EvaluationKeys, opensearch: OpenSearchKeys, docum
 
 
 ENGINES: dict[str, EngineKind] = {
-    "exact": EngineKind(_open_exact, lambda opensearch: "exact, in memory"),
-    "opensearch": EngineKind(_open_opensearch, _check_opensearch),
+    EXACT: EngineKind(_open_exact, lambda opensearch: "exact, in memory"),
+    OPENSEARCH: EngineKind(_open_opensearch, _check_opensearch),
 }

@@ -3,7 +3,7 @@
 import ssl
 from collections.abc import Container
 
-from experiment.settings.keys import EvaluationKeys, OpenSearchKeys
+from experiment.settings.keys import EXACT, EvaluationKeys, OpenSearchKeys
 from experiment.settings.mistakes import Mistake
 from retrieval.opensearch.address import NO_ADDRESS, split_address
 from retrieval.opensearch.heap import BASE_HEAP, MIB
@@ -19,7 +19,7 @@ def keeps_index(evaluation: EvaluationKeys, opensearch: OpenSearchKeys) -> bool:
 
 def engine_mistakes(evaluation: EvaluationKeys, opensearch: OpenSearchKeys, given: Container[str]) -> list[Mistake]:
     """A mistake for each; given: the keys that the user wrote."""
-    if evaluation.engine == "exact":
+    if evaluation.engine == EXACT:
         return _exact_mistakes(evaluation)
     found = []
     if evaluation.baseline:

@@ -47,12 +47,16 @@ def _distinct(seeds: list[int]) -> list[int]:
 
 Seed = Annotated[int, Field(ge=0)]
 Seeds = Annotated[list[Seed], BeforeValidator(_as_list), AfterValidator(_distinct), Field(min_length=1)]
+# The values of `engine`; what each of them opens: experiment/run/engines.py.
+ENGINE_NAMES = EXACT, OPENSEARCH = "exact", "opensearch"
 if TYPE_CHECKING:
     Activation = str
+    EngineName = str
     RankingLoss = str
     EncodingType = str
 else:
     Activation = Literal[tuple(ACTIVATIONS)]
+    EngineName = Literal[ENGINE_NAMES]
     RankingLoss = Literal[tuple(RANKING)]
     EncodingType = Literal[tuple(sorted(name for name, kind in TYPES.items() if kind.encodes))]
 
@@ -120,7 +124,7 @@ class DataKeys(Keys):
     """kd: rows {query, docs, scores}; posnegs: rows {query, pos, negs}"""
     sample_num_one_query: Positive = key(2, WEIGHTS | PACE)
     """kd: documents an example; posnegs: negatives an example"""
-    swap_times: Annotated[int, Field(ge=0)] = key(0, WEIGHTS)
+    swap_times: Annotated[int, Field(ge=0, le=100_000)] = key(0, WEIGHTS)
     """kd: random swaps in a row's sorted documents before it is cut into examples"""
     first_rank_thresh: int = key(10000, WEIGHTS)
     """rows whose first_rank is negative or above this are dropped"""
@@ -198,9 +202,7 @@ class EvaluationKeys(Keys):
     """data sets scored while training, as eval_strategy says"""
     split: str | None = key(None, RESULT | ROWS, by_default=True, main_for="evaluate")
     """qrels to score; null: test (dev for msmarco); train where data are prepared"""
-    engine: Literal["exact", "opensearch"] = key(
-        "exact", RESULT | ROWS | PACE, by_default=True, main_for="evaluate prepare"
-    )
+    engine: EngineName = key(EXACT, RESULT | ROWS | PACE, by_default=True, main_for="evaluate prepare")
     """exact: an inverted index in memory; opensearch: a server (opensearch_url) or a private node (opensearch_home)"""
     metrics: Names = key(list(DEFAULT_METRICS), FIGURES, main_for="evaluate")
     """ir_measures names such as nDCG@20, RR@10, R@1000, P(rel=2)@5, and R_cap@100 (BEIR's capped recall), the one that
@@ -236,17 +238,17 @@ class OpenSearchKeys(Keys):
     """a server, or several nodes of one cluster (list or comma string); no port: http 9200, https 443"""
     opensearch_home: str | None = key(None, NOTHING)
     """folder of an unpacked OpenSearch; a private node is started from it for the run and stopped after it"""
-    opensearch_heap: Annotated[str, Field(pattern=r"^[1-9]\d*[mMgG]$")] = key("1g", NOTHING)
+    opensearch_heap: Annotated[str, Field(pattern=r"^[1-9]\d{0,5}[mMgG]$")] = key("1g", NOTHING)
     """heap of the private node, as Java writes it"""
     opensearch_ca: str | None = key(None, NOTHING)
     """file of certificates to trust instead of the system's"""
     opensearch_verify: bool = key(True, NOTHING)
     """false: any TLS certificate is accepted"""
-    opensearch_threads: Positive = key(4, NOTHING)
+    opensearch_threads: Annotated[int, Field(ge=1, le=256)] = key(4, NOTHING)
     """requests at once, of each process"""
     index_shards: Annotated[int, Field(ge=1, le=1024)] = key(1, NOTHING)
     """shards of a new index"""
-    index_replicas: Annotated[int, Field(ge=0)] = key(0, NOTHING)
+    index_replicas: Annotated[int, Field(ge=0, le=1024)] = key(0, NOTHING)
     """further copies of each shard, made once everything is loaded"""
     keep_index: bool | None = key(None, NOTHING)
     """keep the index after the run; null: yes, but on a private node only with skip_ingest (else with its folder)"""

@@ -1,6 +1,5 @@
 """Combinations of keys that no command, or no training, can work with: a mistake for each, with its remedy."""
 
-import math
 import re
 from collections.abc import Callable, Container
 from typing import Any
@@ -54,7 +53,9 @@ def training_mistakes(
     found = []
     if not model.model_name_or_path:
         found.append(Mistake("model_name_or_path", "missing; name a masked language model (folder or hub id)."))
-    found += _data_mistakes(data, loss) + _teacher_mistakes(data, loss) + _trainer_mistakes(value)
+    found += _data_mistakes(data, loss) + _teacher_mistakes(data, loss) + _trainer_mistakes(model, value)
+    if loss.ranking_loss_weight == 0 and loss.flops_d_lambda == 0 and not loss.flops_q_lambda:
+        found.append(Mistake("ranking_loss_weight", "0, and λ 0 too: the loss is 0 and trains nothing."))
     if not model.inf_free and (loss.flops_q_lambda is None or loss.flops_q_T is None):
         why = "false trains queries through the model: flops_q_lambda and flops_q_T are needed."
         found.append(Mistake("inf_free", why))
@@ -115,22 +116,16 @@ def _teacher_mistakes(data: DataKeys, loss: LossKeys) -> list[Mistake]:
     return []
 
 
-LEAST = dict.fromkeys(("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"), 1)
-LEAST |= dict.fromkeys(("learning_rate", "weight_decay", "adam_epsilon", "max_grad_norm", "seed"), 0)
-
-
-def _trainer_mistakes(value: Callable[[str], Any]) -> list[Mistake]:
-    """Numbers that the Trainer would take and stumble over later."""
-    found = [
-        Mistake(key, f"{value(key)} is too small; {least} or more.")
-        for key, least in LEAST.items()
-        if not value(key) >= least
-    ]
-    found += [Mistake(key, "is not finite.") for key in LEAST if value(key) == math.inf]
+def _trainer_mistakes(model: ModelKeys, value: Callable[[str], Any]) -> list[Mistake]:
+    """A training that would not move the weights."""
+    found = []
     steps, epochs = value("max_steps"), value("num_train_epochs")
     if steps == 0 or (steps < 0 and epochs <= 0):
         found.append(Mistake("max_steps", "nothing would be trained; give max_steps or num_train_epochs above 0."))
-    for key in ("adam_beta1", "adam_beta2"):
-        if not 0 <= value(key) < 1:
-            found.append(Mistake(key, f"{value(key)} is not in [0, 1)."))
+    if value("learning_rate") == 0 and not (model.idf_requires_grad and model.idf_lr):
+        found.append(Mistake("learning_rate", "0 trains nothing."))
+    for kind in ("logging", "eval", "save"):
+        every = value(f"{kind}_steps")
+        if value(f"{kind}_strategy") == "steps" and every is not None and every <= 0:
+            found.append(Mistake(f"{kind}_steps", f"{every} is too small; above 0, or {kind}_strategy: 'no'."))
     return found

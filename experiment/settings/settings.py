@@ -26,6 +26,7 @@ from experiment.settings.keys import (
     PreparationKeys,
     RunKeys,
 )
+from experiment.settings.limits import faults, trainer_faults
 from experiment.settings.mistakes import Mistake, located, refuse
 from experiment.settings.old_keys import OldNames, translated
 from experiment.settings.rules import common_mistakes, training_mistakes
@@ -191,6 +192,12 @@ def _validate(values: dict[str, Any], given: dict[str, str], config_path: Path |
                 training[field] = training_value
         except ValueError as error:
             mistakes.append(Mistake(key, str(error)))
+    mistakes += [
+        Mistake(key, fault)
+        for key, value in [*((k, v) for group in groups.values() for k, v in group), *training.items()]
+        if key in given
+        for fault in [*faults(value), *(trainer_faults(key, value) if key not in GROUP_OF else [])]
+    ]
     settings = Settings(
         **groups,
         training=MappingProxyType(training),

@@ -9,7 +9,7 @@ import dataclasses
 import importlib.util
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Union
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -112,14 +112,22 @@ class TrainerField:
 @cache
 def fields() -> dict[str, TrainerField]:
     """The fields of the installed TrainingArguments that can be given."""
-    found = importlib.util.find_spec("transformers")
-    folder = Path((found.submodule_search_locations or [""])[0] if found else "")
-    tree = ast.parse((folder / "training_args.py").read_text(encoding="utf-8"))
-    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    classes = [node for node in _parsed(_SOURCES[0]).body if isinstance(node, ast.ClassDef)]
     body = next(node.body for node in classes if node.name == "TrainingArguments")
     lines = [node for node in body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)]
     read = [_field(node) for node in lines]
     return {field.name: field for field in read if field is not None}
+
+
+_SOURCES = ("training_args.py", "trainer_utils.py")
+
+
+@cache
+def _parsed(name: str) -> ast.Module:
+    """A source file of the installed transformers."""
+    found = importlib.util.find_spec("transformers")
+    folder = Path((found.submodule_search_locations or [""])[0] if found else "")
+    return ast.parse((folder / name).read_text(encoding="utf-8"))
 
 
 def _field(node: ast.AnnAssign) -> TrainerField | None:
@@ -179,9 +187,9 @@ def type_of(name: str) -> Any:
 def _type(node: ast.expr) -> Any:
     match node:
         case ast.BinOp(left=left, right=right):
-            return Union[_type(left), _type(right)]  # noqa: UP007 - of values, not in an annotation
+            return _one_of([_type(left), _type(right)])
         case ast.Subscript(value=ast.Name(id="Union"), slice=ast.Tuple(elts=parts)):
-            return Union[tuple(_type(part) for part in parts)]  # noqa: UP007
+            return _one_of([_type(part) for part in parts])
         case ast.Subscript(value=ast.Name(id="Optional"), slice=inner):
             return Union[_type(inner), None]  # noqa: UP007
         case ast.Subscript(value=ast.Name(id="Literal")):
@@ -193,8 +201,26 @@ def _type(node: ast.expr) -> Any:
         case ast.Constant(value=None):
             return None
         case ast.Name(id=name):
-            return _PLAIN.get(name, str)
+            values = _enumerations().get(name)
+            return _PLAIN.get(name) or (Literal[values] if values else str)
     return Any
+
+
+def _one_of(types: list[Any]) -> Any:
+    """Their union; a string beside an enumeration of strings is one of those."""
+    known = [kind for kind in types if get_origin(kind) is Literal and isinstance(get_args(kind)[0], str)]
+    return Union[tuple(kind for kind in types if not (known and kind is str))]  # noqa: UP007 - of values
+
+
+@cache
+def _enumerations() -> dict[str, tuple[str, ...]]:
+    """The values of each enumeration of strings that fields are typed with."""
+    bodies = {
+        node.name: node.body for name in _SOURCES for node in _parsed(name).body if isinstance(node, ast.ClassDef)
+    }
+    values = {name: [node.value for node in body if isinstance(node, ast.Assign)] for name, body in bodies.items()}
+    strings = {name: [v.value for v in found if isinstance(v, ast.Constant)] for name, found in values.items()}
+    return {name: tuple(map(str, found)) for name, found in strings.items() if found}
 
 
 def checked(name: str, value: Any) -> tuple[str, Any]:

@@ -72,6 +72,9 @@ def test_all_mistakes_come_at_once_with_file_key_and_remedy(tmp_path: Path) -> N
         ("train_file: a\ndata_type: posnegs", "needs a teacher's score"),
         ("train_file: a\ndata_type: kd\nuse_in_batch_negatives: true", "needs a teacher's score"),
         ("train_file: a\ndata_type: kd\ninf_free: false", "flops_q_lambda and flops_q_T"),
+        ("train_file: a\ndata_type: kd\nlearning_rate: 0", "0 trains nothing"),
+        ("train_file: a\ndata_type: kd\nranking_loss_weight: 0\nflops_d_lambda: 0", "the loss is 0"),
+        ("train_file: a\ndata_type: kd\nsave_steps: 0", "save_steps: 0.0 is too small; above 0"),
         ("train_file: a\ndata_type: kd\nmetric_for_best_model: eval_nDCG@10", "none of the figures, ndcg@10, "),
         ("train_file: a\ndata_type: kd\nmetric_for_best_model: loss", "loss is none of the figures"),
         ("train_file: a\ndata_type: kd\nsample_num_one_query: 1", "nothing to rank"),
@@ -83,8 +86,9 @@ def test_all_mistakes_come_at_once_with_file_key_and_remedy(tmp_path: Path) -> N
     ],
 )
 def test_what_cannot_be_trained_says_why(tmp_path: Path, lines: str, message: str) -> None:
-    settings = load_settings([_write(tmp_path, f"model_name_or_path: m\n{lines}\n")])
-    assert any(message in str(mistake) for mistake in settings.unfit_for_training())
+    with pytest.raises(Mistakes) as caught:
+        load_settings([_write(tmp_path, f"model_name_or_path: m\n{lines}\n")], for_training=True)
+    assert any(message in str(mistake) for mistake in caught.value.found)
 
 
 TEACHERS = "types: [dense, sparse], model_ids: [a, b]"
