@@ -23,7 +23,16 @@ from sparse_model.manifest import replaced
 from sparse_model.modes import without_dropout
 from sparse_model.query_weights import sparse_rows, without_special_tokens
 from sparse_model.saving import write_checkpoint
-from sparse_model.tokens import BLOCK, CPU_TOKENS, document_ids, length_sorted_batches, one_ahead, pad, query_ids
+from sparse_model.tokens import (
+    BLOCK,
+    CPU_TOKENS,
+    count_longer,
+    document_ids,
+    length_sorted_batches,
+    one_ahead,
+    pad,
+    query_ids,
+)
 
 # Saved as the output bias of special tokens, so that every consumer of a checkpoint gives them weight 0.
 SILENT_BIAS = -10_000.0
@@ -195,6 +204,11 @@ class SparseEncoder(nn.Module):
     def tokenize_queries(self, texts: Sequence[str]) -> list[list[int]]:
         """Distinct ids without special tokens, cut only at the tokenizer's limit; like documents if siamese."""
         return query_ids(self.tokenizer, texts) if self.inf_free else self.tokenize_documents(texts)
+
+    def count_cut_queries(self, texts: Sequence[str]) -> int:
+        """How many queries have more tokens than `encode_queries` reads."""
+        framed = self.max_seq_length - self.tokenizer.num_special_tokens_to_add()
+        return count_longer(self.tokenizer, texts, self.tokenizer.model_max_length if self.inf_free else framed)
 
     def pad(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """Rows of ids as input_ids and attention_mask [N, L], padded on the right."""

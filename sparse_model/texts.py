@@ -1,6 +1,13 @@
-"""Texts on their way to a tokenizer."""
+"""Texts on their way to a tokenizer: characters that it cannot read, and where a long text may be cut.
 
+Tokenizers read a whole text before they cut it: seconds for each megabyte. `breaks` tells where a text can be cut by
+characters first: the tokens before such a place do not depend on what comes after it.
+"""
+
+import json
 import re
+import string
+from typing import Any
 
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
@@ -8,3 +15,66 @@ _HALF_PAIR = re.compile("[\ud800-\udfff]")
 def whole_characters(text: str) -> str:
     """The text with U+FFFD for each half of a surrogate pair, which a JSON file can hold and no tokenizer reads."""
     return text if text.isascii() else _HALF_PAIR.sub("\ufffd", text)
+
+
+# They change a character by itself or by the accents that follow it, and join no letter with a space.
+_LOCAL = (
+    "BertNormalizer NFC NFD NFKC NFKD Lowercase StripAccents Strip Prepend Nmt Precompiled".split()  # noqa: SIM905
+)
+# They let no token begin before a space and end behind it.
+_SPLIT_AT_SPACES = ("BertPreTokenizer", "Whitespace", "WhitespaceSplit", "ByteLevel", "Metaspace")
+
+
+def breaks(tokenizer: Any) -> re.Pattern[str] | None:
+    """What a break begins with: of a text that is cut there, the tokens are the first ones of the whole text.
+
+    BERT's pre-tokenizer splits at white space, ASCII punctuation and Chinese characters, whatever stands before. Others
+    are known to split between a letter or digit and a space. No break is a character of an added token ("[SEP]"), which
+    is looked for before all else. None: the tokenizer has parts of which nothing is known.
+    """
+    backend = tokenizer.backend_tokenizer
+    normalizers, splitters = _parts(backend.normalizer), _parts(backend.pre_tokenizer)
+    first = splitters[0] if splitters else {}
+    splits = first.get("type") in _SPLIT_AT_SPACES and first.get("split") is not False
+    if not splits or first.get("use_regex") is False or not all(map(_is_local, normalizers)):
+        return None
+    added = "".join(token.content for token in backend.get_added_tokens_decoder().values())
+    added += backend.normalizer.normalize_str(added) if backend.normalizer else ""
+    is_bert = first["type"] == "BertPreTokenizer" and {part["type"] for part in normalizers} <= {"BertNormalizer"}
+    characters = " \t\n\r" + string.punctuation if is_bert else " "
+    places = "".join(re.escape(character) for character in characters if character not in added)
+    if not is_bert:
+        return re.compile(rf"(?<=[^\W_])[{places}]") if places else None
+    splits_chinese = any(part["handle_chinese_chars"] for part in normalizers)
+    chinese = "\u4e00-\u9fff" if splits_chinese and not re.search("[\u4e00-\u9fff]", added) else ""
+    return re.compile(f"[{places}{chinese}]") if places or chinese else None
+
+
+def beginning(text: str, size: int, at: re.Pattern[str] | None) -> str:
+    """The text up to the last break among its first `size` characters; "" if the second half of these has none."""
+    if at is None or len(text) <= size:
+        return text
+    return text[: next((place for place in range(size, size // 2, -1) if at.match(text, place)), 0)]
+
+
+def _parts(component: Any) -> list[dict[str, Any]]:
+    """The fields of a normalizer or pre-tokenizer, or of those that it is made of, in order."""
+    if component is None:
+        return []
+    try:
+        fields = json.loads(component.__getstate__())
+    except Exception:  # tokenizers' own, for one that is written in Python
+        return [{"type": "unknown"}]
+    return _flat(fields)
+
+
+def _flat(fields: dict[str, Any]) -> list[dict[str, Any]]:
+    inner = fields.get("pretokenizers") or fields.get("normalizers")
+    return [part for one in inner for part in _flat(one)] if inner else [fields]
+
+
+def _is_local(normalizer: dict[str, Any]) -> bool:
+    if normalizer["type"] != "Replace":
+        return normalizer["type"] in _LOCAL
+    pattern = normalizer["pattern"]
+    return pattern == {"Regex": " {2,}"} or " " not in pattern.get("String", " ")

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sparse_model.texts import beginning, breaks, whole_characters
+
 if TYPE_CHECKING:
     from torch import Tensor
+
+logger = logging.getLogger(__name__)
 
 # Documents of a block: tokenised ahead, sorted by length together, kept in one file.
 BLOCK = 1024
 # Tokens that go through a model together on a CPU.
 CPU_TOKENS = 2048
+# Of a long text, so many for each token that is needed are tokenised first.
+CHARACTERS = 8
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -22,7 +30,7 @@ def document_ids(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[
     """Token ids of each text with the tokenizer's special tokens, cut at `max_length` ids."""
     room = max_length - tokenizer.num_special_tokens_to_add()
     rows = []
-    for encoding in _encoded(tokenizer, texts):
+    for encoding in _encoded(tokenizer, texts, room)[1]:
         _cut(tokenizer, encoding, room)
         rows.append(tokenizer.backend_tokenizer.post_process(encoding).ids)
     # Where a tokenizer frames nothing, an empty text has no token at all, and a model needs one.
@@ -38,18 +46,53 @@ def distinct_ids(tokenizer: Any, texts: Sequence[str], max_length: int | None = 
     """The distinct ids of each text (of its first max_length tokens), ascending, special tokens left out."""
     special = set(tokenizer.all_special_ids)
     rows = []
-    for encoding in _encoded(tokenizer, texts):
+    for encoding in _encoded(tokenizer, texts, max_length)[1]:
         if max_length is not None:
             _cut(tokenizer, encoding, max_length)
         rows.append(sorted(set(encoding.ids) - special))
     return rows
 
 
-def _encoded(tokenizer: Any, texts: Sequence[str]) -> list[Any]:
-    """Whole texts without frame. What a tokenizer is told to cut at is one state for all threads: none is ever set."""
-    if not texts:
-        return []
-    return tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False).encodings
+def count_longer(tokenizer: Any, texts: Sequence[str], length: int) -> int:
+    """How many texts have more than so many tokens, special tokens left out."""
+    return sum(len(encoding) > length for encoding in _encoded(tokenizer, texts, length + 1)[1])
+
+
+def beginnings(tokenizer: Any, texts: Sequence[str], n_tokens: int) -> list[str]:
+    """The texts, cut somewhere behind their first n_tokens tokens where they are long."""
+    is_long = [len(text) > CHARACTERS * n_tokens for text in texts]
+    heads = iter(_encoded(tokenizer, [text for text, long in zip(texts, is_long, strict=True) if long], n_tokens)[0])
+    return [next(heads) if long else whole_characters(text) for text, long in zip(texts, is_long, strict=True)]
+
+
+def _encoded(tokenizer: Any, texts: Sequence[str], n_tokens: int | None) -> tuple[list[str], list[Any]]:
+    """(beginnings of the texts, their encodings without frame): the first n_tokens (None: all) are the whole text's.
+
+    What a tokenizer is told to cut at is one state for all threads: none is ever set.
+    """
+    texts = _whole(texts)
+    heads, left = list(texts), list(range(len(texts)))
+    encodings: list[Any] = [None] * len(texts)
+    needed = n_tokens if n_tokens is not None and tokenizer.truncation_side == "right" else sys.maxsize
+    size = CHARACTERS * max(needed, 1)
+    at = breaks(tokenizer) if max(map(len, texts), default=0) > size else None
+    while left:
+        for i in left:
+            heads[i] = beginning(texts[i], size, at)
+        options = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
+        for i, encoding in zip(left, tokenizer([heads[i] for i in left], **options).encodings, strict=True):
+            encodings[i] = encoding
+        left = [i for i in left if len(heads[i]) < len(texts[i]) and len(encodings[i]) < needed]
+        size *= 4
+    return heads, encodings
+
+
+def _whole(texts: Sequence[str]) -> list[str]:
+    whole = list(map(whole_characters, texts))
+    changed = sum(a != b for a, b in zip(texts, whole, strict=True))
+    if changed:
+        logger.warning("%d texts hold half of a surrogate pair; it is read as U+FFFD", changed)
+    return whole
 
 
 def _cut(tokenizer: Any, encoding: Any, length: int) -> None:

@@ -1,5 +1,6 @@
 """What scores a data set in an evaluation: a model with a search engine, or BM25."""
 
+import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cached_property
@@ -18,6 +19,9 @@ from retrieval.score_dataset import DatasetScores, score_dataset
 
 if TYPE_CHECKING:
     from sparse_model import SparseEncoder
+
+
+logger = logging.getLogger(__name__)
 
 
 class Scorer(Protocol):
@@ -119,6 +123,8 @@ class ModelScorer:
         keys, encoder = self._evaluation, self.encoder
         if encoder.inf_free and self._model.idf_from_corpus:
             encoder.use_idf(corpus_idf(encoder.tokenizer, data.texts, encoder.vocabulary_size, is_main()))
+        if is_main() and (cut := encoder.count_cut_queries(data.queries)):
+            logger.warning("%s: %d queries are longer than the model reads; their ends are left out", data.name, cut)
         corpus = on_main(lambda: corpus_hash(data.doc_ids, data.texts))
         contents, documents = self._facts | {"corpus": corpus}, len(data.doc_ids)
         engine = self._make_engine(data.name, documents, contents)

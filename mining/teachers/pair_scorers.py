@@ -1,6 +1,7 @@
 """Teachers that read query and document together: cross-encoders and monoT5."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from mining.teachers.batches import Rows, Runner
 from mining.teachers.spec import Progress, TeacherSpec, no_progress
 from mining.teachers.types import answer_ids
 from sparse_model.layout import resolve
+from sparse_model.tokens import beginnings
 
 Pair = tuple[str, str]
 """(query, document)"""
@@ -32,7 +34,7 @@ class CrossEncoderTeacher:
 
     def _tokenize(self, pairs: Sequence[Pair]) -> Rows:
         rows = self._runner.tokenizer(
-            *_prefixed(self.spec, pairs),
+            *_prefixed(self.spec, self._runner.tokenizer, pairs),
             truncation="longest_first",
             max_length=self.spec.max_length,
             return_attention_mask=False,
@@ -62,7 +64,7 @@ class MonoT5Teacher:
         return _scores(self._runner, pairs, self._tokenize, self._forward, progress)
 
     def _tokenize(self, pairs: Sequence[Pair]) -> Rows:
-        queries, documents = _prefixed(self.spec, pairs)
+        queries, documents = _prefixed(self.spec, self._runner.tokenizer, pairs)
         return {"input_ids": prompt_ids(self._runner.tokenizer, queries, documents, self.spec.max_length)}
 
     def _forward(self, inputs: dict[str, Tensor]) -> Tensor:
@@ -92,9 +94,11 @@ def prompt_ids(tokenizer: object, queries: Sequence[str], documents: Sequence[st
     return rows
 
 
-def _prefixed(spec: TeacherSpec, pairs: Sequence[Pair]) -> tuple[list[str], list[str]]:
+def _prefixed(spec: TeacherSpec, tokenizer: Any, pairs: Sequence[Pair]) -> tuple[list[str], list[str]]:
+    """Queries and documents with their prefixes, as much of each as a teacher can read."""
     queries, documents = zip(*pairs, strict=True)
-    return spec.prefixed(queries, "query"), spec.prefixed(documents, "document")
+    texts = spec.prefixed(queries, "query"), spec.prefixed(documents, "document")
+    return beginnings(tokenizer, texts[0], spec.max_length), beginnings(tokenizer, texts[1], spec.max_length)
 
 
 def _scores(runner: Runner, pairs: Sequence[Pair], *steps: object) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,17 @@ def test_a_query_longer_than_the_prompt_is_cut_too() -> None:
     tokenizer = unigram_tokenizer()
     (ids,) = prompt_ids(tokenizer, [LONG], ["rain"], 16)
     assert len(ids) == 16 and ids[-3:] == tokenizer("Relevant:")["input_ids"]
+
+
+@pytest.mark.parametrize("kind", ["cross_encoder", "monot5"])
+def test_a_pair_of_megabytes_is_read_as_far_as_it_counts(kind: str, folders: dict[str, Path]) -> None:
+    started = time.perf_counter()
+    spec = tiny_spec(kind, folders[kind])
+    long = f"{LONG} " * 10_000
+    ends = [(text[:500], other[:500]) for text, other in ((QUERIES[0], long), (long, LONG))]
+    whole = _results(spec, [(QUERIES[0], long), (long, LONG)])
+    np.testing.assert_allclose(whole, _results(spec, ends), rtol=1e-4, atol=1e-5)
+    assert time.perf_counter() - started < 5
 
 
 @pytest.mark.parametrize("kind", ["sparse", "dense", "cross_encoder", "monot5"])

@@ -20,6 +20,7 @@ from experiment.run.kept_vectors import kept_vectors
 from experiment.run.results import evaluation_folder, recorded_inputs, result_inputs
 from experiment.settings.settings import load_settings
 from sparse_model import SparseEncoder, UserError
+from tests.conftest import write_jsonl
 
 TRAINED = """model_name_or_path: base
 train_file: rows.jsonl
@@ -228,6 +229,20 @@ def test_what_is_up_to_date_needs_no_model(
     assert (tmp_path / "evaluation" / "config.yaml").read_text() == before
     _score(sparse, beir_folder, tmp_path, "metrics=P@1")
     assert json.loads((tmp_path / "evaluation" / "summary.json").read_text())["figures"].keys() >= {"p@1", "flops"}
+
+
+def test_queries_that_are_cut_are_counted(
+    sparse: Path, beir_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two of the queries below have more tokens than the tokenizer's limit of 64."""
+    folder = tmp_path / "tiny"
+    shutil.copytree(beir_folder, folder)
+    texts = {"q0": "rain " * 65, "q1": "rain " * 64, "q2": "loud music " * 400}
+    write_jsonl(folder / "queries.jsonl", [{"_id": name, "text": text} for name, text in texts.items()])
+    _score(sparse, folder, tmp_path / "run")
+    assert "tiny: 2 queries are longer than the model reads" in caplog.text
+    encoder = sparse_model.load(sparse, inf_free=False)
+    assert encoder.count_cut_queries(["rain " * 10, "rain " * 11]) == 1, "of 12 tokens, two are the frame"
 
 
 def test_what_was_scored_is_recorded(sparse: Path, beir_folder: Path, tmp_path: Path) -> None:
