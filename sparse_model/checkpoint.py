@@ -9,15 +9,16 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForMaskedLM
 
+from sparse_model import limits
 from sparse_model.activations import ACTIVATIONS
 from sparse_model.encoder import SparseEncoder
 from sparse_model.errors import UserError
-from sparse_model.layout import describe, dtype_argument, load_tokenizer, longest_input, require_json, resolve
+from sparse_model.heads import default_length, longest_input
+from sparse_model.layout import Description, describe, dtype_argument, load_tokenizer, require_json, resolve
 from sparse_model.manifest import check_manifest
 from sparse_model.query_weights import read_idf, without_special_tokens
 
 HEAD_DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
-DEFAULT_LENGTH = 512
 
 
 def load(
@@ -73,7 +74,7 @@ def load(
         tokenizer,
         activation_type=activation_type or says.activation_type or "relu",
         inf_free=next((value for value in (inf_free, says.inf_free) if value is not None), True),
-        max_seq_length=_length(max_seq_length, says.max_seq_length, mlm, tokenizer),
+        max_seq_length=_length(max_seq_length, says, tokenizer, longest_input(mlm)),
         product_dtype=HEAD_DTYPES[head_dtype],
         prune_ratio=prune_ratio,
     )
@@ -84,15 +85,15 @@ def load(
     return encoder.eval()
 
 
-def _length(asked: int | None, said: int | None, mlm: Any, tokenizer: Any) -> int:
-    """Tokens a document is cut to; UserError if more or fewer are asked for than there can be."""
-    positions, framed = longest_input(mlm.config), tokenizer.num_special_tokens_to_add()
-    if asked and asked <= framed:
-        raise UserError(f"max_seq_length: {asked} leaves no room beside {framed} special tokens.")
-    if asked and positions and asked > positions:
-        raise UserError(f"max_seq_length: {asked}, but {mlm.name_or_path} has positions for {positions} tokens.")
-    length = asked or said or DEFAULT_LENGTH
-    return min(length, positions or length)
+def _length(asked: Any, says: Description, tokenizer: Any, positions: int | None) -> int:
+    """Tokens a document is cut to: what is asked, else what the checkpoint says, as far as there are positions."""
+    framed = tokenizer.num_special_tokens_to_add()
+    if asked is not None:
+        return limits.length(asked, "max_seq_length", framed, positions)
+    if says.max_seq_length is None:
+        return default_length(positions)
+    said = limits.length(says.max_seq_length, f"{says.length_file}: max_seq_length", framed, None)
+    return min(said, positions or said)
 
 
 def load_weights(encoder: SparseEncoder, folder: Path) -> None:

@@ -16,9 +16,11 @@ from scipy.sparse import csr_matrix, vstack
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from sparse_model import limits
 from sparse_model.activations import activate
 from sparse_model.errors import UserError
 from sparse_model.head import Head, positive_logits
+from sparse_model.heads import default_length, longest_input, open_head
 from sparse_model.manifest import replaced
 from sparse_model.modes import without_dropout
 from sparse_model.query_weights import sparse_rows, without_special_tokens
@@ -33,14 +35,10 @@ from sparse_model.tokens import (
     pad,
     query_ids,
 )
+from sparse_model.vocabulary import highest_id, tokens_by_id
 
 # Saved as the output bias of special tokens, so that every consumer of a checkpoint gives them weight 0.
 SILENT_BIAS = -10_000.0
-
-
-def pass_through(hidden: Tensor) -> Tensor:
-    """Stands in for the masked LM's output layer: its logits are then what that layer would have multiplied."""
-    return hidden
 
 
 class SparseEncoder(nn.Module):
@@ -52,11 +50,13 @@ class SparseEncoder(nn.Module):
     Args:
         mlm: any AutoModelForMaskedLM whose output layer is linear with a bias; its V counts, not the tokenizer's.
         idf_V: query weights [V] (None: 1 for every token); unused when `inf_free` is false.
-        max_seq_length: tokens a document (and a siamese query) is cut to, special tokens included.
+        max_seq_length: tokens a document (and a siamese query) is cut to, special tokens included; None: 512,
+            or as many as there are positions.
         product_dtype: precision of the head's product in the forward pass; None is float32.
         prune_ratio: `encode_documents` drops weights below this share of the document's largest.
 
     Attributes:
+        longest_input: tokens the masked LM has positions for; None: any number.
         encoding_dtype: if set, `encode_documents` runs the masked LM under autocast in this dtype.
     """
 
@@ -68,7 +68,7 @@ class SparseEncoder(nn.Module):
         activation_type: str = "relu",
         idf_V: Tensor | None = None,
         inf_free: bool = True,
-        max_seq_length: int = 512,
+        max_seq_length: int | None = None,
         product_dtype: torch.dtype | None = None,
         prune_ratio: float | None = None,
     ) -> None:
@@ -76,27 +76,24 @@ class SparseEncoder(nn.Module):
         _leave_uncompiled()
         self.train(mlm.training)
         self.mlm, self.tokenizer = mlm, tokenizer
-        self.activation_type, self.inf_free, self.max_seq_length = activation_type, inf_free, max_seq_length
+        self.activation_type, self.inf_free = activation_type, inf_free
         self.product_dtype, self.prune_ratio = product_dtype, prune_ratio
         self.encoding_dtype: torch.dtype | None = None
-        # Where a model keeps its output bias twice, an older from_pretrained may leave two copies of it.
-        mlm.tie_weights()  # type: ignore[operator]
-        output = mlm.get_output_embeddings()  # type: ignore[operator]
-        if not isinstance(output, nn.Linear) or output.bias is None:
-            raise UserError(f"{type(mlm).__name__} has no linear output layer with a bias: not supported.")
-        output.forward = pass_through  # type: ignore[method-assign,assignment]
+        frame = sorted({*tokenizer("")["input_ids"], tokenizer.pad_token_id or 0})
+        output = open_head(mlm, frame)
+        self.longest_input = longest_input(mlm)
+        self.max_seq_length = default_length(self.longest_input) if max_seq_length is None else max_seq_length
         self.vocabulary_size = output.weight.shape[0]
-        if len(tokenizer) > self.vocabulary_size:
+        if highest_id(tokenizer) >= self.vocabulary_size:
             raise UserError(
-                f"tokenizer_name: its {len(tokenizer)} tokens exceed the model's V = {self.vocabulary_size}: it is "
-                "another model's tokenizer."
+                f"tokenizer_name: its ids go up to {highest_id(tokenizer)}, and the model's V is "
+                f"{self.vocabulary_size}: it is another model's tokenizer."
             )
+        # An id that stands for no token can be in no query either.
+        unnamed = [i for i, token in enumerate(tokens_by_id(tokenizer, self.vocabulary_size)) if token is None]
         with torch.no_grad():
-            # Ids beyond the tokenizer's (padded vocabularies) can be in no query either.
-            output.bias[[i for i in tokenizer.all_special_ids if i < self.vocabulary_size]] = SILENT_BIAS
-            output.bias[len(tokenizer) :] = SILENT_BIAS
-        frame = set(tokenizer("")["input_ids"]) | {tokenizer.pad_token_id or 0}
-        self.register_buffer("frame_ids", torch.tensor(sorted(frame)), persistent=False)
+            output.bias[[*tokenizer.all_special_ids, *unnamed]] = SILENT_BIAS
+        self.register_buffer("frame_ids", torch.tensor(frame), persistent=False)
         self.idf_V: nn.Parameter | None = None
         if inf_free:
             self.use_idf(torch.ones(self.vocabulary_size) if idf_V is None else idf_V)
@@ -105,6 +102,19 @@ class SparseEncoder(nn.Module):
     def device(self) -> torch.device:
         """Where the model lies."""
         return self.frame_ids.device  # type: ignore[return-value,union-attr]
+
+    @property
+    def max_seq_length(self) -> int:
+        """Tokens a document is cut to, special tokens included. UserError where it is set to what cannot be."""
+        return self._max_seq_length
+
+    @max_seq_length.setter
+    def max_seq_length(self, value: int) -> None:
+        self._max_seq_length = self.usable_length(value, "max_seq_length")
+
+    def usable_length(self, value: int, name: str) -> int:
+        """A length that texts may be cut to here; UserError beginning with `name` if it is none."""
+        return limits.length(value, name, self.tokenizer.num_special_tokens_to_add(), self.longest_input)
 
     def use_idf(self, idf_V: Tensor, requires_grad: bool = False) -> None:
         """Replace the query table; special tokens are set to 0.

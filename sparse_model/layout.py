@@ -15,9 +15,6 @@ from sparse_model.errors import UserError
 # As stored, and under our own names: a checkpoint may say either.
 _OUR_NAMES = {kind.stored_name: name for name, kind in ACTIVATIONS.items()} | {name: name for name in ACTIVATIONS}
 
-# Positions are numbered from padding_idx + 1 on.
-_OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert", "mpnet", "longformer"}
-
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
 
 
@@ -26,7 +23,8 @@ class Description:
     """What a checkpoint says of itself; None where it says nothing (a plain masked LM says nothing at all)."""
 
     activation_type: str | None = None
-    max_seq_length: int | None = None
+    max_seq_length: Any = None  # not checked yet
+    length_file: Path | None = None  # which says it
     inf_free: bool | None = None
     query_folder: Path | None = None  # holds the query table
     mlm_subfolder: str = ""
@@ -93,9 +91,9 @@ def describe(folder: Path) -> Description:
         raise UserError(f"{pooling / 'config.json'}: only max pooling with {sorted(_OUR_NAMES)} can be used.")
     length_file = mlm / "sentence_bert_config.json"
     length = require_json(length_file).get("max_seq_length") if length_file.is_file() else None
-    if length is not None and not isinstance(length, int):
-        raise UserError(f"{length_file}: max_seq_length is {length!r}, not a number.")
-    return Description(activation, length, query_folder is not None, query_folder, str(mlm.relative_to(folder)))
+    return Description(
+        activation, length, length_file, query_folder is not None, query_folder, str(mlm.relative_to(folder))
+    )
 
 
 def read_modules(folder: Path) -> list[tuple[str, Path]]:
@@ -109,13 +107,6 @@ def dtype_argument(dtype: Any) -> dict[str, Any]:
     """The dtype as from_pretrained takes it: transformers 4.56 renamed the argument."""
     version = tuple(map(int, metadata.version("transformers").split(".")[:2]))
     return {"dtype" if version >= (4, 56) else "torch_dtype": dtype}
-
-
-def longest_input(config: Any) -> int | None:
-    """Tokens a model of this config has positions for; None where it does not say."""
-    positions = getattr(config, "max_position_embeddings", None)
-    offset = (config.pad_token_id or 0) + 1 if config.model_type in _OFFSET_POSITIONS else 0
-    return positions - offset if positions and positions > 0 else None
 
 
 def load_tokenizer(name_or_path: str, key: str = "tokenizer_name", trust_remote_code: bool = False) -> Any:

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from sparse_model.errors import UserError
 from sparse_model.tokens import distinct_ids
+from sparse_model.vocabulary import tokens_by_id
 
 
 def idf(document_frequency_V: np.ndarray, n_documents: int) -> np.ndarray:
@@ -78,9 +79,10 @@ def read_idf(idf_path: str, tokenizer: Any, vocabulary_size: int) -> Tensor:
 
 def write_idf(path: Path, weights_V: Tensor, tokenizer: Any) -> None:
     """Token -> weight for every id of the tokenizer (zeros too: a missing token would be read as 1.0)."""
-    tokens = tokenizer.convert_ids_to_tokens(range(min(len(tokenizer), len(weights_V))))
+    tokens = tokens_by_id(tokenizer, len(weights_V))
     # float32 as the shortest text that reads back as the same float32.
-    table = {token: float(str(np.float32(w))) for token, w in zip(tokens, weights_V.tolist(), strict=False)}
+    weights = (float(str(np.float32(weight))) for weight in weights_V.tolist())
+    table = {token: weight for token, weight in zip(tokens, weights, strict=True) if token is not None}
     path.write_text(json.dumps(table, ensure_ascii=False), encoding="utf-8")
 
 

@@ -4,7 +4,6 @@ The masked LM lies in the root (AutoModelForMaskedLM reads it); modules.json and
 the length and the query table.
 """
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import Tensor
 from sparse_model.activations import ACTIVATIONS
 from sparse_model.layout import require_json, write_json
 from sparse_model.query_weights import write_idf
+from sparse_model.vocabulary import with_every_id
 
 _CLASSES = "sentence_transformers.sparse_encoder.models."
 _QUERY, _POOLING = "query_0_SparseStaticEmbedding", "document_1_SpladePooling"
@@ -25,7 +25,7 @@ def write_checkpoint(
     """Write a model so that `sparse_model.load`, sentence-transformers and AutoModelForMaskedLM read it.
 
     Args:
-        mlm: a masked LM with V outputs, the last len(tokenizer) … V - 1 of which no token names.
+        mlm: a masked LM with V outputs, some of which no token may name.
         idf_V: the query table, whose requires_grad is kept; None for queries through the model.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ def write_checkpoint(
     bias = output.bias.data_ptr()
     state = {name: v.clone() if v.data_ptr() == bias else v for name, v in mlm.state_dict().items()}
     mlm.save_pretrained(folder, state_dict=state)
-    as_wide = _for_consumers(tokenizer, len(output.weight))
+    as_wide = with_every_id(tokenizer, len(output.weight))
     _save_tokenizer(as_wide, folder)
     write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_seq_length, "do_lower_case": False})
     write_json(
@@ -57,18 +57,6 @@ def write_checkpoint(
         _save_tokenizer(as_wide, folder / _QUERY)
         write_idf(folder / "idf.json", table, tokenizer)
         _write_router(folder)
-
-
-def _for_consumers(tokenizer: Any, vocabulary_size: int) -> Any:
-    """A copy without the truncation of the last call, and with as many tokens as the model has outputs.
-
-    sentence-transformers wants both sides of a pair to have the same length.
-    """
-    tokenizer = copy.deepcopy(tokenizer)
-    tokenizer.backend_tokenizer.no_truncation()
-    tokenizer.backend_tokenizer.no_padding()
-    tokenizer.add_tokens([f"[filler{i}]" for i in range(len(tokenizer), vocabulary_size)])
-    return tokenizer
 
 
 def _save_tokenizer(tokenizer: Any, folder: Path) -> None:

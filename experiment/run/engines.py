@@ -59,8 +59,9 @@ def open_engines(
 
 def tokens_of(encoder: "SparseEncoder") -> list[str | None]:
     """The encoder's vocabulary as `open_engines` takes it."""
-    tokens = encoder.tokenizer.convert_ids_to_tokens(list(range(len(encoder.tokenizer))))
-    return [*tokens, *[None] * (encoder.vocabulary_size - len(tokens))]
+    from sparse_model.vocabulary import tokens_by_id
+
+    return tokens_by_id(encoder.tokenizer, encoder.vocabulary_size)
 
 
 def check_engine(evaluation: EvaluationKeys, opensearch: OpenSearchKeys) -> str:

@@ -16,7 +16,7 @@ from experiment.settings.mistakes import refuse
 from experiment.settings.settings import Settings
 from retrieval.fingerprint import fingerprint
 from sparse_model.errors import UserError
-from sparse_model.layout import describe, longest_input, resolve
+from sparse_model.layout import describe, resolve
 from sparse_model.manifest import MANIFEST
 
 if TYPE_CHECKING:
@@ -107,9 +107,8 @@ def load_start(settings: Settings) -> tuple["SparseEncoder", Settings]:
     says = {name: getattr(encoder, name) for name in ("activation_type", "inf_free", "max_seq_length")}
     settings = settings.told(says)
     refuse(settings.unfit_for_training())
-    positions, length = longest_input(encoder.mlm.config), settings.model.eval_max_seq_length
-    if length and positions and length > positions:
-        raise UserError(f"eval_max_seq_length: {length}, but the model has positions for {positions} tokens.")
+    if (length := settings.model.eval_max_seq_length) is not None:
+        encoder.usable_length(length, "eval_max_seq_length")
     return encoder, settings
 
 

@@ -6,8 +6,10 @@ from typing import Any
 
 from mining.teachers.spec import TeacherSpec
 from mining.teachers.types import TYPES
+from sparse_model import limits
 from sparse_model.errors import UserError
-from sparse_model.layout import load_tokenizer, longest_input, require_json, resolve
+from sparse_model.layout import load_tokenizer, require_json, resolve
+from sparse_model.vocabulary import highest_id
 
 
 def check_teacher(spec: TeacherSpec, key: str, length_key: str = "max_length") -> None:
@@ -68,18 +70,28 @@ def _wrong_kind(spec: TeacherSpec, config: Any) -> Iterator[str]:
 
 
 def _wrong_sizes(spec: TeacherSpec, config: Any, tokenizer: Any, length_key: str) -> Iterator[str]:
-    positions = longest_input(config)
-    if positions and spec.max_length > positions:
-        yield (
-            f"{length_key}: {spec.max_length}, but {spec.model_name_or_path} has positions for {positions} tokens; "
-            f"give {length_key}: {positions} or less."
-        )
     framed = tokenizer.num_special_tokens_to_add(pair=TYPES[spec.type].frames_pairs)
-    if spec.max_length <= framed:
-        yield f"{length_key}: {spec.max_length} leaves no room beside {framed} special tokens."
+    try:
+        limits.length(spec.max_length, length_key, framed, _positions(spec, config))
+    except UserError as error:
+        yield str(error)
     vocabulary = getattr(config, "vocab_size", None)
-    if vocabulary and len(tokenizer) > vocabulary:
+    if vocabulary and highest_id(tokenizer) >= vocabulary:
         yield (
-            f"tokenizer_name: its {len(tokenizer)} tokens exceed the {vocabulary} of {spec.model_name_or_path}: it is "
-            "another model's tokenizer."
+            f"tokenizer_name: its ids go up to {highest_id(tokenizer)}, and those of {spec.model_name_or_path} to "
+            f"{vocabulary - 1}: it is another model's tokenizer."
         )
+
+
+def _positions(spec: TeacherSpec, config: Any) -> int | None:
+    """Looked up in the model itself, made without weights."""
+    import torch
+    from transformers import AutoModel
+
+    from sparse_model.heads import longest_input
+
+    try:
+        with torch.device("meta"):
+            return longest_input(AutoModel.from_config(config, trust_remote_code=spec.trust_remote_code))
+    except Exception as error:  # whatever a config or its code make transformers raise
+        raise UserError(f"{spec.model_name_or_path}: no model can be made of its config.json: {error}") from None

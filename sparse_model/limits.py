@@ -1,0 +1,47 @@
+"""What a number may be, wherever it comes from: a config's key, a checkpoint, an argument in Python. Loads nothing."""
+
+from numbers import Integral, Real
+from typing import Any
+
+from sparse_model.errors import UserError
+
+# As pydantic's Field takes them: of a share of the largest weight, and of a length in tokens.
+SHARE = {"ge": 0, "lt": 1}
+LENGTH = {"ge": 1}
+# A query weight above this, or one below zero, is no weight: IDF of 10⁹ documents ends at 21.
+MAX_WEIGHT = 1e6
+
+
+def share(value: Any, name: str) -> float | None:
+    """A share of the largest weight, or None.
+
+    Raises:
+        UserError: if it is no number from 0 to below 1.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, Real) or not SHARE["ge"] <= float(value) < SHARE["lt"]:
+        raise UserError(f"{name}: {value!r} is no share of the largest weight; give a number from 0 to below 1.")
+    return float(value)
+
+
+def length(value: Any, name: str, framed: int, positions: int | None) -> int:
+    """Tokens that a text is cut to.
+
+    Args:
+        name: the key, or the file and key, that says it.
+        framed: special tokens around a text.
+        positions: tokens that the model has positions for; None: any number.
+
+    Raises:
+        UserError: if it is no whole number, or a text of that length cannot be.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise UserError(f"{name}: {value!r} is no number of tokens.")
+    tokens = int(value)
+    if tokens <= framed:
+        raise UserError(f"{name}: {tokens} leaves no room beside {framed} special tokens; give {framed + 1} or more.")
+    if positions is not None and tokens > positions:
+        remedy = f"give {name}: {positions} or less."
+        raise UserError(f"{name}: {tokens}, but the model has positions for {positions} tokens; {remedy}")
+    return tokens
