@@ -26,6 +26,7 @@ from mining.statistics import Statistics
 from retrieval import distributed
 from retrieval.files import read_json, require_disk, set_aside, whole, write_json
 from retrieval.fingerprint import hash_of
+from retrieval.row_files import is_whole_data_set
 
 logger = logging.getLogger(__name__)
 
@@ -68,9 +69,7 @@ def write_rows(
 
 def is_whole(output_dir: Path, key: str) -> bool:
     """Whether output_dir holds the complete data set of this key."""
-    files = [file["filename"] for file in read_json(output_dir / "state.json").get("_data_files", [])]
-    there = bool(files) and all((output_dir / name).is_file() for name in files)
-    return there and read_json(output_dir / "summary.json").get("key") == key
+    return is_whole_data_set(output_dir) and read_json(output_dir / "summary.json").get("key") == key
 
 
 class _Parts:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from retrieval.files import read_json
 from retrieval.fingerprint import fingerprint
 from sparse_model.errors import UserError
 
@@ -50,6 +51,12 @@ def rows_on_hub(repository: str, config: str | None = None) -> datasets.Dataset:
 
     datasets.config.HF_DATASETS_TRUST_REMOTE_CODE = False  # type: ignore[attr-defined]  # which versions before 4 read
     return datasets.load_dataset(repository, config, split="train")
+
+
+def is_whole_data_set(folder: Path) -> bool:
+    """Whether a datasets.save_to_disk folder is there to its end: state.json is its last file and names the others."""
+    files = [file["filename"] for file in read_json(folder / "state.json").get("_data_files", [])]
+    return bool(files) and all((folder / name).is_file() for name in files)
 
 
 def is_number(kind: pa.DataType) -> bool:

@@ -3,6 +3,7 @@
 Commands and sweeps ask the same functions. They go by recorded hashes of inputs, never by times of files.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,19 +12,22 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from experiment.run.folder import read_yaml
-from experiment.run.models import model_files
+from experiment.run.models import VECTOR_KEYS, files_beside, model_files, overriding
 from experiment.run.results import data_hash, evaluation_folder, metrics_of, result_inputs
 from experiment.settings.effects import Changes
-from experiment.settings.keys import GROUP_OF, GROUPS, EvaluationKeys, effect, keys_that_change
+from experiment.settings.keys import GROUP_OF, GROUPS, effect, keys_that_change
 from experiment.settings.settings import Settings
 from experiment.settings.validation import checked_group, checked_trainer_key
 from retrieval.dataset_names import dataset_name, scored_split
 from retrieval.files import read_json
 from retrieval.fingerprint import file_hash, fingerprint, hash_of
 from retrieval.metrics import figure_name
+from retrieval.row_files import is_whole_data_set
 from sparse_model.errors import UserError
 from sparse_model.manifest import check_manifest, read_manifest
 from training.step_checkpoints import complete_checkpoints
+
+logger = logging.getLogger(__name__)
 
 # A training with another value of one of these is another training.
 DECIDE_WEIGHTS = Changes.WEIGHTS | Changes.LENGTH | Changes.BEST
@@ -52,8 +56,8 @@ def training_status(settings: Settings, facts: Mapping[str, Any]) -> Status:
     """How far the training in output_dir is.
 
     Args:
-        facts: the inputs beside the keys, as run.json records them: "processes", "data hash"; those that are left
-            out are not compared.
+        facts: the inputs beside the keys, as run.json records them: "processes" and those of `training_inputs`; those
+            that are left out, or that an older run has not recorded, are not compared.
 
     Raises:
         UserError: if the folder's records are damaged.
@@ -70,12 +74,63 @@ def training_status(settings: Settings, facts: Mapping[str, Any]) -> Status:
             "restore it, or give overwrite=true to move the run aside."
         )
     because = differences(settings, read_yaml(folder / "config.yaml"))
-    because |= {k: f"{recorded.get(k)} before, {value} now" for k, value in facts.items() if recorded.get(k) != value}
+    because |= {k: f"{recorded[k]} before, {now} now" for k, now in facts.items() if recorded.get(k, now) != now}
     if because:
         return Status("different", because=because)
     if finished == planned_length(settings.value) and not model_problem(folder):
         return DONE
     return Status("goes on", checkpoints[-1] if checkpoints else None)
+
+
+# What the checkpoint says of itself, and where it runs: an evaluation does not go by what the config says of it.
+_NOT_ASKED = {"model_name_or_path", "use_cpu", *VECTOR_KEYS}
+
+
+def require_own_model(settings: Settings) -> None:
+    """Look at the model that an evaluation scores, if it is the one that the config's own training left.
+
+    A warning is logged if the folder holds a run of other settings: the figures are that run's.
+
+    Raises:
+        UserError: if the run has not ended, or went on since the model was written; if the model is damaged.
+    """
+    folder = settings.output_dir
+    recorded = read_json(folder / "run.json") if settings.trains else {}
+    if not recorded or "model_name_or_path" in overriding(settings) or not (folder / "modules.json").is_file():
+        return
+    config = settings.config_path or "…"
+    again = f"python train_ir.py {config} goes on to its end; or name a checkpoint: model_name_or_path={folder}/…"
+    before = read_yaml(folder / "config.yaml")
+    length, asked = recorded.get("finished"), planned_length(lambda key: before.get(key, settings.default(key)))
+    if length != asked:
+        there = f"the model there is that of {_words(length)}" if length else "it left no model yet"
+        raise UserError(f"output_dir: the run in {folder} has not ended ({_words(asked)}); {there}. {again}")
+    if problem := model_problem(folder):
+        raise UserError(f"output_dir: {problem} python train_ir.py {config} writes it again.")
+    if config != folder / "config.yaml":
+        _say_other_settings(settings, differences(settings, before), length)
+
+
+def _say_other_settings(settings: Settings, others: Mapping[str, str], length: Mapping[str, Any]) -> None:
+    """Warn that a run of other keys, or of another length, is scored."""
+    folder, config = settings.output_dir, settings.config_path or "…"
+    others = {key: both for key, both in others.items() if key not in _NOT_ASKED}
+    planned = planned_length(settings.value)
+    lengths = {key: f"{length.get(key)} before, {now} now" for key, now in planned.items() if length.get(key) != now}
+    if others or lengths:
+        logger.warning(
+            "%s holds a run of other settings, and that is what is scored:\n  %s\npython train_ir.py %s%s trains as "
+            "the config says; python evaluate_beir.py %s scores the run by its own.",
+            folder,
+            "\n  ".join(f"{key}: {both}" for key, both in {**others, **lengths}.items()),
+            *(config, " overwrite=true" if others else "", folder),
+        )
+
+
+def _words(length: Mapping[str, Any]) -> str:
+    """The keys of `planned_length` that count: a number of steps goes before one of epochs."""
+    steps = length.get("max_steps", -1)
+    return f"max_steps={steps}" if steps > 0 else f"num_train_epochs={length.get('num_train_epochs')}"
 
 
 def model_problem(folder: Path) -> str | None:
@@ -140,8 +195,7 @@ def preparation_status(output_dir: Path, inputs: str | None) -> Status:
         inputs: see `preparation_inputs`; None: not known, then a whole data set counts.
     """
     recorded = read_json(output_dir / PREPARED).get("inputs")
-    files = [file["filename"] for file in read_json(output_dir / "state.json").get("_data_files", [])]
-    if not files or not all((output_dir / name).is_file() for name in files):
+    if not is_whole_data_set(output_dir):
         return Status("goes on") if (output_dir / "stages").is_dir() else FRESH
     if inputs is None or recorded == inputs:
         return DONE
@@ -161,31 +215,29 @@ def preparation_inputs(settings: Settings) -> str | None:
     values = {name: settings.value(name) for name in counting} | {"teachers": list(map(asdict, prepared.teachers))}
     models = [str(settings.model.model_name_or_path), *(spec.model_name_or_path for spec in prepared.teachers)]
     hashes = [fingerprint(model_files(path)) for path in models]
-    named = [settings.value(name) for name in ("idf_path", "tokenizer_name")]
-    local = fingerprint([Path(path) for path in named if path and Path(path).exists()])
+    local = fingerprint(files_beside({name: settings.value(name) for name in ("idf_path", "tokenizer_name")}))
     return hash_of({"keys": values, "data": data, "models": hashes, "files": local})
 
 
 def is_evaluated(settings: Settings) -> bool:
-    """Whether the results of every data set are there, of these inputs and this data, by these metrics."""
-    keys, folder = settings.evaluation, evaluation_folder(settings)
+    """Whether the results of every data set are there, of this model, this data and these splits, by these metrics."""
+    keys = settings.evaluation
     wanted = {dataset_name(name): name for name in keys.beir_datasets}
-    if read_json(folder / "summary.json").get("datasets") != list(wanted):
+    try:
+        folder = evaluation_folder(settings)
+        if read_json(folder / "summary.json").get("datasets") != list(wanted):
+            return False
+        config_hash = result_inputs(settings)["config hash"]
+    except UserError:  # there is no model to score
         return False
     metrics = [figure_name(metric) for metric in keys.metrics]
-    if any(metrics_of(read_json(folder / f"{label}.json")) != metrics for label in wanted):
-        return False
-    config_hash = result_inputs(settings)["config hash"]
-    return has_asked_splits(keys, folder) and all(
-        is_result(folder, label, config_hash, data_hash(name, keys.beir_dir, keys.split))
-        for label, name in wanted.items()
-    )
-
-
-def has_asked_splits(keys: EvaluationKeys, folder: Path) -> bool:
-    """Whether every result in the folder is over the split that the keys name."""
-    splits = {dataset_name(name): scored_split(name, keys.split) for name in keys.beir_datasets}
-    return all(read_json(folder / f"{name}.json").get("split", split) == split for name, split in splits.items())
+    for label, name in wanted.items():
+        stored, split = read_json(folder / f"{label}.json"), scored_split(name, keys.split)
+        if metrics_of(stored) != metrics or stored.get("split", split) != split:
+            return False
+        if not is_result(folder, label, config_hash, data_hash(name, keys.beir_dir, keys.split)):
+            return False
+    return True
 
 
 def is_result(folder: Path, name: str, config_hash: str, data: str | None) -> bool:

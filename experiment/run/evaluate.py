@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from experiment.run import folder as run_folder
+from experiment.run.done import require_own_model
 from experiment.run.engines import check_engine
+from experiment.run.inputs import require_unchanged
 from experiment.run.locks import locked
 from experiment.run.missing_data import require_data_sets
 from experiment.run.models import scored_model
@@ -44,15 +46,19 @@ def run_evaluation(settings: Settings) -> None:
 
 def _run_evaluation(settings: Settings) -> None:
     keys, folder = settings.evaluation, evaluation_folder(settings)
+    if not keys.baseline:
+        on_main(lambda: require_own_model(settings))
+    inputs = on_main(lambda: recorded_inputs(settings, folder))
+    same = lambda: require_unchanged("the model", inputs, recorded_inputs(settings, folder))  # noqa: E731
     # A run's evaluations share their vectors and indexes; a private node serves one that is under way at a time.
     folders = (settings.output_dir / "evaluation", folder)
     batch_size = settings.value("per_device_eval_batch_size") * 4
     scorer: Scorer = (
         Bm25Scorer(keys)
         if keys.baseline
-        else ModelScorer(scored_model(settings), keys, settings.opensearch, batch_size, folders)
+        else ModelScorer(scored_model(settings), keys, settings.opensearch, batch_size, folders, same)
     )
-    results = ResultFolder(folder, on_main(lambda: recorded_inputs(settings, folder)))
+    results = ResultFolder(folder, inputs)
     if settings.run.dry_run:
         scorer.load()
         _print_plan(keys, _what(results, scorer), folder, lambda: check_engine(keys, settings.opensearch))

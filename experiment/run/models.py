@@ -76,9 +76,8 @@ class Chosen:
 
     def vector_files(self) -> str:
         """A hash of the files that decide the documents' vectors."""
-        tokenizer = self.options.get("tokenizer_name")
-        local = [Path(tokenizer)] if tokenizer and Path(tokenizer).exists() else []
-        return fingerprint([*model_files(self.path), *local])
+        beside = files_beside({"tokenizer_name": self.options.get("tokenizer_name")})
+        return fingerprint([*model_files(self.path), *beside])
 
     def vector_facts(self, encoder: "SparseEncoder", files: str) -> dict[str, Any]:
         """All that decides a document's vector beside its text; files: see `vector_files`."""
@@ -181,6 +180,13 @@ def model_files(path: str) -> list[Path]:
     names = ("*.json", "*.safetensors", "*.bin", "*.txt", "*.model")
     files = {file for place in (folder, *parts) for name in names for file in place.glob(name)}
     return sorted(file for file in files if file.name not in NOT_THE_MODEL)
+
+
+def files_beside(values: Mapping[str, Any]) -> list[Path]:
+    """The files and folders on this disk that idf_path and tokenizer_name name beside a model; values: by key."""
+    idf = values.get("idf_path")
+    named = (None if idf == "corpus" else idf, values.get("tokenizer_name"))
+    return [Path(name) for name in named if name and Path(name).exists()]
 
 
 def device(use_cpu: bool) -> str:

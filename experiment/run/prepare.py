@@ -10,6 +10,7 @@ from pathlib import Path
 from experiment.run import folder as run_folder
 from experiment.run.command import logged_to
 from experiment.run.done import PREPARED, preparation_inputs, preparation_status
+from experiment.run.inputs import require_unchanged
 from experiment.run.locks import locked
 from experiment.run.models import miner
 from experiment.run.prepare_checks import preparation_mistakes, require_room_and_engine
@@ -63,6 +64,7 @@ def prepare(settings: Settings) -> None:
         logger.info("%s holds these rows already; nothing to do", settings.output_dir)
         return
     encoder = _checked(mistakes, lambda: miner(settings).load())
+    on_main(lambda: _require_same(settings, inputs))
     data = _load_data(keys.dataset, settings.evaluation)
     corpus = corpus_of(data)
     if keys.num_candidates > len(corpus.texts):
@@ -80,6 +82,7 @@ def prepare(settings: Settings) -> None:
         return
     with _writing(settings.output_dir, settings.run.overwrite):
         _run(settings, encoder, teachers, data, corpus)
+        on_main(lambda: _require_same(settings, inputs))
         on_main(lambda: write_json(settings.output_dir / PREPARED, {"inputs": inputs or _inputs(settings)}))
 
 
@@ -89,6 +92,12 @@ def _inputs(settings: Settings) -> str | None:
         return preparation_inputs(settings)
     except UserError:
         return None
+
+
+def _require_same(settings: Settings, inputs: str | None) -> None:
+    """Raise a UserError if data or models are no longer those that the rows are to be of."""
+    if inputs:
+        require_unchanged("what the rows are made of", inputs, _inputs(settings))
 
 
 def _only_texts(keys: PreparationKeys, data: BeirData, output_dir: Path, run: RunKeys) -> None:

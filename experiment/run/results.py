@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from experiment.run.folder import read_yaml
-from experiment.run.models import VECTOR_KEYS, model_files, model_path, overriding
+from experiment.run.models import VECTOR_KEYS, files_beside, model_files, model_path, overriding
 from experiment.settings.effects import Changes
 from experiment.settings.keys import GROUP_OF, effect, keys_that_change
 from experiment.settings.settings import Settings
@@ -86,8 +86,7 @@ def _result_keys(settings: Settings) -> dict[str, Any]:
 
 def _files_hash(path: str, options: Mapping[str, Any]) -> str:
     """Over the model's files and those that keys name beside it."""
-    named = (options.get("idf_path"), options.get("tokenizer_name"))
-    return fingerprint([*model_files(path), *(Path(name) for name in named if name and Path(name).exists())])
+    return fingerprint([*model_files(path), *files_beside(options)])
 
 
 def metrics_of(record: Mapping[str, Any]) -> list[str]:

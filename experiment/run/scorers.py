@@ -1,7 +1,7 @@
 """What scores a data set in an evaluation: a model with a search engine, or BM25."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -75,6 +75,7 @@ class ModelScorer:
     Args:
         batch_size: documents of full length in a batch.
         folders: where what lasts may lie, the run's own folder for it first.
+        check: raises if the model's files are no longer those that the results are to be of; called once it is loaded.
     """
 
     def __init__(
@@ -84,20 +85,24 @@ class ModelScorer:
         opensearch: OpenSearchKeys,
         batch_size: int,
         folders: Sequence[Path],
+        check: Callable[[], None],
     ) -> None:
         self._model, self._evaluation, self._opensearch = model, evaluation, opensearch
         self._batch_size, self._folders = batch_size, folders
-        self._stack = ExitStack()
+        self._check, self._stack = check, ExitStack()
 
     @cached_property
     def encoder(self) -> "SparseEncoder":
         """The model."""
-        return self._model.load()
+        encoder = self._model.load()
+        self._files = on_main(self._model.vector_files)
+        on_main(self._check)
+        return encoder
 
-    @cached_property
+    @property
     def _facts(self) -> dict[str, Any]:
         """All that decides a document's vector beside its text."""
-        return self._model.vector_facts(self.encoder, on_main(self._model.vector_files))
+        return self._model.vector_facts(self.encoder, self._files)
 
     @cached_property
     def _make_engine(self) -> MakeEngine:

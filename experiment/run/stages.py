@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from experiment.run.engines import MakeEngine, open_engines, tokens_of
+from experiment.run.inputs import require_unchanged
 from experiment.run.models import Chosen, model_files
 from experiment.settings.engine_rules import keeps_index
 from experiment.settings.keys import EvaluationKeys, OpenSearchKeys, PreparationKeys
@@ -83,13 +84,20 @@ class Stages:
     def scores(self, teacher: TeacherSpec, candidates: Shards) -> Shards:
         """Stage 2 for one teacher, whole."""
         name, place = teacher.name, torch.device(self.miner.device)
-        files = on_main(lambda: fingerprint(model_files(teacher.model_name_or_path)))
+        hashed = lambda: fingerprint(model_files(teacher.model_name_or_path))  # noqa: E731
+        files = on_main(hashed)
+
+        def load() -> Any:
+            made = load_teacher(teacher, place)
+            require_unchanged(f"the teacher {name}", files, hashed())
+            return made
+
         # Without what changes no score: where it lies, how much is done at once, how much it counts afterwards.
         same = replace(teacher, model_name_or_path=name, batch_size=1, weight=1.0, trust_remote_code=False)
         facts = {"teacher": asdict(same), "files": files, "dtype": str(teacher.dtype_on(place))}
         vectors = self.folder / f"vectors-{name}-{hash_of(facts | {'corpus': self.corpus_hash})}"
         shards = self._shards(f"scores-{name}", facts | {"candidates": candidates.key})
-        score(name, lambda: load_teacher(teacher, place), self.corpus, candidates, shards, vectors)
+        score(name, load, self.corpus, candidates, shards, vectors)
         return shards
 
     def _shards(self, name: str, facts: dict[str, Any]) -> Shards:

@@ -13,6 +13,7 @@ from accelerate import PartialState
 from experiment.run import online_teachers
 from experiment.run.command import logged_to
 from experiment.run.done import DECIDE_WEIGHTS, planned_length, training_status
+from experiment.run.inputs import require_unchanged, training_inputs
 from experiment.run.locks import locked
 from experiment.run.missing_data import require_training_data
 from experiment.run.models import load_start
@@ -24,13 +25,13 @@ from experiment.settings.settings import Settings
 from retrieval.beir_data import load_beir
 from retrieval.distributed import is_main, on_main, world_size
 from retrieval.files import move_aside, require_disk
-from retrieval.fingerprint import fingerprint
 from retrieval.metrics import LESS_IS_BETTER, figure_name
 from retrieval.score_dataset import score_dataset
 from sparse_model import SparseEncoder, UserError, corpus_idf
+from sparse_model.layout import load_tokenizer
 from training.arguments import build_arguments
 from training.collator import text_key
-from training.data import Examples, row_files, training_files
+from training.data import Examples, training_files
 from training.objective import Objective
 from training.step_checkpoints import step_of
 from training.trainer import Trainer, epoch_sampler
@@ -48,6 +49,7 @@ def train(settings: Settings) -> None:
     args, notes = build_arguments(settings.output_dir, trainer_fields(settings.training, settings.evaluation))
     for name in settings.evaluation.eval_beir_datasets or []:
         load_beir(name, settings.evaluation.beir_dir, settings.evaluation.split)
+    inputs = {} if settings.run.dry_run else on_main(lambda: training_inputs(settings))
     transformers.set_seed(args.seed)
     encoder, settings = load_start(settings)
     teachers = asked_teachers(settings.loss.kd_ensemble_teacher_kwargs, settings.run.trust_remote_code)
@@ -63,11 +65,12 @@ def train(settings: Settings) -> None:
             print(planned)
         return
     with locked(settings.output_dir) if is_main() else nullcontext():
-        _train(settings, encoder, args, [*notes, *planned.splitlines()], parts, objective)
+        _train(settings, inputs, encoder, args, [*notes, *planned.splitlines()], parts, objective)
 
 
 def _train(
     settings: Settings,
+    inputs: Mapping[str, str | None],
     encoder: SparseEncoder,
     args: Any,
     notes: list[str],
@@ -75,8 +78,7 @@ def _train(
     objective: Objective,
 ) -> None:
     folder = settings.output_dir
-    files = [file for part in parts for file in row_files(part.path)]
-    facts = {"processes": world_size(), "data hash": on_main(lambda: fingerprint(files))}
+    facts = {"processes": world_size(), **inputs}
     on_main(lambda: _clear(folder, settings.run.overwrite))
     status = on_main(lambda: training_status(settings, facts))
     if status.is_done:
@@ -89,12 +91,15 @@ def _train(
         for line in notes if is_main() else []:
             logger.info(line)
         resume = on_main(lambda: checkpoint_to_resume(folder))
+        if resume is not None:
+            encoder.tokenizer = load_tokenizer(str(resume))
         if encoder.inf_free:
             # A checkpoint brings its own table: the corpus need not be read again.
             from_texts = settings.model.idf_path == "corpus" and resume is None
             table = on_main(lambda: _training_idf(encoder, parts)) if from_texts else encoder.idf_V
             encoder.use_idf(table, requires_grad=settings.model.idf_requires_grad)  # type: ignore[arg-type]
         trainer = _build_trainer(settings, encoder, args, parts, objective, run_id)
+        on_main(lambda: require_unchanged("what is trained on", inputs, training_inputs(settings)))
         if resume is not None and step_of(resume) >= trainer.planned_steps:
             trainer.finish_from(resume)
         else:

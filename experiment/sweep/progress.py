@@ -7,21 +7,19 @@ from textwrap import shorten
 import torch
 from huggingface_hub import try_to_load_from_cache
 
-from experiment.run import done
 from experiment.run import folder as run_folder
-from experiment.run.done import Status, training_status
+from experiment.run.done import Status, is_evaluated, training_status
 from experiment.run.engines import check_engine
+from experiment.run.inputs import training_inputs
 from experiment.run.locks import Purpose, holder
 from experiment.run.missing_data import can_be_had, making
 from experiment.run.results import evaluation_folder
-from experiment.settings.keys import DataKeys, EvaluationKeys, OpenSearchKeys
+from experiment.settings.keys import EvaluationKeys, OpenSearchKeys
 from experiment.sweep.data import has_training_data, preparations
 from experiment.sweep.runs import PlannedRun
 from retrieval.beir_data import data_files, local_folder
 from retrieval.dataset_names import parse_name, scored_split
-from retrieval.fingerprint import fingerprint
 from sparse_model.errors import RunError, UserError
-from training.data import row_files, training_files
 
 # Whoever holds one of these locks of a run's folder is at work on it.
 WORKS: tuple[Purpose, ...] = ("sweep", "writers", "users")
@@ -29,8 +27,7 @@ WORKS: tuple[Purpose, ...] = ("sweep", "writers", "users")
 
 def training(run: PlannedRun) -> Status:
     """How far the run's training is, with its data as they are now; damaged records count as another run."""
-    files = training_data(run.settings.data)
-    facts = {"data hash": fingerprint(files)} if files else {}
+    facts = {name: value for name, value in training_inputs(run.settings).items() if value}
     try:
         return training_status(run.settings, facts)
     except UserError as error:  # the command that is to go on there says so
@@ -42,14 +39,6 @@ def is_trained(run: PlannedRun) -> bool:
     return training(run).is_done
 
 
-def training_data(data: DataKeys) -> list[Path]:
-    """The files of the training data; [] if they are not on this disk."""
-    try:
-        return [file for path in training_files(data.train_file, data.train_file_dir) for file in row_files(path)]
-    except UserError:
-        return []
-
-
 def results_folder(run: PlannedRun) -> Path:
     """Where the evaluation's results are."""
     try:
@@ -58,27 +47,14 @@ def results_folder(run: PlannedRun) -> Path:
         return run.folder / "evaluation"
 
 
-def is_evaluated(run: PlannedRun) -> bool:
-    """Whether every data set has results, of the model and the data as they are now."""
-    if run.trains and not is_trained(run):
-        return False
-    try:
-        return done.is_evaluated(run.scored)
-    except UserError:  # there is no model to score
-        return False
-
-
-def has_asked_splits(run: PlannedRun) -> bool:
-    """Whether every result that is there is over the split that the config names."""
-    try:
-        return done.has_asked_splits(run.scored.evaluation, evaluation_folder(run.scored))
-    except UserError:
-        return True
+def is_finished(run: PlannedRun) -> bool:
+    """Whether nothing is left to do: every data set has results, of the model and the data as they are now."""
+    return (is_trained(run) or not run.trains) and is_evaluated(run.scored)
 
 
 def state(run: PlannedRun) -> str:
     """How far a run is, who works on it, or why it stopped."""
-    if is_evaluated(run):
+    if is_finished(run):
         return "evaluated"
     failure = run_folder.read_json(run.folder / run_folder.FAILED)
     if owner := next(filter(None, (holder(run.folder, purpose) for purpose in WORKS)), None):

@@ -25,8 +25,7 @@ from experiment.sweep.child import run_teed
 from experiment.sweep.data import check_preparations, preparations
 from experiment.sweep.progress import (
     Lacking,
-    has_asked_splits,
-    is_evaluated,
+    is_finished,
     is_trained,
     results_folder,
     state,
@@ -108,7 +107,7 @@ class Sweep:
             except (StepFailed, UserError) as error:
                 self.failures.append(f"{run.name}: {error}")
         self._write_report()
-        evaluated = sum(is_evaluated(run) for run in self.runs)
+        evaluated = sum(is_finished(run) for run in self.runs)
         print(f"=== {evaluated} of {len(self.runs)} runs are evaluated, after {_duration(self._elapsed)}", flush=True)
         if self.failures:
             print("\n".join(["failed:", *self.failures]), file=sys.stderr)
@@ -128,7 +127,7 @@ class Sweep:
                 self._prepare(run)
                 n = training_processes(run, self.processes)
                 self._step(run, "train", n, run.folder, title)
-            if not is_evaluated(run):
+            if not is_finished(run):
                 self._step(run, "evaluate", self.processes, results_folder(run), title)
         except StepFailed as error:
             run_folder.write_json(failed, error.record)
@@ -173,9 +172,9 @@ class Sweep:
 
     def _write_report(self) -> None:
         """Over the runs that have figures and those that failed."""
-        if not any(_has_figures(run) for run in self.reported):
+        if not any(is_finished(run) for run in self.reported):
             return
-        runs = [run for run in self.reported if _has_figures(run) or _has_failed(run)]
+        runs = [run for run in self.reported if is_finished(run) or _has_failed(run)]
         try:
             options = report_options(runs)
             folders = [str(run.folder) for run in runs]
@@ -184,10 +183,6 @@ class Sweep:
                 self._execute("report", command, None)
         except (StepFailed, UserError) as error:
             self.failures.append(str(error))
-
-
-def _has_figures(run: PlannedRun) -> bool:
-    return (results_folder(run) / "summary.json").is_file() and has_asked_splits(run)
 
 
 def _has_failed(run: PlannedRun) -> bool:
@@ -200,7 +195,7 @@ def table(runs: Sequence[PlannedRun], processes: int) -> str:
     left = [estimate.remaining(run) for run in runs]
     rows = [[run.name, _duration(seconds), state(run)] for run, seconds in zip(runs, left, strict=True)]
     rows = [["run", "left", "state"], *rows, ["together", _duration(sum(left)), estimate.basis]]
-    missed = Counter(item for run in runs if not is_evaluated(run) for item in lacking(run))
+    missed = Counter(item for run in runs if not is_finished(run) for item in lacking(run))
     missing = (f"missing for {count} of {len(runs)}: {item}" for item, count in missed.items())
     return "\n".join([text_table(rows, align="<><"), *missing])
 

@@ -10,7 +10,7 @@ from typing import Any
 from experiment.run import folder as run_folder
 from experiment.settings.effects import Changes
 from experiment.settings.keys import GROUP_OF, keys_that_change
-from experiment.sweep.progress import is_evaluated, results_folder, training
+from experiment.sweep.progress import is_finished, results_folder, training
 from experiment.sweep.runs import PlannedRun, training_processes
 from retrieval.dataset_names import dataset_name
 from training.step_checkpoints import step_of
@@ -40,7 +40,7 @@ class Estimate:
 
     def remaining(self, run: PlannedRun) -> float:
         """Seconds until the run is evaluated; NaN if something of its kind, or its number of steps, is not known."""
-        if is_evaluated(run):
+        if is_finished(run):
             return 0.0
         seconds = self._training(run) if run.trains else 0.0
         names = map(dataset_name, run.scored.evaluation.beir_datasets)

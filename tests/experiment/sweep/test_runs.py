@@ -14,6 +14,7 @@ import yaml
 from experiment.run import folder as run_folder
 from experiment.run.command import run_command
 from experiment.run.done import planned_length
+from experiment.run.inputs import training_data
 from experiment.run.locks import locked
 from experiment.run.results import data_hash, result_inputs
 from experiment.sweep import progress, sweep
@@ -36,7 +37,7 @@ def begin(run: plan.PlannedRun, processes: int = 2) -> None:
     """The records of a training that has begun."""
     run.folder.mkdir(parents=True, exist_ok=True)
     (run.folder / "config.yaml").write_text(yaml.safe_dump(run.settings.resolved()))
-    data = fingerprint(progress.training_data(run.settings.data))
+    data = fingerprint(training_data(run.settings.data))
     write_json(run.folder / "run.json", {"processes": processes, "data hash": data})
 
 
