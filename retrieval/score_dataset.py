@@ -200,11 +200,15 @@ def loss_figures(
     """
     found: dict[str, float] = {}
     for name, value in exact_figures.items():
-        found[f"exact_{name}"] = value
-        found[f"{name}_loss"] = value - figures[name]
+        found |= dict(zip(loss_names(name), (value, value - figures[name]), strict=True))
     for k in (10, 100):
         found[f"overlap@{k}"] = _overlap(rankings, exact, k)
     return found
+
+
+def loss_names(metric: str) -> tuple[str, str]:
+    """The figures of `loss_figures` for a metric: by the exact ranking, and what the approximate one loses."""
+    return f"exact_{metric}", f"{metric}_loss"
 
 
 def _overlap(rankings: Rankings, exact: Rankings, k: int) -> float:

@@ -12,8 +12,8 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from experiment.run.folder import read_yaml
-from experiment.run.models import VECTOR_KEYS, files_beside, model_files, overriding
-from experiment.run.results import data_hash, evaluation_folder, metrics_of, result_inputs
+from experiment.run.models import VECTOR_KEYS, files_beside, model_files, scores_own_model
+from experiment.run.results import data_hash, evaluation_folder, metrics_of, recorded_inputs
 from experiment.settings.effects import Changes
 from experiment.settings.keys import GROUP_OF, GROUPS, effect, keys_that_change
 from experiment.settings.settings import Settings
@@ -95,8 +95,8 @@ def require_own_model(settings: Settings) -> None:
         UserError: if the run has not ended, or went on since the model was written; if the model is damaged.
     """
     folder = settings.output_dir
-    recorded = read_json(folder / "run.json") if settings.trains else {}
-    if not recorded or "model_name_or_path" in overriding(settings) or not (folder / "modules.json").is_file():
+    recorded = read_json(folder / "run.json") if scores_own_model(settings) else {}
+    if not recorded or not (folder / "modules.json").is_file():
         return
     config = settings.config_path or "…"
     again = f"python train_ir.py {config} goes on to its end; or name a checkpoint: model_name_or_path={folder}/…"
@@ -227,7 +227,7 @@ def is_evaluated(settings: Settings) -> bool:
         folder = evaluation_folder(settings)
         if read_json(folder / "summary.json").get("datasets") != list(wanted):
             return False
-        config_hash = result_inputs(settings)["config hash"]
+        config_hash = recorded_inputs(settings, folder)["config hash"]
     except UserError:  # there is no model to score
         return False
     metrics = [figure_name(metric) for metric in keys.metrics]

@@ -28,6 +28,8 @@ NOT_THE_MODEL = ("run.json", MANIFEST, "trainer_state.json", "error.json", FAILE
 VECTOR_KEYS = [key for key in keys_that_change(Changes.VECTORS, "model") if key != "model_name_or_path"]
 # Those of them that `sparse_model.load` takes.
 LOADED = [key for key in VECTOR_KEYS if key != "eval_max_seq_length"]
+# Those that a checkpoint does not say of itself.
+LOADED_ANYWAY = [key for key in LOADED if not effect(key).told]
 
 
 @dataclass(frozen=True)
@@ -118,9 +120,9 @@ def scored_model(settings: Settings) -> Chosen:
         UserError: if a config that trains has no finished checkpoint, or there is no model at all.
     """
     path, meant = model_path(settings), overriding(settings)
-    is_own = settings.trains and "model_name_or_path" not in meant
+    is_own = scores_own_model(settings)
     is_plain = describe(resolve(path)).activation_type is None and not is_own
-    keys = LOADED if is_plain else [key for key in LOADED if not effect(key).told]
+    keys = LOADED if is_plain else LOADED_ANYWAY
     options = settings.given_values(keys) | {key: value for key, value in meant.items() if key in LOADED}
     length = settings.model.eval_max_seq_length
     if length and "max_seq_length" not in meant and (is_plain or "eval_max_seq_length" in meant):
@@ -150,7 +152,7 @@ def miner(settings: Settings) -> Chosen:
 
 def model_path(settings: Settings) -> str:
     """Folder or hub id of the model to score."""
-    if not settings.trains or "model_name_or_path" in overriding(settings):
+    if not scores_own_model(settings):
         return _named(settings.model.model_name_or_path)
     folder = settings.output_dir
     if not (folder / "modules.json").is_file():
@@ -159,6 +161,11 @@ def model_path(settings: Settings) -> str:
             f"{settings.config_path or '…'}), or name one: model_name_or_path=…"
         )
     return str(folder)
+
+
+def scores_own_model(settings: Settings) -> bool:
+    """Whether an evaluation is of the model that the config's own training leaves in output_dir."""
+    return settings.trains and "model_name_or_path" not in overriding(settings)
 
 
 def overriding(settings: Settings) -> dict[str, Any]:

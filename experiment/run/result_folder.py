@@ -13,7 +13,7 @@ from retrieval.beir_data import BeirData
 from retrieval.files import move_aside, read_json, write_atomically, write_json
 from retrieval.metrics import QueryFigures, figure_name, per_query
 from retrieval.run_file import read_run, write_run
-from retrieval.score_dataset import DatasetScores, quality_figures
+from retrieval.score_dataset import DatasetScores, loss_names, quality_figures
 from retrieval.tables import csv_table, text_table
 
 logger = logging.getLogger(__name__)
@@ -70,8 +70,9 @@ class ResultFolder:
         data_sets = [record["dataset"] for record in records]
         before = read_json(self.path / "summary.json").get("datasets", [])
         if not set(before) <= set(data_sets):
-            for name in ("summary.json", "summary.csv"):
-                move_aside(self.path / name)
+            for old in (self.path / "summary.json", self.path / "summary.csv"):
+                if old.exists():
+                    move_aside(old)
         write_json(self.path / "summary.json", {"datasets": data_sets, "figures": means, **self.inputs})
         write_atomically(self.path / "summary.csv", _csv(records, means))
         return _table(records, means)
@@ -86,10 +87,13 @@ class ResultFolder:
         _write_queries(self._queries(data), values, names)
         if names == before:
             return stored
-        rest = {key: value for key, value in stored.items() if key not in (*before, "metrics")}
+        of_before = {name for metric in before for name in (metric, *loss_names(metric))}
+        rest = {key: value for key, value in stored.items() if key not in of_before | {"metrics"}}
         record = quality_figures(data, values, metrics) | rest
         write_json(self._figures(data), record)
         logger.info("%s: %s from the stored run", data.name, ", ".join(names))
+        if of_before & stored.keys() - {*before}:
+            logger.info("%s: what an exact search would find by them is told with overwrite=true", data.name)
         return record
 
     def _figures(self, data: BeirData) -> Path:

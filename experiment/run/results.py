@@ -1,13 +1,21 @@
 """Results of an evaluation: the folder they are filed in, and the inputs that they belong to."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from experiment.run.folder import read_yaml
-from experiment.run.models import VECTOR_KEYS, files_beside, model_files, model_path, overriding
+from experiment.run.models import (
+    LOADED_ANYWAY,
+    VECTOR_KEYS,
+    files_beside,
+    model_files,
+    model_path,
+    overriding,
+    scores_own_model,
+)
 from experiment.settings.effects import Changes
 from experiment.settings.keys import GROUP_OF, effect, keys_that_change
 from experiment.settings.settings import Settings
@@ -48,45 +56,53 @@ def _own_checkpoint(config: Path | None, output_dir: Path, other: dict[str, Any]
 
 def result_inputs(settings: Settings) -> dict[str, Any]:
     """What a result depends on beside the data: the model's name, and a hash over files and keys that change it."""
-    keys = _result_keys(settings)
     if settings.evaluation.baseline:
-        return {"model": settings.evaluation.baseline, "config hash": hash_of(keys)}
-    path = model_path(settings)
+        return {"model": settings.evaluation.baseline, "config hash": hash_of(_result_keys(settings))}
     given = settings.given_values(VECTOR_KEYS)
     written = settings.old_names.as_written(given) | {
         name: value for name, value in settings.old_names.values.items() if name == "use_l0"
     }
-    return {"model": path, "config hash": hash_of(keys | {"model keys": written, "files": _files_hash(path, given)})}
+    return {"model": model_path(settings), "config hash": _hash(settings, given, written)}
 
 
 def recorded_inputs(settings: Settings, folder: Path) -> dict[str, Any]:
-    """As `result_inputs`; those of the results in `folder` if they may be of these settings.
-
-    The hash is over the keys that were written. A run of version 0.1 that is named by its folder does not say which
-    these were: every choice among its recorded ones may be it.
-    """
+    """As `result_inputs`; those of the results in `folder` if they are of these settings in other words."""
     inputs = result_inputs(settings)
     recorded = read_json(folder / "summary.json").get("config hash")
-    is_unsure = settings.config_path == settings.output_dir / "config.yaml" and not settings.evaluation.baseline
-    if recorded is None or not is_unsure or "given" in read_json(settings.output_dir / "run.json"):
+    if recorded is None or settings.evaluation.baseline or not scores_own_model(settings):
         return inputs
-    config = read_yaml(settings.output_dir / "config.yaml")
-    keys = _result_keys(settings) | {"files": _files_hash(inputs["model"], settings.given_values(VECTOR_KEYS))}
-    asked = settings.on_command_line(VECTOR_KEYS)
-    unsure = [key for key in (*VECTOR_KEYS, "use_l0") if key in config and key not in asked]
-    choices = (choice for n in range(len(unsure) + 1) for choice in combinations(unsure, n))
-    possible = (hash_of(keys | {"model keys": asked | {key: config[key] for key in choice}}) for choice in choices)
-    return inputs | {"config hash": recorded} if recorded in possible else inputs
+    return inputs | {"config hash": recorded} if recorded in _in_other_words(settings) else inputs
+
+
+def _in_other_words(settings: Settings) -> Iterator[str]:
+    """The hashes of the same results of a run, which are over the model's keys as they were written.
+
+    What the checkpoint says of itself counts, whatever a config says that was edited since: the words of the training
+    may stand for it. A run of version 0.1 does not say which these were: every choice among its keys may be it.
+    """
+    given, asked = settings.given_values(VECTOR_KEYS), settings.on_command_line(VECTOR_KEYS)
+    trained = read_json(settings.output_dir / "run.json").get("given")
+    if isinstance(trained, dict):
+        told = {*VECTOR_KEYS, "use_l0"} - {*LOADED_ANYWAY, *asked}
+        words = {key: value for key, value in given.items() if key not in told}
+        words |= {key: value for key, value in trained.items() if key in told}
+        yield _hash(settings, words, words)
+    elif settings.config_path == settings.output_dir / "config.yaml":
+        config = read_yaml(settings.config_path)
+        unsure = [key for key in (*VECTOR_KEYS, "use_l0") if key in config and key not in asked]
+        for choice in (choice for n in range(len(unsure) + 1) for choice in combinations(unsure, n)):
+            yield _hash(settings, given, asked | {key: config[key] for key in choice})
+
+
+def _hash(settings: Settings, given: Mapping[str, Any], written: Mapping[str, Any]) -> str:
+    """Of the given keys of the model: its files, those that they name, and the keys as they are written."""
+    files = fingerprint([*model_files(model_path(settings)), *files_beside(given)])
+    return hash_of(_result_keys(settings) | {"model keys": written, "files": files})
 
 
 def _result_keys(settings: Settings) -> dict[str, Any]:
     by_default = {key: settings.value(key) for key in RESULT_KEYS if effect(key).by_default}
     return by_default | settings.other_than_default(RESULT_KEYS)
-
-
-def _files_hash(path: str, options: Mapping[str, Any]) -> str:
-    """Over the model's files and those that keys name beside it."""
-    return fingerprint([*model_files(path), *files_beside(options)])
 
 
 def metrics_of(record: Mapping[str, Any]) -> list[str]:

@@ -143,6 +143,31 @@ def test_other_metrics_come_from_the_stored_run(
     assert json.loads((folder / "tiny.json").read_text()) == before
 
 
+def test_what_pruning_loses_is_of_the_metrics_that_are_there(
+    tiny_model: Path, beir_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """From a stored run other metrics are computed, but not what an exact search would find by them: that is said."""
+    caplog.set_level(logging.INFO)
+    path = tmp_path / "evaluation" / "query_prune-0.5" / "tiny.json"
+    _score(tiny_model, beir_folder, tmp_path, "query_prune=0.5")
+    assert {"exact_ndcg@10", "ndcg@10_loss", "exact_recall@100"} <= json.loads(path.read_text()).keys()
+    _score(tiny_model, beir_folder, tmp_path, "query_prune=0.5", "metrics=P@1")
+    left = {key for key in json.loads(path.read_text()) if "exact" in key or "loss" in key or "ndcg" in key}
+    assert left == set() and "overwrite=true" in caplog.text
+    _score(tiny_model, beir_folder, tmp_path, "query_prune=0.5", "metrics=P@1", "overwrite=true")
+    assert {"exact_p@1", "p@1_loss"} <= json.loads(path.read_text()).keys()
+
+
+def test_a_summary_of_other_data_sets_is_moved_aside(beir_folder: Path, tmp_path: Path) -> None:
+    """Also where somebody removed its table."""
+    folder = _evaluate(beir_folder, tmp_path / "run")
+    other = shutil.copytree(beir_folder, tmp_path / "other")
+    (folder / "summary.csv").unlink()
+    _evaluate(other, tmp_path / "run")
+    assert json.loads((folder / "summary.json").read_text())["datasets"] == ["other"]
+    assert len(list(folder.glob("summary.json.*"))) == 1 and not list(folder.glob("summary.csv.*"))
+
+
 def test_results_of_version_0_1_stay(beir_folder: Path, tmp_path: Path) -> None:
     """They have no list of metrics, and NDCG@10 alone of each query: the rest is added, the figures are left alone."""
     folder = _evaluate(beir_folder, tmp_path / "run")

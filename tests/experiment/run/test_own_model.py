@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from experiment.run.done import is_evaluated
 from experiment.run.evaluate import run_evaluation
 from experiment.run.train import train
 from experiment.settings.settings import load_settings
@@ -73,6 +74,23 @@ def test_a_run_of_other_settings_is_said(words: list[str], tmp_path: Path, caplo
     assert f"{tmp_path}/run holds a run of other settings, and that is what is scored" in caplog.text
     assert "learning_rate: 0.001 before, 0.5 now" in caplog.text and "python evaluate_beir.py" in caplog.text
     assert "c.yaml overwrite=true trains as the config says" in caplog.text and "activation_type" not in caplog.text
+
+
+@pytest.mark.xdist_group("two_steps")
+def test_a_config_that_was_edited_and_the_runs_folder_have_the_same_results(
+    words: list[str], beir_folder: Path, tmp_path: Path
+) -> None:
+    """The checkpoint says its length and activation itself: neither result takes the other's place."""
+    edited = Path(words[0])
+    edited.write_text(edited.read_text().replace("max_seq_length: 16", "max_seq_length: 9\nactivation_type: l1_relu"))
+    for _ in range(2):
+        _evaluate(str(tmp_path / "run"), f"beir_datasets={beir_folder}")
+        _evaluate(*words)
+    assert is_evaluated(load_settings(words))
+    assert [path.name for path in (tmp_path / "run" / "evaluation").glob("tiny.json*")] == ["tiny.json"]
+    edited.write_text(edited.read_text() + "prune_ratio: 0.9\n")
+    assert not is_evaluated(load_settings(words)), "what no checkpoint says counts"
+    assert not is_evaluated(load_settings([*words, "activation_type=l1_relu"])), "nor is the command line passed over"
 
 
 @pytest.mark.xdist_group("two_steps")

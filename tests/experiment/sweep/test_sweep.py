@@ -80,8 +80,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     fake.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(fake))
     # The stand-in knows nothing of keys: a result belongs to the weights alone.
-    weights_of = lambda settings: {"config hash": fingerprint([settings.output_dir / "model.safetensors"])}  # noqa: E731
-    monkeypatch.setattr(done, "result_inputs", weights_of)
+    weights_of = lambda settings, _: {"config hash": fingerprint([settings.output_dir / "model.safetensors"])}  # noqa: E731
+    monkeypatch.setattr(done, "recorded_inputs", weights_of)
     folder = tmp_path / "config" / "two"
     folder.mkdir(parents=True)
     for name in "ab":
