@@ -80,9 +80,17 @@ def existing_parent(path: Path) -> Path:
 
 def require_disk(folder: Path, needed: int, what: str) -> None:
     """Raise a UserError if the disk that holds `folder` (or will) has fewer than `needed` bytes free for `what`."""
-    free = shutil.disk_usage(existing_parent(folder)).free
+    place = existing_parent(folder)
+    disk = os.statvfs(place)
+    if disk.f_flag & os.ST_RDONLY or not disk.f_blocks:
+        raise UserError(f"output_dir: {folder}: {place} is on no disk that can be written; give another.")
+    free = shutil.disk_usage(place).free
     if free < needed:
         raise UserError(
-            f"output_dir: {folder}: {free / 1e9:.1f} GB are free where it lies, {what} needs {needed / 1e9:.1f} GB; "
+            f"output_dir: {folder}: {_size(free)} are free where it lies, {what} needs {_size(needed)}; "
             "free some, or give another."
         )
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e8 else f"{n_bytes / 1e6:.1f} MB"

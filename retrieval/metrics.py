@@ -64,6 +64,11 @@ def metric_mistakes(metrics: Sequence[str], top_k: int) -> list[str]:
     return found + [f"{name} stands twice." for name in sorted(set(names)) if names.count(name) > 1]
 
 
+def beyond(metrics: Sequence[str], top_k: int) -> list[str]:
+    """Those of the metrics that look at more hits than a query has: R@1000 of 100 hits is the value of R@100."""
+    return [metric for metric in metrics if (_cutoff(metric) or 0) > top_k]
+
+
 def _mistakes(metric: str, top_k: int) -> list[str]:
     try:
         cutoff = _cutoff(metric)
@@ -98,7 +103,7 @@ def _near(metric: str) -> str:
     known = {alias.lower(): str(measure) for alias, measure in registry.items()}
     known |= {special.lower(): special for special in SPECIAL}
     match = difflib.get_close_matches(name.lower(), known, n=1)
-    meant = f"{known[match[0]]}{at}{cutoff}" if match else metric
+    meant = f"{known[match[0]]}{at}{cutoff if cutoff.isdecimal() else '10' * bool(at)}" if match else metric
     return f" Did you mean {meant}?" if meant != metric else ""
 
 

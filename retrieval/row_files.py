@@ -6,14 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from retrieval.files import read_json
 from retrieval.fingerprint import fingerprint
 from sparse_model.errors import UserError
 
 if TYPE_CHECKING:
     import datasets
+    import pyarrow as pa
 
 FILE_READERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet"}
 
@@ -25,6 +24,7 @@ def read_rows(path: Path) -> datasets.Dataset:
         UserError: if it is none of these or cannot be read.
     """
     import datasets  # a second of CPU
+    import pyarrow as pa
 
     try:
         if path.is_dir():
@@ -61,6 +61,8 @@ def is_whole_data_set(folder: Path) -> bool:
 
 def is_number(kind: pa.DataType) -> bool:
     """Whether a column of this type holds numbers."""
+    import pyarrow as pa
+
     return pa.types.is_floating(kind) or pa.types.is_integer(kind)
 
 
@@ -68,6 +70,8 @@ def is_list_of(test: Callable[[pa.DataType], bool]) -> Callable[[pa.DataType], b
     """A test for lists whose elements pass a test."""
 
     def check(kind: pa.DataType) -> bool:
+        import pyarrow as pa
+
         return (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and test(kind.value_type)
 
     return check

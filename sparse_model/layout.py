@@ -42,7 +42,7 @@ def resolve(name_or_path: str, key: str = "model_name_or_path", with_code: bool 
     path = Path(name_or_path)
     if path.is_dir():
         return path
-    if path.exists() or path.is_absolute() or name_or_path.count("/") > 1 or name_or_path.startswith("."):
+    if path.exists() or is_path(name_or_path):
         raise UserError(f"{key}: there is no folder {path}.")
     from huggingface_hub import snapshot_download
 
@@ -60,6 +60,11 @@ def resolve(name_or_path: str, key: str = "model_name_or_path", with_code: bool 
             f"{key}: {name_or_path} is neither a folder nor a hub repository that can be reached "
             f"({type(error).__name__}). Check the name, or fetch the model once where there is a network."
         ) from None
+
+
+def is_path(name_or_path: str) -> bool:
+    """Whether it can be no hub id."""
+    return name_or_path.startswith(("/", ".", "~")) or name_or_path.count("/") > 1
 
 
 def describe(folder: Path) -> Description:

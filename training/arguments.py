@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from transformers import TrainingArguments
+from transformers.integrations import get_reporting_integration_callbacks
 
 from sparse_model import UserError
 
@@ -33,10 +34,15 @@ def build_arguments(output_dir: Path, given: dict[str, Any]) -> tuple[TrainingAr
     if fields.get("gradient_checkpointing"):
         fields.setdefault("gradient_checkpointing_kwargs", {"use_reentrant": False})  # works under DDP everywhere
     try:
-        return TrainingArguments(output_dir=str(output_dir), **fields), notes
+        arguments = TrainingArguments(output_dir=str(output_dir), **fields)
     except _REFUSALS as error:
         alone = [name for name in given if _refusal({"use_cpu": fields.get("use_cpu", False), name: fields[name]})]
         raise UserError(f"{', '.join(alone) or 'training keys'}: {error}") from None
+    try:
+        get_reporting_integration_callbacks(arguments.report_to)
+    except ValueError as error:
+        raise UserError(f"report_to: {error}") from None
+    return arguments, notes
 
 
 # What TrainingArguments raises for values that it cannot use.

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from retrieval.row_files import FILE_READERS, is_number, read_rows
+from retrieval.row_files import is_number, read_rows
 from sparse_model.errors import UserError
 from training.columns import COLUMNS, check_columns
 from training.row_counts import score_orders
@@ -179,30 +179,6 @@ class EpochSampler(Sampler[int]):
         mixed = torch.cat(batches)
         chosen = torch.randperm(len(mixed), generator=generator)[: self.steps * self.accumulation]
         return iter(mixed[chosen].flatten().tolist())
-
-
-def training_files(train_file: str | None, train_file_dir: str | None) -> list[Path]:
-    """The files or data set folders to train on, sorted.
-
-    Raises:
-        UserError: if there is nothing at the path.
-    """
-    if train_file is not None:
-        if not Path(train_file).exists():
-            raise UserError(f"train_file: there is no {train_file}.")
-        return [Path(train_file)]
-    folder = Path(str(train_file_dir))
-    if (folder / "state.json").is_file():
-        raise UserError(f"train_file_dir: {folder} is one data set; give it as train_file.")
-    found = [p for p in sorted(folder.glob("*")) if p.suffix in FILE_READERS or (p / "state.json").is_file()]
-    if not found:
-        raise UserError(f"train_file_dir: {folder} holds no .jsonl, .parquet or datasets.save_to_disk folder.")
-    return found
-
-
-def row_files(path: Path) -> list[Path]:
-    """The files that hold the rows of one of `training_files`: what else lies in a data set's folder is left out."""
-    return sorted(path.glob("*.arrow")) if path.is_dir() else [path]
 
 
 @dataclass

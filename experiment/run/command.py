@@ -29,16 +29,12 @@ def run_command(name: str, argv: list[str], work: str | Callable[[Settings], Non
     """
     asked = [number for number, word in enumerate(argv) if word in ("--help", "-h")]
     if asked:
-        return _help(name, "".join(argv[asked[0] + 1 : asked[0] + 2]))
+        return _help(name, argv[asked[0] + 1 :])
     rank = int(os.environ.get("RANK", "0"))
     show_traceback = any(word.replace("--", "").startswith("traceback") for word in argv)
     try:
-        settings = load_settings(argv, **options)
+        settings = load_settings(argv, for_one_run=True, **options)
         show_traceback = settings.run.traceback
-        if settings.run.seeds:
-            raise UserError(
-                "seeds: stands for several runs: bash run_reproduce.sh CONFIG; one alone: seeds=null seed=N."
-            )
         start_processes(name, bool(settings.value("use_cpu")))
         quiet_libraries(rank)
         _function(work)(settings)
@@ -85,12 +81,12 @@ def _function(work: str | Callable[[Settings], None]) -> Callable[[Settings], No
     return getattr(import_module(module), name)
 
 
-def _help(name: str, topic: str) -> int:
-    """Print what --help, --help all or --help KEY asks for."""
+def _help(name: str, topics: list[str]) -> int:
+    """Print what --help, --help all or --help KEY… asks for."""
     from experiment.settings.help import help_text
 
     try:
-        print(help_text(name, topic), flush=True)
+        print("\n".join(help_text(name, topic) for topic in topics or [""]), flush=True)
     except UserError as error:
         return _fail(name, str(error), 2, show_traceback=False)
     except BrokenPipeError:  # | head has seen enough

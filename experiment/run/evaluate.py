@@ -14,17 +14,18 @@ from experiment.run.done import require_own_model
 from experiment.run.engines import check_engine
 from experiment.run.inputs import require_unchanged
 from experiment.run.locks import locked
-from experiment.run.missing_data import require_data_sets
 from experiment.run.models import scored_model
 from experiment.run.result_folder import Record, ResultFolder
 from experiment.run.results import evaluation_folder, recorded_inputs
 from experiment.run.scorers import Bm25Scorer, ModelScorer, Scorer
 from experiment.settings.keys import OURS, EvaluationKeys, effect
+from experiment.settings.missing import require_data_sets
 from experiment.settings.settings import Settings
 from retrieval.beir_data import load_beir
 from retrieval.dataset_names import dataset_name, parse_name
 from retrieval.distributed import is_main, on_main
 from retrieval.download import NAMES
+from retrieval.metrics import beyond
 from sparse_model.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,8 @@ def _run_evaluation(settings: Settings) -> None:
         on_main(lambda: require_own_model(settings))
     inputs = on_main(lambda: recorded_inputs(settings, folder))
     same = lambda: require_unchanged("the model", inputs, recorded_inputs(settings, folder))  # noqa: E731
+    if short := beyond(keys.metrics, keys.top_k):
+        logger.warning("top_k: %s: of the %d hits alone that a query keeps", ", ".join(short), keys.top_k)
     # A run's evaluations share their vectors and indexes; a private node serves one that is under way at a time.
     folders = (settings.output_dir / "evaluation", folder)
     batch_size = settings.value("per_device_eval_batch_size") * 4

@@ -10,7 +10,7 @@ from experiment.settings.keys import DataKeys
 from experiment.settings.settings import Settings
 from retrieval.fingerprint import fingerprint, hash_of
 from sparse_model.errors import UserError
-from training.data import row_files, training_files
+from training.files import row_files, training_files
 
 
 def training_inputs(settings: Settings) -> dict[str, str | None]:

@@ -15,12 +15,12 @@ from experiment.run.command import logged_to
 from experiment.run.done import DECIDE_WEIGHTS, planned_length, training_status
 from experiment.run.inputs import require_unchanged, training_inputs
 from experiment.run.locks import locked
-from experiment.run.missing_data import require_training_data
 from experiment.run.models import load_start
 from experiment.run.online_teachers import asked_teachers
 from experiment.run.plan import counted_texts, plan
 from experiment.run.train_folder import checkpoint_to_resume, close_run, open_run
 from experiment.settings.keys import DataKeys, EvaluationKeys, LossKeys, is_known, keys_that_change
+from experiment.settings.mistakes import refuse
 from experiment.settings.settings import Settings
 from retrieval.beir_data import load_beir
 from retrieval.distributed import is_main, on_main, world_size
@@ -31,7 +31,8 @@ from sparse_model import SparseEncoder, UserError, corpus_idf
 from sparse_model.layout import load_tokenizer
 from training.arguments import build_arguments
 from training.collator import text_key
-from training.data import Examples, training_files
+from training.data import Examples
+from training.files import training_files
 from training.objective import Objective
 from training.step_checkpoints import step_of
 from training.trainer import Trainer, epoch_sampler
@@ -45,7 +46,7 @@ def train(settings: Settings) -> None:
     Raises:
         UserError: for everything that cannot be used; RunError: if the run collapses or explodes.
     """
-    require_training_data(settings.data, settings.given)
+    refuse(settings.missing())
     args, notes = build_arguments(settings.output_dir, trainer_fields(settings.training, settings.evaluation))
     for name in settings.evaluation.eval_beir_datasets or []:
         load_beir(name, settings.evaluation.beir_dir, settings.evaluation.split)

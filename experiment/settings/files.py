@@ -1,15 +1,18 @@
 """What a command is given: its arguments, and a YAML file with the files that it is based on."""
 
 import difflib
+import os
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from experiment.settings.keys import GROUP_OF
+from experiment.settings.keys import GROUP_OF, GROUPS
 from sparse_model import UserError
 
 COMMAND_LINE = "command line"
+# What reading a text as YAML raises; ValueError: the 45th of a month; RecursionError: lists in lists in lists.
+_NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
 
 
 def parse_arguments(argv: list[str]) -> tuple[Path | None, dict[str, Any]]:
@@ -22,40 +25,59 @@ def parse_arguments(argv: list[str]) -> tuple[Path | None, dict[str, Any]]:
         key, equals, text = word.removeprefix("--").partition("=")
         if word.startswith("--") and not equals:
             if not rest or rest[0].startswith("--"):
-                raise UserError(f"{COMMAND_LINE}: {word} needs a value: {word} VALUE.")
+                raise UserError(f"{COMMAND_LINE}: {word} needs a value: {_with_value(key) or f'{word} VALUE'}.")
             text = rest.pop(0)
         elif not equals:
             if config_path is not None:
-                hint = f" Write {word}=VALUE." if word in GROUP_OF else ""
+                hint = f" Write {_with_value(word)}." if _with_value(word) else ""
                 raise UserError(f"{COMMAND_LINE}: {word!r} is neither key=value nor the one CONFIG.yaml.{hint}")
             config_path = Path(word)
             continue
         try:
-            overrides[key] = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError):  # ValueError: the 45th of a month
+            # Nothing behind the = is an empty word, and not YAML's null.
+            overrides[key or word] = yaml.safe_load(text) if text else ""
+        except _NO_YAML:
             overrides[key] = text
     return config_path, overrides
 
 
+def _with_value(word: str) -> str:
+    """How the key that a word means is given a value; "" if it means none."""
+    name = word.replace("-", "_")
+    if name not in GROUP_OF:
+        return ""
+    return f"{name}={'true' if GROUPS[GROUP_OF[name]].model_fields[name].annotation is bool else 'VALUE'}"
+
+
 def read_with_bases(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[Path, dict[str, Any]]]:
     """The YAML's mapping and those of its bases, the farthest base first."""
-    if path.resolve() in seen:
+    place = Path(os.path.realpath(path))  # unlike resolve(), it bears links in a circle
+    if place in seen:
         raise UserError(f"{path}: base: goes round in a circle ({' -> '.join(map(str, seen))}).")
     try:
-        mapping = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader) or {}
+        with open(path, encoding="utf-8") as file:
+            mapping = yaml.load(file, Loader=_UniqueKeyLoader) or {}
     except OSError as error:
-        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], n=1)
-        hint = f" Did you mean {path.parent / near[0]}?" if near else ""
-        raise UserError(f"{path}: cannot be read ({error.strerror}).{hint}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise UserError(f"{path}: is not valid YAML: {error}") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror}).{_remedy(path)}") from None
+    except _NO_YAML as error:
+        raise UserError(f"{path}: is not valid YAML: {error or type(error).__name__}") from None
     if not isinstance(mapping, dict) or not all(isinstance(key, str) for key in mapping):
         raise UserError(f"{path}: must hold lines of key: value, each key a word.")
     base = mapping.pop("base", None)
     if base is not None and not (isinstance(base, str) and (path.parent / base).is_file()):
         raise UserError(f"{path}: base: cannot be read, there is no file {path.parent / str(base)}.")
-    before = read_with_bases(path.parent / base, (*seen, path.resolve())) if base else []
+    before = read_with_bases(path.parent / base, (*seen, place)) if base else []
     return [*before, (path, mapping)]
+
+
+def _remedy(path: Path) -> str:
+    """What may be meant by a config that cannot be read."""
+    if path.is_dir():
+        configs = sorted(p.name for p in path.glob("*.yaml"))
+        return f" Name one of its configs: {', '.join(configs[:10])}." if configs else " Name a config, a YAML file."
+    others = {p.stem: p for p in path.parent.glob("*.yaml") if p.is_file()}
+    near = difflib.get_close_matches(path.stem, others, n=1)
+    return f" Did you mean {others[near[0]]}?" if near else ""
 
 
 def merged(path: Path) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def help_text(command: str, topic: str = "") -> str:
         if shown:
             lines += [_wrapped(title), *map(_entry, shown), ""]
     if not topic:
-        lines.append("--help all: every key; --help KEY: one of them.")
+        lines.append("--help all: every key; --help KEY…: some of them.")
     return "\n".join(lines)
 
 

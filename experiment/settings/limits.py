@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from experiment.settings import trainer_keys
+from experiment.settings.keys import GROUP_OF
 
 # No number is larger: what a seed of numpy can be.
 LARGEST = 2**32 - 1
@@ -27,7 +28,16 @@ MOST = {"dataloader_num_workers": 256}
 BELOW_1 = ("adam_beta1", "adam_beta2")
 
 
-def trainer_faults(name: str, value: Any) -> Iterator[str]:
+def key_faults(key: str, value: Any) -> Iterator[str]:
+    """What is wrong with a key's value beside its type: a sentence each."""
+    yield from faults(value)
+    if key not in GROUP_OF:
+        yield from _trainer_faults(key, value)
+    elif value == "":
+        yield "is empty; null for none."
+
+
+def _trainer_faults(name: str, value: Any) -> Iterator[str]:
     """What is wrong with the number that a field of the Trainer's has; nothing with another value."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return

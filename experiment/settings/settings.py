@@ -26,7 +26,8 @@ from experiment.settings.keys import (
     PreparationKeys,
     RunKeys,
 )
-from experiment.settings.limits import faults, trainer_faults
+from experiment.settings.limits import key_faults
+from experiment.settings.missing import missing_for_training
 from experiment.settings.mistakes import Mistake, located, refuse
 from experiment.settings.old_keys import OldNames, translated
 from experiment.settings.rules import common_mistakes, training_mistakes
@@ -34,6 +35,7 @@ from experiment.settings.validation import checked_group, checked_trainer_key
 
 # Of one start of a command, and not of the run.
 ONCE = ("dry_run", "overwrite", "traceback")
+SEVERAL_RUNS = "stands for several runs: bash run_reproduce.sh CONFIG; one alone: seeds=null seed=N."
 # Where a key stands that a loaded model said.
 TOLD = "the model"
 
@@ -112,6 +114,12 @@ class Settings:
         """Everything that keeps the settings from being trained."""
         return training_mistakes(self.model, self.data, self.loss, self.evaluation, value=self.value)
 
+    def missing(self) -> list[Mistake]:
+        """What a training with these settings reads and is not here; of a dry run, what its evaluation reads too."""
+        return missing_for_training(
+            self.model, self.data, self.loss, self.evaluation, self.given, is_plan=self.run.dry_run
+        )
+
     def told(self, says: Mapping[str, Any]) -> "Settings":
         """The settings with what a loaded model says of itself; such a key is then as good as given."""
         given = dict.fromkeys(says, TOLD) | dict(self.given)
@@ -148,11 +156,14 @@ def without_credentials(text: str) -> str:
     return re.sub(r"(\w+://)[^\s,]*@", r"\1", text)
 
 
-def load_settings(argv: list[str], for_training: bool = False, takes_folder: bool = False) -> Settings:
+def load_settings(
+    argv: list[str], for_training: bool = False, takes_folder: bool = False, for_one_run: bool = False
+) -> Settings:
     """Settings from a command's arguments.
 
     Args:
         for_training: they must be fit to train with.
+        for_one_run: they are of one run that starts now: what it reads must be here.
         takes_folder: in place of a config, a run's folder or a model's can be named (see `folders`).
 
     Raises:
@@ -174,10 +185,12 @@ def load_settings(argv: list[str], for_training: bool = False, takes_folder: boo
                 values.pop(name, None)
                 given.pop(name, None)
             values[key], given[key] = value, where
-    return _validate(values, given, config_path, for_training)
+    return _validate(values, given, config_path, for_training, for_one_run)
 
 
-def _validate(values: dict[str, Any], given: dict[str, str], config_path: Path | None, for_training: bool) -> Settings:
+def _validate(
+    values: dict[str, Any], given: dict[str, str], config_path: Path | None, for_training: bool, for_one_run: bool
+) -> Settings:
     values, old_names, mistakes = translated(values, given)
     groups: dict[str, Any] = {}
     training = dict(trainer_keys.OUR_DEFAULTS)
@@ -196,7 +209,7 @@ def _validate(values: dict[str, Any], given: dict[str, str], config_path: Path |
         Mistake(key, fault)
         for key, value in [*((k, v) for group in groups.values() for k, v in group), *training.items()]
         if key in given
-        for fault in [*faults(value), *(trainer_faults(key, value) if key not in GROUP_OF else [])]
+        for fault in key_faults(key, value)
     ]
     settings = Settings(
         **groups,
@@ -211,6 +224,9 @@ def _validate(values: dict[str, Any], given: dict[str, str], config_path: Path |
     mistaken = {mistake.key for mistake in mistakes}
     combined = common_mistakes(settings.evaluation, settings.opensearch, given)
     combined += settings.unfit_for_training() if for_training else []
+    if for_one_run:
+        combined += settings.missing() if for_training else []
+        combined += [Mistake("seeds", SEVERAL_RUNS)] if settings.run.seeds else []
     mistakes += [mistake for mistake in combined if mistaken.isdisjoint((mistake.key, *mistake.involves))]
     refuse(located(mistakes, given))
     return settings

@@ -12,9 +12,9 @@ from experiment.run.done import Status, is_evaluated, training_status
 from experiment.run.engines import check_engine
 from experiment.run.inputs import training_inputs
 from experiment.run.locks import Purpose, holder
-from experiment.run.missing_data import can_be_had, making
 from experiment.run.results import evaluation_folder
 from experiment.settings.keys import EvaluationKeys, OpenSearchKeys
+from experiment.settings.missing import can_be_had, making
 from experiment.sweep.data import has_training_data, preparations
 from experiment.sweep.runs import PlannedRun
 from retrieval.beir_data import data_files, local_folder

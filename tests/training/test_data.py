@@ -8,7 +8,8 @@ import pytest
 
 from sparse_model import UserError
 from tests.conftest import write_jsonl
-from training.data import EpochSampler, Examples, row_files, training_files
+from training.data import EpochSampler, Examples
+from training.files import row_files, training_files
 
 
 def _kd(n: int, **more) -> dict:

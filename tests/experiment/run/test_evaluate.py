@@ -188,6 +188,14 @@ def test_an_unknown_metric_is_told_by_its_key(beir_folder: Path, tmp_path: Path)
         _evaluate(beir_folder, tmp_path / "run", "metrics=R@50", "top_k=10")
 
 
+def test_a_top_k_below_a_metrics_cutoff_is_said(
+    beir_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The default metrics are those that every result holds: their values are of fewer hits, and no mistake."""
+    _evaluate(beir_folder, tmp_path / "run", "top_k=100", "dry_run=true")
+    assert "top_k: R@1000: of the 100 hits alone that a query keeps" in caplog.text
+
+
 @pytest.fixture(scope="module")
 def sparse(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint that says of itself: l1_relu, 12 tokens."""

@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel
 from transformers import TrainingArguments
 
+from experiment.run.command import run_command
 from experiment.settings import trainer_keys
 from experiment.settings.effects import Changes, Effect, key
 from experiment.settings.help import groups, help_text
@@ -71,7 +72,7 @@ def test_settings_are_frozen() -> None:
     assert settings.model.activation_type == "l1_relu" and isinstance(settings.model, BaseModel)
 
 
-def test_help_is_short_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_help_is_short_unless_asked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     short, everything = help_text("train_ir.py"), help_text("train_ir.py", "all")
     assert "flops_threshold" in short and "adam_beta1" not in short and "adam_beta1" in everything
@@ -80,6 +81,9 @@ def test_help_is_short_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "activation_type: l1_relu" in help_text("train_ir.py", "use_l0"), "an older name says what it stands for"
     with pytest.raises(UserError, match="did you mean learning_rate"):
         help_text("train_ir.py", "learning_rat")
+    assert run_command("train_ir.py", ["--help", "seed", "use_l0"], "") == 0
+    shown = capsys.readouterr().out
+    assert "  seed (int, 42)" in shown and "activation_type: l1_relu" in shown, "each key that is asked for"
     assert {key.name for _, keys in groups() for key in keys} >= {*OURS, "seed", "score_scale", "query_prefix"}
 
 

@@ -75,6 +75,11 @@ def test_the_trainer_takes_what_the_limits_let_through(text: str, tmp_path: Path
                 assert key in str(error), error
 
 
+def test_an_unknown_reporter_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="report_to: wand is not supported, only"):
+        build_arguments(tmp_path, {"report_to": "wand"})
+
+
 @pytest.mark.parametrize(
     ("word", "message"),
     [

@@ -149,6 +149,8 @@ def test_good_teachers_pass(tmp_path: Path, more: str) -> None:
         ("base: config.yaml\n", "circle"),
         ("base: nowhere.yaml\n", "cannot be read"),
         ("preprocess_func: lower\n", "preprocess_func"),
+        ("metrics: [recall@x]\n", r"recall@x is no metric. Did you mean R@10\?"),
+        ("output_dir: ''\n", "output_dir: is empty; null for none"),
         ("beir_datasets: []\n", "name at least one"),
         ("beir_datasets: [a/x, b/x]\n", "x stands twice"),
         *((f"beir_datasets: ['x:{splits}']\n", "each split once") for splits in ("", "dev+", "+dev", "dev+dev")),
@@ -170,11 +172,41 @@ def test_other_mistakes(tmp_path: Path, text: str, message: str) -> None:
 def test_mistakes_on_the_command_line(tmp_path: Path) -> None:
     for argv, message in (
         (["a.yaml", "b.yaml"], "neither key=value"),
-        (["--seed"], "needs a value"),
+        (["--seed"], "--seed needs a value: --seed VALUE"),
+        (["--dry-run"], "--dry-run needs a value: dry_run=true"),
+        (["a.yaml", "dry-run"], "Write dry_run=true"),
+        (["=3"], "command line: =3: unknown key"),
+        (["output_dir="], "output_dir: is empty; null for none"),
+        (["output_dir=", "idf_path="], "idf_path: is empty"),
+        (["model_overrides=" + "[" * 3000], "model_overrides: "),
         ([str(tmp_path / "absent.yaml")], "cannot be read"),
     ):
         with pytest.raises(UserError, match=message):
             load_settings(argv)
+
+
+def test_a_config_that_cannot_be_read_says_what_may_be_meant(tmp_path: Path) -> None:
+    """The nearest name of its folder, if one is near; a folder's configs; a circle of links is an ordinary mistake."""
+    (tmp_path / "round.yaml").symlink_to("trip.yaml")
+    (tmp_path / "trip.yaml").symlink_to("round.yaml")
+    (tmp_path / "empty").mkdir()
+    _write(tmp_path, GOOD, "plain.yaml")
+    for name, message in (
+        ("plan.yaml", r"No such file or directory\). Did you mean .*/plain.yaml"),
+        ("other.yaml", r"No such file or directory\)\.$"),
+        ("round.yaml", "Too many levels of symbolic links"),
+        (".", r"Is a directory\). Name one of its configs: plain.yaml"),
+        ("empty", r"Is a directory\). Name a config, a YAML file"),
+    ):
+        with pytest.raises(UserError, match=message):
+            load_settings([str(tmp_path / name)], for_training=True)
+
+
+def test_a_mistake_in_yaml_names_its_file(tmp_path: Path) -> None:
+    for text in ("seed: 1\nseed: 2\n", "a: [1\n", "a: " + "[" * 3000):
+        with pytest.raises(UserError, match="is not valid YAML") as caught:
+            load_settings([_write(tmp_path, text)])
+        assert "<unicode string>" not in str(caught.value) and str(tmp_path / "config.yaml") in str(caught.value)
 
 
 def test_renamed_fields_of_older_versions_are_mapped() -> None:

@@ -25,7 +25,7 @@ def _score() -> float:
 
 
 def test_changed_judgements(configs: Path, beir_folder: Path) -> None:
-    (configs / "b.yaml").write_text(f"baseline: bm25\nbeir_datasets: [{_copy(beir_folder)}]\nevaluation_name: ''\n")
+    (configs / "b.yaml").write_text(f"baseline: bm25\nbeir_datasets: [{_copy(beir_folder)}]\nevaluation_name: null\n")
     (run,) = runs_of("config/sweep/b.yaml")
     run_evaluation(run.scored)
     assert progress.is_finished(run) and _score() == 1

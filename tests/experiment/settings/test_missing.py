@@ -6,6 +6,7 @@ import pytest
 
 from experiment.run.evaluate import run_evaluation
 from experiment.run.train import train
+from experiment.settings.mistakes import Mistakes
 from experiment.settings.settings import load_settings
 from experiment.sweep import sweep
 from sparse_model.errors import UserError
@@ -60,6 +61,40 @@ def test_a_sweep_says_it_too(base: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert f"missing for 1 of 1: data sets not in sets: mine; make it: {MAKES}" in lines
     assert sweep.main(["--dry-run", "run.yaml", "--", "beir_datasets=scifact"]) == 0
     assert "data sets not in sets: scifact\n" in capsys.readouterr().out, "it is downloaded"
+
+
+def test_everything_that_is_missing_is_said_at_once(base: Path, tmp_path: Path) -> None:
+    """With mistakes of other kinds, and without loading anything; a name that could be a hub's is not looked for."""
+    teachers = "{types: [dense, sparse], model_ids: [./teacher, org/teacher]}"
+    words = ["temperature=0", "seeds=[1, 2]", "model_name_or_path=./model", "tokenizer_name=a/b/c", "idf_path=idf.json"]
+    words += [
+        f"kd_ensemble_teacher_kwargs={teachers}",
+        "use_in_batch_negatives=true",
+        "eval_beir_datasets=theirs,scifact",
+    ]
+    with pytest.raises(Mistakes) as caught:
+        load_settings(["run.yaml", *words], for_training=True, for_one_run=True)
+    found = {mistake.key: mistake.text for mistake in caught.value.found}
+    assert set(found) == {"temperature", "seeds", "train_file", "eval_beir_datasets"} | {
+        "model_name_or_path",
+        "tokenizer_name",
+        "idf_path",
+        "kd_ensemble_teacher_kwargs",
+    }
+    assert found["train_file"] == f"there is no t.jsonl; make it: {MAKES}"
+    assert "./teacher" in found["kd_ensemble_teacher_kwargs"] and "theirs not in sets" in found["eval_beir_datasets"]
+    with pytest.raises(Mistakes) as caught:
+        load_settings(["run.yaml", *words], for_training=True)
+    assert [mistake.key for mistake in caught.value.found] == ["temperature"], "a sweep says what is missing itself"
+
+
+def test_a_dry_run_looks_for_what_the_evaluation_reads(base: Path) -> None:
+    (base.parent / "t.jsonl").touch()
+    load_settings(["run.yaml"], for_training=True, for_one_run=True)
+    with pytest.raises(Mistakes, match=f"beir_datasets: mine not in sets; make it: {MAKES}"):
+        load_settings(["run.yaml", "dry_run=true"], for_training=True, for_one_run=True)
+    with pytest.raises(Mistakes, match="command line: beir_datasets: nope not in sets"):
+        load_settings(["run.yaml", "dry_run=true", "beir_datasets=nope,scifact"], for_training=True, for_one_run=True)
 
 
 @pytest.mark.parametrize("name", ["flops", "scifact", "bm25"])
