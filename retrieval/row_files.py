@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from retrieval.files import read_json
 from retrieval.fingerprint import fingerprint
+from retrieval.row_lines import mistake_in, readable
 from sparse_model.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,15 +32,17 @@ def read_rows(path: Path) -> datasets.Dataset:
             rows = datasets.load_from_disk(str(path))
         elif path.suffix in FILE_READERS:
             # The cache goes by path and time; a file that was changed keeping its time must be read again.
-            name = f"rows-{fingerprint([path])[:16]}"
-            rows = datasets.load_dataset(FILE_READERS[path.suffix], name, data_files=str(path), split="train")
+            kind, name = FILE_READERS[path.suffix], f"rows-{fingerprint([path])[:16]}"
+            cache = datasets.load_dataset_builder(kind, name, data_files=str(path)).cache_dir
+            source = path if Path(cache).is_dir() else readable(path, Path(f"{cache}.copy"))
+            rows = datasets.load_dataset(kind, name, data_files=str(source), split="train")
         else:
             raise UserError(f"{path}: a .jsonl or .parquet file or a datasets.save_to_disk folder is needed.")
     except StopIteration:
         raise UserError(f"{path}: holds no rows.") from None
     except (OSError, ValueError, pa.ArrowException, datasets.exceptions.DatasetGenerationError) as error:
         cause = error.__cause__ or error
-        raise UserError(f"{path}: cannot be read as rows: {cause}") from None
+        raise UserError(mistake_in(path) or f"{path}: cannot be read as rows: {cause}") from None
     if isinstance(rows, datasets.DatasetDict):
         raise UserError(f"{path}: holds several splits ({', '.join(rows)}); name the folder of one of them.")
     return rows

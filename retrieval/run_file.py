@@ -2,10 +2,12 @@
 
 import gzip
 import os
+import zlib
 from pathlib import Path
 
 from retrieval.files import whole
 from retrieval.metrics import Rankings
+from sparse_model.errors import UserError
 
 
 def write_run(path: str | os.PathLike[str], rankings: Rankings, tag: str = "sparse") -> None:
@@ -28,10 +30,21 @@ def write_run(path: str | os.PathLike[str], rankings: Rankings, tag: str = "spar
 
 
 def read_run(path: str | os.PathLike[str]) -> Rankings:
-    """The run of a file by `write_run`; queries without hits are not in the file."""
+    """The run of a file by `write_run`; queries without hits are not in the file.
+
+    Raises:
+        UserError: with the line, for a file that is damaged.
+    """
     rankings: Rankings = {}
-    with gzip.open(path, "rt", encoding="utf-8", newline="\n") as file:
-        for line in file:
-            qid, _, doc, _, score, _ = line.rstrip("\n").split("\t" if "\t" in line else " ")
-            rankings.setdefault(qid, []).append((doc, float(score)))
+    number = 1
+    try:
+        with gzip.open(path, "rt", encoding="utf-8", newline="\n") as file:
+            for line in file:
+                qid, _, doc, _, score, _ = line.rstrip("\n").split("\t" if "\t" in line else " ")
+                rankings.setdefault(qid, []).append((doc, float(score)))
+                number += 1
+        if not os.path.getsize(path):  # which gzip takes for an archive of nothing
+            raise EOFError("it is empty")
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise UserError(f"{path}:{number}: is damaged ({error})") from None
     return rankings

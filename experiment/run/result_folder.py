@@ -15,6 +15,7 @@ from retrieval.metrics import QueryFigures, figure_name, per_query
 from retrieval.run_file import read_run, write_run
 from retrieval.score_dataset import DatasetScores, loss_names, quality_figures
 from retrieval.tables import csv_table, text_table
+from sparse_model.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,11 @@ class ResultFolder:
         """The data set's figures if they are there and belong to these inputs, with the metrics that are asked for."""
         if not is_result(self.path, data.name, self.inputs["config hash"], data.fingerprint):
             return None
-        return self._with_metrics(data, read_json(self._figures(data)), metrics)
+        try:
+            return self._with_metrics(data, read_json(self._figures(data)), metrics)
+        except UserError as error:  # of the run's file
+            logger.warning("%s; %s is computed anew", error, data.name)
+            return None
 
     def move_aside(self, data: BeirData) -> None:
         """Keep what is there of the data set under other names."""

@@ -168,6 +168,17 @@ def test_a_summary_of_other_data_sets_is_moved_aside(beir_folder: Path, tmp_path
     assert len(list(folder.glob("summary.json.*"))) == 1 and not list(folder.glob("summary.csv.*"))
 
 
+def test_a_damaged_run_is_computed_anew(beir_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Other metrics of a run that was cut short are those of the whole one; the damaged file stays."""
+    folder = _evaluate(beir_folder, tmp_path / "run")
+    run = folder / "runs" / "tiny.trec.gz"
+    whole = run.read_bytes()
+    run.write_bytes(whole[:-9])
+    _evaluate(beir_folder, tmp_path / "run", "metrics=RR@10")
+    assert json.loads((folder / "tiny.json").read_text())["mrr@10"] == 1 and run.read_bytes() == whole
+    assert "is computed anew" in caplog.text and len(list(folder.glob("runs/tiny.trec.gz.*"))) == 1
+
+
 def test_results_of_version_0_1_stay(beir_folder: Path, tmp_path: Path) -> None:
     """They have no list of metrics, and NDCG@10 alone of each query: the rest is added, the figures are left alone."""
     folder = _evaluate(beir_folder, tmp_path / "run")
