@@ -21,11 +21,11 @@ def _rewrite(path: Path, text: str) -> None:
 
 
 def _score() -> float:
-    return json.loads(Path("output/sweep/b/evaluation/tiny.json").read_text())["ndcg@10"]
+    return json.loads(Path("output/sweep/b/evaluation/baseline-bm25/tiny.json").read_text())["ndcg@10"]
 
 
 def test_changed_judgements(configs: Path, beir_folder: Path) -> None:
-    (configs / "b.yaml").write_text(f"baseline: bm25\nbeir_datasets: [{_copy(beir_folder)}]\nevaluation_name: null\n")
+    (configs / "b.yaml").write_text(f"baseline: bm25\nbeir_datasets: [{_copy(beir_folder)}]\n")
     (run,) = runs_of("config/sweep/b.yaml")
     run_evaluation(run.scored)
     assert progress.is_finished(run) and _score() == 1
