@@ -24,7 +24,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 import sparse_model
 from retrieval.beir_data import load_beir
 from sparse_model import SparseEncoder
-from sparse_model.layout import describe
+from sparse_model.description import describe
 
 SIZES: dict[str, dict[str, Any]] = {
     "tiny": {"num_hidden_layers": 2, "hidden_size": 128, "num_attention_heads": 2, "intermediate_size": 512},
@@ -89,7 +89,7 @@ def prepare(
     folder = Path(scratch, size)
     beir = shared("beir/scifact")
     if checkpoint:
-        idf = shared("models/idf-msmarco.json") if describe(Path(checkpoint)).query_folder is None else None
+        idf = shared("models/idf-msmarco.json") if describe(Path(checkpoint)).query_table is None else None
         encoder = sparse_model.load(checkpoint, max_seq_length=length, idf_path=str(idf) if idf else None)
         encoder.save(folder)
     if checkpoint and beir:

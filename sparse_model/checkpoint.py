@@ -1,5 +1,6 @@
 """Reads checkpoints: `load` makes an encoder of one of ours, of sentence-transformers' or of any masked LM."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ from transformers import AutoConfig, AutoModelForMaskedLM
 
 from sparse_model import limits
 from sparse_model.activations import ACTIVATIONS
+from sparse_model.description import Description, describe
 from sparse_model.encoder import SparseEncoder
 from sparse_model.errors import UserError
 from sparse_model.heads import default_length, longest_input
-from sparse_model.layout import Description, describe, dtype_argument, load_tokenizer, require_json, resolve
+from sparse_model.layout import dtype_argument, load_tokenizer, require_object, resolve
 from sparse_model.manifest import check_manifest
-from sparse_model.query_weights import read_idf, without_special_tokens
+from sparse_model.query_weights import read_idf, usable_weights
+from sparse_model.tensors import check_layers, unknown_tensors
 
 HEAD_DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
 
@@ -67,6 +70,7 @@ def load(
         raise UserError(f"model_name_or_path: {folder} holds no model (no config.json).")
     check_manifest(folder)
     says = describe(folder)
+    require_object(folder / says.mlm_subfolder / "config.json")
     tokenizer = load_tokenizer(tokenizer_name or str(folder / says.mlm_subfolder), trust_remote_code=trust_remote_code)
     mlm = _load_mlm(folder / says.mlm_subfolder, model_overrides or {}, allow_new_head, trust_remote_code)
     encoder = SparseEncoder(
@@ -80,8 +84,10 @@ def load(
     )
     if encoder.inf_free and idf_path:
         encoder.use_idf(read_idf(idf_path, tokenizer, encoder.vocabulary_size))
-    elif encoder.inf_free and says.query_folder:
-        encoder.use_idf(_read_query_table(says.query_folder, tokenizer, encoder.vocabulary_size))
+    elif encoder.inf_free and says.query_table:
+        encoder.use_idf(_read_query_table(says, encoder))
+        if tokenizer_name is None:
+            _take_query_tokenizer(says.query_table.parent, folder / says.mlm_subfolder, tokenizer)
     return encoder.eval()
 
 
@@ -90,9 +96,13 @@ def _length(asked: Any, says: Description, tokenizer: Any, positions: int | None
     framed = tokenizer.num_special_tokens_to_add()
     if asked is not None:
         return limits.length(asked, "max_seq_length", framed, positions)
-    if says.max_seq_length is None:
+    if says.length_file is None:
         return default_length(positions)
-    said = limits.length(says.max_seq_length, f"{says.length_file}: max_seq_length", framed, None)
+    said, where = says.max_seq_length, f"{says.length_file}: max_seq_length"
+    if said is None:  # sentence-transformers 5.4 and later leave it to the tokenizer
+        said, where = tokenizer.model_max_length, f"{says.length_file.parent}: its tokenizer's model_max_length"
+        said = said if said < 10**9 else default_length(positions)  # none
+    said = limits.length(said, where, framed, None)
     return min(said, positions or said)
 
 
@@ -113,6 +123,11 @@ def load_weights(encoder: SparseEncoder, folder: Path) -> None:
 
 
 def _load_mlm(folder: Path, overrides: dict[str, Any], allow_new_head: bool, trust_remote_code: bool) -> Any:
+    if (folder / "adapter_config.json").is_file():
+        raise UserError(
+            f"model_name_or_path: {folder} holds an adapter (adapter_config.json), which is not read here: merge it "
+            "into its model (merge_and_unload of peft), and save that."
+        )
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         unknown = [key for key in overrides if not hasattr(config, key)]
@@ -122,6 +137,7 @@ def _load_mlm(folder: Path, overrides: dict[str, Any], allow_new_head: bool, tru
             )
         for key, value in overrides.items():
             setattr(config, key, value)
+        check_layers(config, folder)
         mlm, info = AutoModelForMaskedLM.from_pretrained(
             folder,
             config=config,
@@ -142,21 +158,49 @@ def _load_mlm(folder: Path, overrides: dict[str, Any], allow_new_head: bool, tru
             f"model_name_or_path: {folder} has no masked-LM head ({', '.join(missing)} would start at random). "
             "Train it first, or give a masked language model."
         )
+    unused = [] if overrides else unknown_tensors(info["unexpected_keys"], mlm.base_model_prefix, bool(missing))
+    if unused:
+        raise UserError(
+            f"model_name_or_path: {folder} holds {len(unused)} tensors that its config.json has no place for, such as "
+            f"{unused[0]}: another model would be read than the one that was trained."
+        )
     broken = [name for name, weight in mlm.named_parameters() if not weight.isfinite().all()]
     if broken:
         raise UserError(f"model_name_or_path: {folder} is damaged: {broken[0]} holds values that are not finite.")
     return mlm
 
 
-def _read_query_table(folder: Path, tokenizer: Any, vocabulary_size: int) -> Tensor:
-    weights = folder / "model.safetensors"
-    if not weights.is_file():
-        path = require_json(folder / "config.json").get("path", "idf.json")
-        return read_idf(str(folder / path), tokenizer, vocabulary_size)
+def _read_query_table(says: Description, encoder: SparseEncoder) -> Tensor:
+    path, size = says.query_table, encoder.vocabulary_size
+    assert path is not None
+    if path.suffix == ".json":
+        # What it does not name weighs nothing for sentence-transformers, and 1 for OpenSearch, beside a masked LM.
+        missing = 0.0 if says.inf_free else 1.0
+        return read_idf(str(path), encoder.tokenizer, size, missing=missing, key="model_name_or_path")
     try:
-        table = load_file(weights)["weight"].float()
-    except (SafetensorError, KeyError) as error:
-        raise UserError(f"{weights} is damaged: {error}") from None
-    if table.shape != (vocabulary_size,) or not table.isfinite().all():
-        raise UserError(f"{weights}: expected {vocabulary_size} finite weights, found {tuple(table.shape)}.")
-    return without_special_tokens(table, tokenizer)
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} is damaged: {error}") from None
+    if tensors.keys() != {"weight"} or tensors["weight"].shape != (size,):
+        found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        raise UserError(f"{path}: expected {size} weights as the tensor weight, found {str(found)[:200]}.")
+    return usable_weights(tensors["weight"], encoder.tokenizer, str(path))
+
+
+def _take_query_tokenizer(folder: Path, documents: Path, tokenizer: Any) -> None:
+    """Queries are cut where the tokenizer beside their weights says; it must be the documents' own otherwise."""
+    names = [name for name in ("tokenizer.json", "tokenizer_config.json") if (folder / name).is_file()]
+    if all(
+        (documents / name).is_file() and (folder / name).read_bytes() == (documents / name).read_bytes()
+        for name in names
+    ):
+        return
+    own = load_tokenizer(str(folder), "model_name_or_path")
+    if _vocabulary(own) != _vocabulary(tokenizer):
+        raise UserError(f"{folder}: its tokenizer for queries is another than the documents': not supported.")
+    tokenizer.model_max_length = own.model_max_length
+
+
+def _vocabulary(tokenizer: Any) -> dict[str, Any]:
+    """Everything that decides ids but where texts are cut."""
+    return json.loads(tokenizer.backend_tokenizer.to_str()) | {"truncation": None, "padding": None}

@@ -23,7 +23,7 @@ from sparse_model.head import Head, positive_logits
 from sparse_model.heads import default_length, longest_input, open_head
 from sparse_model.manifest import replaced
 from sparse_model.modes import without_dropout
-from sparse_model.query_weights import sparse_rows, without_special_tokens
+from sparse_model.query_weights import sparse_rows, usable_weights
 from sparse_model.saving import write_checkpoint
 from sparse_model.tokens import (
     BLOCK,
@@ -120,12 +120,15 @@ class SparseEncoder(nn.Module):
         """Replace the query table; special tokens are set to 0.
 
         Raises:
-            UserError: if the table is not one weight for each entry of the model's vocabulary.
+            UserError: if the table is not one weight >= 0 for each entry of the model's vocabulary.
         """
+        idf_V = torch.as_tensor(idf_V)
         if idf_V.shape != (self.vocabulary_size,):
-            raise UserError(f"a query table of {len(idf_V)} weights, but the model has V = {self.vocabulary_size}.")
-        table = without_special_tokens(idf_V.detach().float(), self.tokenizer).to(self.device)
-        self.idf_V = nn.Parameter(table, requires_grad=requires_grad)
+            raise UserError(
+                f"a query table of {tuple(idf_V.shape)}, but the model has V = {self.vocabulary_size} weights."
+            )
+        table = usable_weights(idf_V, self.tokenizer, "the query table")
+        self.idf_V = nn.Parameter(table.to(self.device), requires_grad=requires_grad)
 
     def document_weights(
         self, input_ids: Tensor, attention_mask: Tensor, lengths: Sequence[int] | None = None
@@ -190,6 +193,9 @@ class SparseEncoder(nn.Module):
         """Weights [Q, V] (float32) of queries [Q, L]: IDF_j for each distinct token j, or the model's if siamese."""
         if self.idf_V is None:
             return self.document_weights(input_ids, attention_mask)
+        if self.idf_V.requires_grad:
+            with torch.no_grad():  # a step may lead below 0, where a weight finds nothing and is none
+                self.idf_V.clamp_(min=0)
         present_QV = torch.zeros(len(input_ids), self.vocabulary_size, device=input_ids.device)
         # amax keeps a token present where padding carries the same id.
         present_QV.scatter_reduce_(1, input_ids, attention_mask.to(present_QV.dtype), "amax")

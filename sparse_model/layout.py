@@ -1,33 +1,13 @@
-"""What a model's folder says: where it lies (a folder, the hub's cache), its modules, its tokenizer, its length.
-
-No model is read here, and torch is not needed.
-"""
+"""Where a model lies (a folder, the hub's cache), its tokenizer, and its JSON files. torch is not needed for it."""
 
 import json
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from sparse_model.activations import ACTIVATIONS
 from sparse_model.errors import UserError
 
-# As stored, and under our own names: a checkpoint may say either.
-_OUR_NAMES = {kind.stored_name: name for name, kind in ACTIVATIONS.items()} | {name: name for name in ACTIVATIONS}
-
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
-
-
-@dataclass(frozen=True)
-class Description:
-    """What a checkpoint says of itself; None where it says nothing (a plain masked LM says nothing at all)."""
-
-    activation_type: str | None = None
-    max_seq_length: Any = None  # not checked yet
-    length_file: Path | None = None  # which says it
-    inf_free: bool | None = None
-    query_folder: Path | None = None  # holds the query table
-    mlm_subfolder: str = ""
 
 
 def resolve(name_or_path: str, key: str = "model_name_or_path", with_code: bool = False) -> Path:
@@ -39,6 +19,8 @@ def resolve(name_or_path: str, key: str = "model_name_or_path", with_code: bool 
     Raises:
         UserError: if there is no such folder and the hub does not answer with one.
     """
+    if not isinstance(name_or_path, str) or not name_or_path.strip():
+        raise UserError(f"{key}: {name_or_path!r} is no folder and no hub id.")
     path = Path(name_or_path)
     if path.is_dir():
         return path
@@ -67,47 +49,6 @@ def is_path(name_or_path: str) -> bool:
     return name_or_path.startswith(("/", ".", "~")) or name_or_path.count("/") > 1
 
 
-def describe(folder: Path) -> Description:
-    """Read modules.json and what it names; an empty Description where there is none.
-
-    Raises:
-        UserError: if the modules are not those of a sparse encoder (a dense model, sum pooling, …).
-    """
-    modules = read_modules(folder)
-    if not modules:
-        return Description()
-    router = next((path for name, path in modules if name == "Router"), None)
-    query_folder = None
-    if router is not None:
-        routes = require_json(router / "router_config.json")
-        if "types" not in routes or not {"query", "document"} <= set(routes.get("structure", {})):
-            raise UserError(f"{router / 'router_config.json'} has no routes query and document: not a sparse encoder.")
-        of = {name: (_class_name(kind), router / name) for name, kind in routes["types"].items()}
-        query = [of[name] for name in routes["structure"]["query"]]
-        query_folder = next((path for name, path in query if name == "SparseStaticEmbedding"), None)
-        modules = [of[name] for name in routes["structure"]["document"]]
-    found = dict(modules)
-    mlm, pooling = found.get("MLMTransformer") or found.get("Transformer"), found.get("SpladePooling")
-    if mlm is None or pooling is None:
-        raise UserError(f"{folder} is a sentence-transformers model of {list(found)}, not a sparse masked LM.")
-    says = require_json(pooling / "config.json")
-    activation = _OUR_NAMES.get(says.get("activation_function", "relu"))
-    if activation is None or says.get("pooling_strategy", "max") != "max":
-        raise UserError(f"{pooling / 'config.json'}: only max pooling with {sorted(_OUR_NAMES)} can be used.")
-    length_file = mlm / "sentence_bert_config.json"
-    length = require_json(length_file).get("max_seq_length") if length_file.is_file() else None
-    return Description(
-        activation, length, length_file, query_folder is not None, query_folder, str(mlm.relative_to(folder))
-    )
-
-
-def read_modules(folder: Path) -> list[tuple[str, Path]]:
-    """(class, folder) of each module that a sentence-transformers model names in modules.json; [] without one."""
-    if not (folder / "modules.json").is_file():
-        return []
-    return [(_class_name(m["type"]), folder / m["path"]) for m in require_json(folder / "modules.json")]
-
-
 def dtype_argument(dtype: Any) -> dict[str, Any]:
     """The dtype as from_pretrained takes it: transformers 4.56 renamed the argument."""
     version = tuple(map(int, metadata.version("transformers").split(".")[:2]))
@@ -124,6 +65,8 @@ def load_tokenizer(name_or_path: str, key: str = "tokenizer_name", trust_remote_
     # transformers would make up an empty tokenizer where there are no files.
     if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
         raise UserError(f"{key}: {name_or_path} holds no tokenizer (no tokenizer.json).")
+    if (folder / "tokenizer_config.json").is_file():
+        require_object(folder / "tokenizer_config.json")
     from transformers import AutoTokenizer  # slow to import; a config's other mistakes are told without it
 
     try:
@@ -136,10 +79,6 @@ def load_tokenizer(name_or_path: str, key: str = "tokenizer_name", trust_remote_
     return tokenizer
 
 
-def _class_name(dotted: str) -> str:
-    return dotted.rsplit(".", 1)[-1]
-
-
 def require_json(path: Path) -> Any:
     """What a JSON file holds.
 
@@ -148,8 +87,20 @@ def require_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
+
+
+def require_object(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds.
+
+    Raises:
+        UserError: if there is no such file, or it holds none.
+    """
+    says = require_json(path)
+    if not isinstance(says, dict):
+        raise UserError(f"{path} cannot be used: a JSON object is needed, not {str(says)[:60]}.")
+    return says
 
 
 def write_json(path: Path, value: Any) -> None:

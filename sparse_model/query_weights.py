@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from sparse_model.errors import UserError
+from sparse_model.limits import MAX_WEIGHT
 from sparse_model.tokens import distinct_ids
 from sparse_model.vocabulary import tokens_by_id
 
@@ -46,35 +47,64 @@ def without_special_tokens(weights_V: Tensor, tokenizer: Any) -> Tensor:
     return weights_V
 
 
-def read_idf(idf_path: str, tokenizer: Any, vocabulary_size: int) -> Tensor:
-    """A table of token -> weight (JSON) as float32 [V]: a file, a folder with idf.json, or a hub id.
-
-    A token that the file does not name weighs 1.0, as in OpenSearch; special tokens 0.
+def usable_weights(weights_V: Tensor, tokenizer: Any, where: str) -> Tensor:
+    """The table as it is used: float32, special tokens at 0.
 
     Raises:
-        UserError: if there is no such file, or it does not hold finite, non-negative numbers by token.
+        UserError: beginning with `where`, if a weight of another token is no number from 0 to `limits.MAX_WEIGHT`.
+    """
+    weights_V = without_special_tokens(weights_V.detach().float(), tokenizer)
+    wrong = (~((weights_V >= 0) & (weights_V <= MAX_WEIGHT))).nonzero().flatten().tolist()
+    if wrong:
+        token, weight = tokenizer.convert_ids_to_tokens(wrong[0]), float(weights_V[wrong[0]])
+        raise UserError(
+            f"{where}: {len(wrong)} of {len(weights_V)} are no query weights: token {token!r} has weight {weight}; "
+            f"weights are numbers >= 0 and <= {MAX_WEIGHT:g}. What is below 0 finds nothing: set it to 0."
+        )
+    return weights_V
+
+
+def read_idf(
+    idf_path: str, tokenizer: Any, vocabulary_size: int, *, missing: float = 1.0, key: str = "idf_path"
+) -> Tensor:
+    """A table of token -> weight (JSON) as float32 [V]: a file, a folder with idf.json, or a hub id.
+
+    Args:
+        missing: what a token weighs that the file does not name: 1.0 in OpenSearch; special tokens 0.
+        key: what messages begin with.
+
+    Raises:
+        UserError: if there is no such file, or it does not hold one weight by token.
     """
     path = _find_idf(idf_path)
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"idf_path: {path} is no JSON file of token -> weight: {error}") from None
+        table = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_each_once)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{key}: {path} is no JSON file of token -> weight: {error}") from None
     if not isinstance(table, dict) or not table:
-        raise UserError(f'idf_path: {path} must hold a JSON object such as {{"token": 1.5, …}}.')
-    weights = torch.ones(vocabulary_size)
+        raise UserError(f'{key}: {path} must hold a JSON object such as {{"token": 1.5, …}}.')
+    weights = torch.full((vocabulary_size,), missing)
     vocabulary = tokenizer.get_vocab()
     known = {vocabulary[token]: weight for token, weight in table.items() if token in vocabulary}
     if len(known) < len(table) / 2:
         raise UserError(
-            f"idf_path: {len(known)} of {len(table)} tokens in {path} are in the model's vocabulary: wrong tokenizer?"
+            f"{key}: {len(known)} of {len(table)} tokens in {path} are in the model's vocabulary: wrong tokenizer?"
         )
     for token_id, weight in known.items():
-        valid = isinstance(weight, (int, float)) and not isinstance(weight, bool) and 0 <= weight < 1e30
-        if not valid:
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)):
             token = tokenizer.convert_ids_to_tokens(token_id)
-            raise UserError(f"idf_path: {path}: token {token!r} has weight {weight!r}; weights are numbers >= 0.")
-        weights[token_id] = weight
-    return without_special_tokens(weights, tokenizer)
+            raise UserError(f"{key}: {path}: token {token!r} has weight {weight!r}; weights are numbers >= 0.")
+        weights[token_id] = weight if not weight > MAX_WEIGHT else float("inf")  # JSON's integers have no end
+    return usable_weights(weights, tokenizer, f"{key}: {path}")
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        seen: set[str] = set()
+        twice = next(token for token, _ in pairs if token in seen or seen.add(token))  # type: ignore[func-returns-value]
+        raise ValueError(f"{twice!r} stands there twice")
+    return table
 
 
 def write_idf(path: Path, weights_V: Tensor, tokenizer: Any) -> None:

@@ -52,7 +52,7 @@ def write_checkpoint(
     else:
         write_json(folder / _POOLING / "config.json", pooling)
         write_json(folder / _QUERY / "config.json", {"frozen": not idf_V.requires_grad})
-        table = idf_V.detach().cpu().contiguous()
+        table = idf_V.detach().clamp(min=0).cpu().contiguous()  # as the next step of a training would
         save_file({"weight": table}, folder / _QUERY / "model.safetensors")
         _save_tokenizer(as_wide, folder / _QUERY)
         write_idf(folder / "idf.json", table, tokenizer)

@@ -15,8 +15,9 @@ from experiment.settings.keys import effect, keys_that_change
 from experiment.settings.mistakes import refuse
 from experiment.settings.settings import Settings
 from retrieval.fingerprint import fingerprint
+from sparse_model.description import describe
 from sparse_model.errors import UserError
-from sparse_model.layout import describe, resolve
+from sparse_model.layout import resolve
 from sparse_model.manifest import MANIFEST
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Chosen:
         """Whether query weights come from a file or the checkpoint."""
         if path := self.options.get("idf_path"):
             return path != "corpus"
-        return describe(resolve(self.path)).query_folder is not None
+        return describe(resolve(self.path)).query_table is not None
 
     def load(self) -> "SparseEncoder":
         """The encoder on its device.

@@ -10,6 +10,7 @@ from transformers import AutoConfig
 from mining.teachers.spec import Progress, TeacherSpec
 from sparse_model.errors import UserError
 from sparse_model.layout import dtype_argument, load_tokenizer
+from sparse_model.tensors import check_layers
 from sparse_model.tokens import CPU_TOKENS, length_sorted_batches, one_ahead, pad
 
 # Items that are tokenised and sorted by length together.
@@ -44,6 +45,7 @@ class Runner:
         self.max_tokens = spec.max_tokens if device.type != "cpu" else min(spec.max_tokens, CPU_TOKENS)
         try:
             config = AutoConfig.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
+            check_layers(config, folder)
             self.model, info = auto_class.from_pretrained(
                 folder,
                 config=config,

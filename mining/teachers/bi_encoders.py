@@ -10,10 +10,11 @@ from torch.nn.functional import normalize
 from transformers import AutoModel
 
 from mining.teachers.batches import Rows, Runner
-from mining.teachers.dense_layout import dense_layout
+from mining.teachers.dense_layout import check_prompts, dense_layout
 from mining.teachers.spec import Progress, Role, TeacherSpec, no_progress
 from sparse_model import load
-from sparse_model.layout import describe, resolve
+from sparse_model.description import describe
+from sparse_model.layout import resolve
 from sparse_model.tokens import BLOCK, document_ids
 
 
@@ -65,7 +66,9 @@ class DenseTeacher:
     encodes = True
 
     def __init__(self, spec: TeacherSpec, device: torch.device) -> None:
-        layout = dense_layout(resolve(spec.model_name_or_path, with_code=spec.trust_remote_code), spec.pooling)
+        folder = resolve(spec.model_name_or_path, with_code=spec.trust_remote_code)
+        layout = dense_layout(folder, spec.pooling)
+        check_prompts(folder, spec.prefixes)
         self.spec, self.pooling = spec, layout.pooling
         self._runner = Runner(spec, AutoModel, layout.folder, device, unused="pooler")
 

@@ -8,7 +8,8 @@ from mining.teachers.spec import TeacherSpec
 from mining.teachers.types import TYPES
 from sparse_model import limits
 from sparse_model.errors import UserError
-from sparse_model.layout import load_tokenizer, require_json, resolve
+from sparse_model.layout import load_tokenizer, require_object, resolve
+from sparse_model.tensors import check_layers
 from sparse_model.vocabulary import highest_id
 
 
@@ -45,7 +46,7 @@ def _config(spec: TeacherSpec, folder: Path) -> Any:
     name = spec.model_name_or_path
     if not (folder / "config.json").is_file():
         raise UserError(f"{name} holds no model (no config.json).")
-    says = require_json(folder / "config.json")
+    says = require_object(folder / "config.json")
     kind, version = says.get("model_type"), f"transformers {transformers.__version__}"
     if kind not in CONFIG_MAPPING and "auto_map" in says and not spec.trust_remote_code:
         raise UserError(
@@ -55,9 +56,11 @@ def _config(spec: TeacherSpec, folder: Path) -> Any:
     if kind not in CONFIG_MAPPING and "auto_map" not in says:
         raise UserError(f"{name} is a model that {version} does not know (model_type {kind}); a newer one may.")
     try:
-        return AutoConfig.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
     except Exception as error:  # whatever a config or its code make transformers raise
         raise UserError(f"{name}: {folder / 'config.json'} cannot be read: {error}") from None
+    check_layers(config, folder)
+    return config
 
 
 def _wrong_kind(spec: TeacherSpec, config: Any) -> Iterator[str]:

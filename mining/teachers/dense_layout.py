@@ -1,11 +1,13 @@
 """What the folder of a dense model says: where its transformer lies, and how hidden states become one vector."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sparse_model.description import prompts, read_keys, read_modules, transformer_keys
 from sparse_model.errors import UserError
-from sparse_model.layout import read_modules, require_json
+from sparse_model.layout import require_object
 
 POOLINGS = ("cls", "mean", "max")
 
@@ -30,18 +32,38 @@ def dense_layout(folder: Path, pooling: str | None) -> DenseLayout:
     """
     if pooling is not None and pooling not in POOLINGS:
         raise UserError(f"pooling: {pooling!r} is none of {', '.join(POOLINGS)}.")
-    modules = dict(read_modules(folder))
-    if not modules:
+    named = read_modules(folder)
+    if not named:
         return DenseLayout(folder, pooling or "cls", False)
-    others = set(modules) - {"Transformer", "Pooling", "Normalize"}
-    if others or "Transformer" not in modules:
+    modules, kinds = dict(named), [kind for kind, _ in named]
+    if "Transformer" not in kinds or kinds != [
+        kind for kind in ("Transformer", "Pooling", "Normalize") if kind in kinds
+    ]:
         raise UserError(
-            f"{folder} is a sentence-transformers model of {', '.join(modules)}; a dense teacher consists of "
+            f"{folder} is a sentence-transformers model of {', '.join(kinds)}; a dense teacher consists of "
             "Transformer, Pooling and Normalize."
         )
     if pooling is None and "Pooling" not in modules:
         raise UserError(f"{folder} says nothing of pooling; give pooling: one of {', '.join(POOLINGS)}.")
+    if (says := modules["Transformer"] / "sentence_bert_config.json").is_file():
+        read_keys(says, transformer_keys("feature-extraction", "last_hidden_state"))
     return DenseLayout(modules["Transformer"], pooling or _stored_pooling(modules["Pooling"]), True)
+
+
+def check_prompts(folder: Path, prefixes: Mapping[str, str]) -> None:
+    """Refuse a model whose texts begin with a prompt, unless a prefix is given in its place.
+
+    Args:
+        prefixes: role (query, document) → the prefix that is given.
+
+    Raises:
+        UserError: with the prompts, as they are to be given.
+    """
+    path = folder / "config_sentence_transformers.json"
+    asked = prompts(require_object(path)) if path.is_file() else {}
+    missing = [f"{role}_prefix: {text!r}" for role, text in asked.items() if not prefixes[role]]
+    if missing:
+        raise UserError(f"{path}: prompts: it was trained with texts before its own; give {', '.join(missing)}.")
 
 
 def _stored_pooling(folder: Path) -> str:
@@ -50,7 +72,7 @@ def _stored_pooling(folder: Path) -> str:
             f"{folder / 'config.json'} is missing, which modules.json names; fetch the model again, or give pooling: "
             f"one of {', '.join(POOLINGS)}."
         )
-    says = require_json(folder / "config.json")
+    says = require_object(folder / "config.json")
     # Newer versions write {"pooling_mode": "mean"}, older ones {"pooling_mode_mean_tokens": true, …}.
     flags = [key for key, value in says.items() if key.startswith("pooling_mode_") and value is True]
     found = says.get("pooling_mode") or [re.sub("^pooling_mode_|_tokens?$", "", key) for key in flags]

@@ -85,10 +85,14 @@ class TeacherSpec:
         fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if fast else torch.float32
 
+    @property
+    def prefixes(self) -> dict[str, str]:
+        """Role → the text before each of its texts."""
+        return {"query": self.query_prefix, "document": self.document_prefix}
+
     def prefixed(self, texts: Sequence[str], role: Role) -> list[str]:
         """The texts with the prefix of their role."""
-        prefix = self.query_prefix if role == "query" else self.document_prefix
-        return [prefix + text for text in texts]
+        return [self.prefixes[role] + text for text in texts]
 
 
 class BiEncoder(Protocol):

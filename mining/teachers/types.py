@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mining.teachers.dense_layout import dense_layout
-from sparse_model.layout import describe
+from mining.teachers.dense_layout import check_prompts, dense_layout
+from sparse_model.description import describe
 
 
 def _as_it_lies(spec: Any, folder: Path) -> tuple[Path, bool]:
@@ -47,6 +47,7 @@ def _locate_sparse(spec: Any, folder: Path) -> tuple[Path, bool]:
 
 def _locate_dense(spec: Any, folder: Path) -> tuple[Path, bool]:
     layout = dense_layout(folder, spec.pooling)
+    check_prompts(folder, spec.prefixes)
     return layout.folder, layout.described or spec.pooling is not None
 
 
