@@ -103,10 +103,10 @@ def locate(name_or_path: str, beir_dir: str) -> Path:
         if not folder.is_dir():
             raise UserError(f"{name_or_path}: no such folder ({folder}); give a BEIR folder or a data set's name.")
         return folder
-    if not named.is_dir():
-        if name_or_path not in download.NAMES:
-            raise UserError(_unknown(name_or_path, beir_dir))
+    if name_or_path in download.NAMES:
         download.ensure(name_or_path, beir_dir)
+    elif not named.is_dir():
+        raise UserError(_unknown(name_or_path, beir_dir))
     return Path(os.path.abspath(named))
 
 
@@ -139,7 +139,7 @@ def _file(folder: Path, name: str) -> Path:
             return path
     raise UserError(
         f"{folder}: no {name} (or {name}.gz) in it. A BEIR folder holds corpus.jsonl, queries.jsonl and "
-        f"qrels/<split>.tsv; complete it, or remove it to have a known data set downloaded again."
+        f"qrels/<split>.tsv; complete it."
     )
 
 

@@ -6,6 +6,8 @@ Hugging Face hub. A data set's folder appears under its name only when it is who
 HF_DATASETS_OFFLINE=1 forbids the network; what the hub's own cache holds is used all the same.
 """
 
+import csv
+import fcntl
 import hashlib
 import json
 import logging
@@ -13,19 +15,22 @@ import os
 import shutil
 import tempfile
 import time
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import requests
 from tqdm import tqdm
 
+from retrieval.archives import MOST_BYTES, unpack
+from retrieval.files import move_aside
 from sparse_model.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_BEIR_URL = "https://public.ukp.informatik.tu-darmstadt.de/thakur/BEIR/datasets"
 NANOBEIR_REPOSITORY = "zeta-alpha-ai/{name}"
+TEMPORARY = ".beir-download-"
 CHUNK_BYTES = 2**18  # what a broken connection loses at most
 ATTEMPTS = 5
 WAIT_SECONDS = 1.0  # before the second attempt; doubles each time
@@ -55,7 +60,9 @@ NAMES = [*BEIR_MD5, *NANOBEIR]
 
 
 def ensure(name: str, beir_dir: str, checksums: Mapping[str, str] = BEIR_MD5) -> Path:
-    """The folder beir_dir/name, downloaded if it is absent. To be called in one process only.
+    """The folder beir_dir/name, downloaded if it is absent or not whole. To be called in one process only.
+
+    One download at a time goes into beir_dir, of whichever command.
 
     Args:
         checksums: name to the MD5 sum of its archive; an archive without one is accepted as it is.
@@ -64,29 +71,51 @@ def ensure(name: str, beir_dir: str, checksums: Mapping[str, str] = BEIR_MD5) ->
         UserError: offline, or the download failed; says how to place the data by hand.
     """
     folder = Path(beir_dir, name)
-    if folder.is_dir():
+    if is_whole(folder):
         return folder
     nano = name in NANOBEIR
     base = os.environ.get("BEIR_URL", DEFAULT_BEIR_URL).rstrip("/")
     source = f"huggingface.co/datasets/{NANOBEIR_REPOSITORY.format(name=name)}" if nano else f"{base}/{name}.zip"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        if nano:
-            _into_place(lambda target: _write_nanobeir(name, target), folder)
-        elif _offline():
-            raise ConnectionError("HF_HUB_OFFLINE or HF_DATASETS_OFFLINE is set")
-        else:
-            _fetch_archive(source, folder, checksums.get(name))
-    except (
-        OSError,
-        ValueError,
-        zipfile.BadZipFile,
-    ) as error:  # requests' and the hub's errors are among these
+        with _alone(folder.parent):
+            if is_whole(folder):  # by now
+                return folder
+            if nano:
+                _into_place(lambda target: _write_nanobeir(name, target), folder)
+            elif _offline():
+                raise ConnectionError("HF_HUB_OFFLINE or HF_DATASETS_OFFLINE is set")
+            else:
+                _fetch_archive(source, folder, checksums.get(name))
+    except (OSError, ValueError) as error:  # requests' and the hub's errors are among these
         raise UserError(
-            f"{name}: there is no folder {folder}, and it could not be fetched from {source} ({error}). "
+            f"{name}: there is no whole folder {folder}, and it could not be fetched from {source} ({error}). "
             f"Place corpus.jsonl, queries.jsonl and qrels/<split>.tsv there by hand, or correct beir_dir."
         ) from error
     return folder
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a folder holds corpus.jsonl, queries.jsonl and judgements of a split, each maybe as .gz."""
+    texts = ([folder / name, folder / f"{name}.gz"] for name in ("corpus.jsonl", "queries.jsonl"))
+    return all(any(map(Path.is_file, files)) for files in texts) and any((folder / "qrels").glob("*.tsv*"))
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Waits for another process's downloads into the folder; what one that was killed left there is removed."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.warning("%s: waiting for another download into it", folder)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        for left in folder.glob(f"{TEMPORARY}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _offline() -> bool:
@@ -95,12 +124,19 @@ def _offline() -> bool:
 
 
 def _into_place(write: Callable[[Path], None], folder: Path) -> None:
-    """Let write fill a temporary folder beside folder, then give it its name in one step."""
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    """Let write fill a temporary folder beside folder, then give it its name in one step; an old one is moved aside."""
+    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=folder.parent))
     try:
         target = temporary / folder.name
         target.mkdir()
         write(target)
+        if not is_whole(target):
+            raise ValueError(f"it holds no {folder.name}/corpus.jsonl with queries.jsonl and qrels beside it")
+        for path in filter(Path.is_file, target.rglob("*")):
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
+        if folder.exists():
+            logger.warning("%s is not whole; it is now %s", folder, move_aside(folder))
         os.rename(target, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -108,15 +144,20 @@ def _into_place(write: Callable[[Path], None], folder: Path) -> None:
 
 def _fetch_archive(url: str, folder: Path, md5: str | None) -> None:
     part = folder.with_name(folder.name + ".zip.part")
-    _fetch(url, part)
+    was_begun = part.exists()
     try:
+        _fetch(url, part)
         if md5 is not None and _md5(part) != md5:
             raise ValueError(f"the archive's MD5 sum is not {md5}; it was removed, try again")
-        _into_place(lambda target: _unzip(part, target), folder)
-    except (ValueError, zipfile.BadZipFile):
-        part.unlink()  # continuing from it would give the same bytes again
-        raise
-    part.unlink()
+        _into_place(lambda target: unpack(part, target), folder)
+    except ValueError as error:
+        part.unlink(missing_ok=True)  # continuing from it would give the same bytes again
+        if not was_begun or isinstance(error, requests.RequestException):
+            raise
+        logger.warning("%s: what was there of it cannot be gone on with (%s); from the start", url, error)
+        _fetch_archive(url, folder, md5)
+    else:
+        part.unlink()
 
 
 def _fetch(url: str, part: Path) -> None:
@@ -150,6 +191,8 @@ def _fetch_once(url: str, part: Path) -> None:
             for chunk in response.iter_content(CHUNK_BYTES):
                 file.write(chunk)
                 bar.update(len(chunk))
+                if bar.n > MOST_BYTES:
+                    raise ValueError(f"the archive is larger than {MOST_BYTES / 2**30:.0f} GiB")
 
 
 def _md5(path: Path) -> str:
@@ -158,17 +201,6 @@ def _md5(path: Path) -> str:
         while chunk := file.read(2**20):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def _unzip(archive: Path, target: Path) -> None:
-    """Unpack the archive's folder of target's name as target; refuse a member that leads elsewhere."""
-    with zipfile.ZipFile(archive) as file:
-        for member in file.infolist():
-            if not (target.parent / member.filename).resolve().is_relative_to(target.parent.resolve()):
-                raise ValueError(f"the archive holds {member.filename!r}, which leads out of its folder")
-        file.extractall(target.parent)
-    if not (target / "corpus.jsonl").is_file():
-        raise ValueError(f"the archive holds no {target.name}/corpus.jsonl")
 
 
 def _write_nanobeir(name: str, target: Path) -> None:
@@ -182,6 +214,7 @@ def _write_nanobeir(name: str, target: Path) -> None:
                 file.write(json.dumps({"_id": row["_id"], "text": row["text"]}, ensure_ascii=False) + "\n")
     (target / "qrels").mkdir()
     with open(target / "qrels" / "test.tsv", "w", encoding="utf-8") as file:
-        file.write("query-id\tcorpus-id\tscore\n")
+        judgements = csv.writer(file, delimiter="\t", lineterminator="\n")
+        judgements.writerow(("query-id", "corpus-id", "score"))
         for row in rows_on_hub(repository, "qrels"):
-            file.write(f"{row['query-id']}\t{row['corpus-id']}\t{row.get('score', 1)}\n")
+            judgements.writerow((row["query-id"], row["corpus-id"], row.get("score", 1)))

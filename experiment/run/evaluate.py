@@ -24,7 +24,7 @@ from experiment.settings.settings import Settings
 from retrieval.beir_data import load_beir
 from retrieval.dataset_names import dataset_name, parse_name
 from retrieval.distributed import is_main, on_main
-from retrieval.download import NAMES
+from retrieval.download import NAMES, is_whole
 from retrieval.metrics import beyond
 from sparse_model.errors import UserError
 
@@ -135,7 +135,7 @@ def _print_plan(keys: EvaluationKeys, what: str, folder: Path, engine: Callable[
     lines, missing = [f"scores      {what}", f"writes      {folder}"], []
     for name in keys.beir_datasets:
         known, _ = parse_name(name)
-        if known in NAMES and not Path(keys.beir_dir, known).is_dir():
+        if known in NAMES and not is_whole(Path(keys.beir_dir, known)):
             missing.append(f"{known}: not in {keys.beir_dir}; it will be downloaded when this is run.")
             continue
         try:

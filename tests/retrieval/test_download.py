@@ -5,14 +5,15 @@ import io
 import json
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from retrieval import download
+from retrieval import archives, download
 from retrieval.beir_data import load_beir
 from sparse_model.errors import UserError
 from tests.retrieval.conftest import CORPUS
@@ -68,10 +69,10 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     http.server_close()
 
 
-def archive(folder: Path, extra: dict[str, str] | None = None) -> bytes:
-    """A zip of a BEIR folder under its name, as BEIR's own are."""
+def archive(folder: Path, extra: Mapping[Any, str] | None = None, compression: int = zipfile.ZIP_STORED) -> bytes:
+    """A zip of a BEIR folder under its name, as BEIR's own are; extra: further members, by name or ZipInfo."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as file:
+    with zipfile.ZipFile(buffer, "w", compression) as file:
         for path in sorted(p for p in folder.rglob("*") if p.is_file()):
             file.write(path, Path("scifact") / path.relative_to(folder))
         for name, text in (extra or {}).items():
@@ -161,6 +162,83 @@ def test_members_that_lead_elsewhere_are_refused(server: Server, tiny: Path, tmp
     assert names(tmp_path / "data") == [] and not list(tmp_path.glob("**/outside.txt"))
 
 
+@pytest.mark.parametrize("kind", [0o120777, 0o010644])
+def test_members_that_are_no_files_are_refused(server: Server, tiny: Path, tmp_path: Path, kind: int) -> None:
+    """A symbolic link, a named pipe."""
+    member = zipfile.ZipInfo("scifact/qrels/dev.tsv")
+    member.external_attr = kind << 16
+    server.content = archive(tiny, {member: "/etc/passwd"})
+    with pytest.raises(UserError, match="is a link, or no file"):
+        download.ensure("scifact", str(tmp_path / "data"), {})
+    assert names(tmp_path / "data") == []
+
+
+def test_encrypted_members_are_refused(server: Server, tiny: Path, tmp_path: Path) -> None:
+    """Both headers of the last member say so: 6 bytes after PK34, 8 after PK12."""
+    content = bytearray(archive(tiny))
+    content[content.rindex(b"PK\3\4") + 6] |= 1
+    content[content.rindex(b"PK\1\2") + 8] |= 1
+    server.content = bytes(content)
+    with pytest.raises(UserError, match="is encrypted"):
+        download.ensure("scifact", str(tmp_path / "data"), {})
+
+
+def test_archives_have_a_limit(server: Server, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what they unpack to, however small they are, of files, and of their own size."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("scifact/corpus.jsonl", b"0" * 2_000_000)
+    server.content = buffer.getvalue()
+    monkeypatch.setattr(archives, "MOST_BYTES", 1_000_000)
+    assert len(server.content) < 10_000
+    with pytest.raises(UserError, match="would unpack to 1 files"):
+        download.ensure("scifact", str(tmp_path / "data"), {})
+    server.content = archive(tiny)
+    monkeypatch.setattr(archives, "MOST_MEMBERS", 2)
+    with pytest.raises(UserError, match="would unpack to 3 files"):
+        download.ensure("scifact", str(tmp_path / "data"), {})
+    monkeypatch.setattr(download, "MOST_BYTES", 100)
+    with pytest.raises(UserError, match="the archive is larger than"):
+        download.ensure("scifact", str(tmp_path / "data"), {})
+    assert names(tmp_path / "data") == []
+
+
+@pytest.mark.parametrize("place", [0, 9, 40])
+def test_damage_within_a_member(server: Server, tiny: Path, tmp_path: Path, place: int) -> None:
+    content = bytearray(archive(tiny, compression=zipfile.ZIP_DEFLATED))
+    content[content.index(b"corpus.jsonl") + len("corpus.jsonl") + place] ^= 0xFF
+    server.content = bytes(content)
+    with pytest.raises(UserError, match="damaged"):
+        download.ensure("scifact", str(tmp_path / "data"), {})
+    assert names(tmp_path / "data") == []
+
+
+def test_a_part_of_another_archive_is_begun_anew(server: Server, tiny: Path, tmp_path: Path) -> None:
+    server.content = archive(tiny)
+    (tmp_path / "scifact.zip.part").write_bytes(b"x" * 100)
+    assert download.ensure("scifact", str(tmp_path), md5(server.content)).is_dir()
+    assert server.ranges == ["bytes=100-", None] and names(tmp_path) == ["beir", "scifact"]
+
+
+def test_a_folder_that_is_not_whole_is_made_anew(server: Server, tiny: Path, tmp_path: Path) -> None:
+    """What is in it is kept under another name; what a download that was killed left is removed."""
+    data = tmp_path / "data"
+    server.content = archive(tiny)
+    (data / "scifact").mkdir(parents=True)
+    (data / "scifact" / "corpus.jsonl").write_text("mine")
+    (data / f"{download.TEMPORARY}x" / "scifact").mkdir(parents=True)
+    assert download.is_whole(download.ensure("scifact", str(data), md5(server.content)))
+    new, aside = sorted(data.iterdir(), key=lambda path: path.name)
+    assert new.name == "scifact" and (aside / "corpus.jsonl").read_text() == "mine"
+
+
+def test_two_downloads_at_once_are_one(server: Server, tiny: Path, tmp_path: Path) -> None:
+    server.content = archive(tiny)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: download.ensure("scifact", str(tmp_path / "data"), md5(server.content)), range(2)))
+    assert server.ranges == [None] and names(tmp_path / "data") == ["scifact"]
+
+
 def test_archives_that_are_none_or_hold_something_else(server: Server, tmp_path: Path) -> None:
     server.content = b"<html>not a zip</html>"
     with pytest.raises(UserError, match="zip"):
@@ -186,9 +264,9 @@ def nano_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     repository = tmp_path / "hub" / "NanoSciFact"
     tables = {
-        "corpus": {"_id": ["d1", "d2"], "text": ["cats", "dogs é"]},
+        "corpus": {"_id": ["d1", '"d2"'], "text": ["cats", "dogs é"]},
         "queries": {"_id": ["q1"], "text": ["cat"]},
-        "qrels": {"query-id": ["q1"], "corpus-id": ["d1"]},
+        "qrels": {"query-id": ["q1", "q1"], "corpus-id": ["d1", '"d2"']},
     }
     configs = []
     for config, table in tables.items():
@@ -204,8 +282,8 @@ def nano_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_nanobeir_becomes_a_beir_folder(nano_repository: Path, tmp_path: Path) -> None:
     data = load_beir("NanoSciFact", str(tmp_path / "data"))
-    assert data.doc_ids == ["d1", "d2"] and data.texts == ["cats", "dogs é"]
-    assert data.qrels == {"q1": {"d1": 1}} and data.split == "test"
+    assert data.doc_ids == ["d1", '"d2"'] and data.texts == ["cats", "dogs é"]
+    assert data.qrels == {"q1": {"d1": 1, '"d2"': 1}} and data.split == "test"
     assert names(tmp_path / "data") == ["NanoSciFact"]
 
 
