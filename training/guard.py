@@ -10,6 +10,8 @@ from sparse_model import RunError
 # Steps one after another whose gradient is not finite, until the run ends. A scaler of fp16 begins at 2^16 and halves
 # with each of them, which it leaves out: down to 1 that is how it finds its scale.
 BAD_STEPS, BAD_STEPS_OF_A_SCALER = 5, 20
+# Batches one after another without a negative, until the run ends.
+LONE_BATCHES = 20
 # A loss is at chance if its mean over a block of steps is that close to it, and stays there if that many blocks are.
 NEAR_CHANCE, BLOCKS = 0.02, 6
 
@@ -20,6 +22,7 @@ class Guard:
     def __init__(self) -> None:
         self._step = -1
         self._bad_steps: Tensor | int = 0
+        self._lone_batches: Tensor | int = 0
         self._excess: list[Tensor] = []
         self._chance: Tensor | None = None
         self._blocks = 0
@@ -35,19 +38,25 @@ class Guard:
     def add_ranking(self, loss: Tensor, chance: Tensor) -> None:
         """A (micro-)batch's ranking loss, and its value where all candidates score the same."""
         self._chance = chance.detach()
+        self._lone_batches = (self._lone_batches + 1) * (self._chance == 0)
         self._excess.append((loss.detach() - self._chance) / self._chance.clamp(min=1e-9))
 
     def check(self, has_scaler: bool) -> None:
         """Stop a run whose steps are zero.
 
         Raises:
-            RunError: if the last steps all had a gradient that is not finite.
+            RunError: if the last steps all had a gradient that is not finite, or the last batches no negative.
         """
         if int(self._bad_steps) >= (BAD_STEPS_OF_A_SCALER if has_scaler else BAD_STEPS):
             raise RunError(
                 f"the gradient's norm was not finite in each of the last {int(self._bad_steps)} steps: clipping makes "
                 "such a step zero, and nothing is learnt. Lower flops_d_lambda, score_scale or learning_rate, or use "
                 "bf16 instead of fp16; the last checkpoint is unharmed."
+            )
+        if int(self._lone_batches) >= LONE_BATCHES:
+            raise RunError(
+                "no query has a document to rank its positive against: all others of its row are left out, since they "
+                "are positives of the same query. Give rows with other negs, or more queries."
             )
 
     def end_block(self, counts: bool) -> None:
@@ -66,11 +75,6 @@ class Guard:
         self._excess.clear()
         if self._blocks < BLOCKS:
             return
-        if not self._chance:
-            raise RunError(
-                "no query has a document to rank its positive against: all others of its row are left out, since they "
-                "are positives of the same query. Give rows with other negs, or more queries."
-            )
         raise RunError(
             f"the ranking loss stays at chance ({self._chance.item():.3f}, the logarithm of the number of candidates): "
             "nothing is learnt. Look at the rows (does pos answer its query?), the query weights (idf_path) and, in "

@@ -16,7 +16,7 @@ from tests.conftest import SENTENCES, write_jsonl
 from tests.training.runs import lines, parts, words_for
 from training import trainer as trainer_module
 from training.arguments import build_arguments
-from training.guard import BAD_STEPS, BAD_STEPS_OF_A_SCALER, BLOCKS, Guard
+from training.guard import BAD_STEPS, BAD_STEPS_OF_A_SCALER, BLOCKS, LONE_BATCHES, Guard
 from training.trainer import Trainer
 
 LN_8 = torch.tensor(math.log(8))
@@ -72,12 +72,15 @@ def test_a_loss_that_passes_chance_goes_on() -> None:
     _blocks(guard, [2.08] * (BLOCKS - 1))
 
 
-def test_a_positive_without_candidates_ends_the_run() -> None:
+def test_batches_without_a_negative_end_the_run() -> None:
+    """One batch that has one in between: no end."""
     guard = Guard()
+    for chance in [*[0.0] * (LONE_BATCHES - 1), 0.1, *[0.0] * (LONE_BATCHES - 1)]:
+        guard.add_ranking(torch.tensor(0.0), torch.tensor(chance))
+        guard.check(has_scaler=False)
+    guard.add_ranking(torch.tensor(0.0), torch.tensor(0.0))
     with pytest.raises(RunError, match="no query has a document to rank its positive against"):
-        for _ in range(BLOCKS):
-            guard.add_ranking(torch.tensor(0.0), torch.tensor(0.0))
-            guard.end_block(counts=True)
+        guard.check(has_scaler=False)
 
 
 def test_steps_that_clipping_makes_zero_end_a_run(tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
@@ -112,8 +115,7 @@ def test_a_run_at_chance_ends(
     assert log[0]["infonce"] != pytest.approx(log[0]["chance"], rel=0.02)
 
 
-def test_a_run_of_one_query_ends(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer_module, "GUARD_STEPS", 5)
+def test_a_run_of_one_query_ends(tiny_model: Path, tmp_path: Path) -> None:
     file = write_jsonl(tmp_path / "rows.jsonl", [{"query": "new york", "pos": s} for s in SENTENCES])
     with pytest.raises(RunError, match="no query has a document"):
         _long_run(tiny_model, file, tmp_path / "run")
