@@ -1,4 +1,8 @@
-"""Files that are whole or absent: atomic writing, moving aside, room on the disk."""
+"""Files that are whole or absent: atomic writing, moving aside, room on the disk.
+
+What is made of several files is whole once the file that makes it count is there, which is written last; a folder
+without such a file is made `in_steps`.
+"""
 
 import itertools
 import json
@@ -65,6 +69,23 @@ def whole(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+UNFINISHED = ".unfinished"
+
+
+@contextmanager
+def in_steps(folder: Path) -> Iterator[None]:
+    """Around all that is written to a folder: where that is cut short, `is_unfinished` tells, and it is made again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / UNFINISHED).touch()
+    yield
+    (folder / UNFINISHED).unlink(missing_ok=True)
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether what lies there was begun by this program and cut short."""
+    return (folder / UNFINISHED).is_file()
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -24,7 +24,7 @@ from experiment.report.result_tables import LONG, result_sections, short_heading
 from experiment.report.results_csv import as_csv, setting
 from experiment.report.runs import RunResults
 from experiment.report.systems import System, find_baseline, main_datasets, make_systems
-from retrieval.files import write_atomically
+from retrieval.files import in_steps, is_unfinished, write_atomically
 from retrieval.tables import markdown_escaped, markdown_table, text_table
 from sparse_model.errors import UserError
 
@@ -144,17 +144,18 @@ def render(template: str, page: dict[str, Any]) -> bytes:
 def write_files(folder: Path, files: dict[str, bytes]) -> None:
     """Each file whole or not at all; pictures of an earlier report that have no data now go away."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # A report always holds results.csv and report.md; other files of its names are somebody's own.
-        is_report = (folder / "report.md").is_file() and (folder / "results.csv").is_file()
+        # A whole report holds results.csv and report.md; other files of its names are somebody's own.
+        is_report = is_unfinished(folder) or all((folder / name).is_file() for name in ("report.md", "results.csv"))
         if not is_report and (own := [name for name in files if (folder / name).exists()]):
             raise UserError(f"--output {folder}: holds {', '.join(own)}, but no report; name another folder")
-        known = (folder / "report.md").read_text(encoding="utf-8") if is_report else ""
-        for name, content in files.items():
-            write_atomically(folder / name, content)
-        for picture in folder.glob("*.png"):
-            if picture.name not in files and f"]({picture.name})" in known:
-                picture.unlink()
+        report = folder / "report.md"
+        known = report.read_text(encoding="utf-8") if is_report and report.is_file() else ""
+        with in_steps(folder):
+            for picture in folder.glob("*.png"):
+                if picture.name not in files and f"]({picture.name})" in known:
+                    picture.unlink()
+            for name, content in files.items():
+                write_atomically(folder / name, content)
     except OSError as error:
         raise UserError(f"--output {folder}: cannot be written ({error.strerror}); name another folder") from error
 

@@ -78,8 +78,9 @@ class ResultFolder:
             for old in (self.path / "summary.json", self.path / "summary.csv"):
                 if old.exists():
                     move_aside(old)
-        write_json(self.path / "summary.json", {"datasets": data_sets, "figures": means, **self.inputs})
         write_atomically(self.path / "summary.csv", _csv(records, means))
+        # Last: by it a sweep sees that the evaluation is done.
+        write_json(self.path / "summary.json", {"datasets": data_sets, "figures": means, **self.inputs})
         return _table(records, means)
 
     def _with_metrics(self, data: BeirData, stored: Record, metrics: Sequence[str]) -> Record:

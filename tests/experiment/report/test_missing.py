@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from experiment.report import page
 from experiment.report.__main__ import main
+from retrieval.files import write_atomically
 from tests.experiment.report.made_runs import write_json
 from tests.experiment.report.small_runs import FILES, QUALITY, read_rows, report
 
@@ -120,6 +122,27 @@ def test_files_that_are_no_report_stay(quickstart, tmp_path, capsys):
     assert main([*quickstart, "--output", str(tmp_path / "mine")]) == 2
     assert "index.html" in capsys.readouterr().err
     assert (tmp_path / "mine" / "index.html").read_text() == "my page"
+
+
+@pytest.mark.parametrize("before", range(4))
+def test_a_report_that_was_cut_short_is_made_again(tmp_path, monkeypatch, before):
+    """As the first one into a folder and as a later one with other pictures, killed after any number of files."""
+    written, output = [], tmp_path / "report"
+
+    def killed(path, content):
+        if len(written) == before:
+            raise KeyboardInterrupt
+        written.append(path)
+        write_atomically(path, content)
+
+    for picture in ("a.png", "b.png"):
+        files = {"results.csv": b"1", picture: b"2", "report.md": f"![]({picture})".encode(), "index.html": b"4"}
+        written.clear()
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(page, "write_atomically", killed)
+            page.write_files(output, files)
+        page.write_files(output, files)
+        assert {path.name: path.read_bytes() for path in output.iterdir()} == files
 
 
 @pytest.mark.process
