@@ -6,9 +6,11 @@ import signal
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from safetensors.torch import load_file
 
+from experiment.run.locks import holder
 from tests.conftest import write_jsonl
 from tests.processes import TORCHRUN, call, free_port, ranks, run, start
 
@@ -174,6 +176,23 @@ def test_two_processes_go_on_too(config: Path, one_process: Path, two_processes:
     again = ranks("train_ir.py", str(config), f"output_dir={output}", "per_device_train_batch_size=2")
     assert again.returncode == 0 and "going on from" in again.stderr, again.stderr
     _same_weights(one_process, output)
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+def test_workers_end_with_a_killed_launcher(config: Path, tmp_path: Path) -> None:
+    """They say so where the run's log is, and leave the folder to the next start; they would train for minutes."""
+    run_folder = tmp_path / "run"
+    launcher = start(*TORCHRUN, "train_ir.py", str(config), f"output_dir={run_folder}", "max_steps=100000")
+    while launcher.poll() is None and not (run_folder / "metrics.jsonl").exists():
+        time.sleep(0.1)
+    workers = psutil.Process(launcher.pid).children(recursive=True)
+    assert len(workers) >= 2
+    launcher.kill()
+    launcher.wait()
+    assert psutil.wait_procs(workers, timeout=20)[1] == []
+    assert "the launcher of this process is gone" in (run_folder / "train.log").read_text()
+    assert holder(run_folder) is None
 
 
 @pytest.mark.process

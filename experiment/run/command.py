@@ -2,7 +2,6 @@
 
 import logging
 import os
-import subprocess
 import sys
 import time
 import traceback
@@ -11,6 +10,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from importlib import import_module
 
+from experiment.run.launcher import end_with_launcher, say_when_it_has_ended
 from experiment.settings.settings import Settings, load_settings
 from retrieval.error_record import write_error
 from sparse_model.errors import RunError, UserError
@@ -31,6 +31,7 @@ def run_command(name: str, argv: list[str], work: str | Callable[[Settings], Non
     if asked:
         return _help(name, argv[asked[0] + 1 :])
     rank = int(os.environ.get("RANK", "0"))
+    end_with_launcher()
     show_traceback = any(word.replace("--", "").startswith("traceback") for word in argv)
     try:
         settings = load_settings(argv, for_one_run=True, **options)
@@ -48,7 +49,7 @@ def run_command(name: str, argv: list[str], work: str | Callable[[Settings], Non
         return _fail(name, text, 2 if isinstance(error, UserError) else 1, show_traceback)
     except KeyboardInterrupt:
         if rank == 0:
-            _say_when_the_launcher_has_ended(INTERRUPTED)
+            say_when_it_has_ended(INTERRUPTED)
             _fail(name, INTERRUPTED, 1, show_traceback)
         return 1
     except Exception as error:  # noqa: BLE001 - the last line of defence turns everything into an exit code
@@ -56,22 +57,6 @@ def run_command(name: str, argv: list[str], work: str | Callable[[Settings], Non
         # Every process says so: it may have happened to one alone.
         return _fail(name, text if rank == 0 else f"process {rank}: {text}", 1, show_traceback)
     return 0
-
-
-def _say_when_the_launcher_has_ended(sentence: str) -> None:
-    """torchrun ends an interruption with a page of its own; a child that waits for its end has the last word."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
-        return
-    program = (
-        "import os, sys, time\n"
-        "for _ in range(600):\n"
-        "    try: os.kill(int(sys.argv[1]), 0)\n"
-        "    except OSError: break\n"
-        "    time.sleep(0.1)\n"
-        "print('error: ' + sys.argv[2], file=sys.stderr)"
-    )
-    words = [sys.executable, "-IS", "-c", program, str(os.getppid()), sentence]
-    subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)
 
 
 def _function(work: str | Callable[[Settings], None]) -> Callable[[Settings], None]:
