@@ -74,7 +74,8 @@ def training_status(settings: Settings, facts: Mapping[str, Any]) -> Status:
             "restore it, or give overwrite=true to move the run aside."
         )
     because = differences(settings, read_yaml(folder / "config.yaml"))
-    because |= {k: f"{recorded[k]} before, {now} now" for k, now in facts.items() if recorded.get(k, now) != now}
+    other = {name: now for name, now in facts.items() if recorded.get(name, now) != now}
+    because |= {name: f"{_short(recorded[name])} before, {_short(now)} now" for name, now in other.items()}
     if because:
         return Status("different", because=because)
     if finished == planned_length(settings.value) and not model_problem(folder):
@@ -145,6 +146,11 @@ def model_problem(folder: Path) -> str | None:
     except UserError as error:
         return str(error).strip()
     return None
+
+
+def _short(fact: Any) -> Any:
+    """The beginning of a hash; other facts as they are."""
+    return fact[:12] if isinstance(fact, str) else fact
 
 
 def planned_length(value: Callable[[str], Any]) -> dict[str, Any]:

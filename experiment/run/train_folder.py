@@ -36,7 +36,8 @@ def open_run(folder: Path, status: Status, config: Mapping[str, Any], facts: Map
 
     Raises:
         UserError: if the folder cannot be written, holds something else, or holds a run that differs in what
-            changes weights (all differences at once); FolderInUse: if it is being evaluated.
+            changes weights (all differences at once); if the checkpoint to go on from is damaged, or there is none.
+        FolderInUse: if it is being evaluated.
     """
     if status.state == "different":
         raise UserError(
@@ -50,6 +51,7 @@ def open_run(folder: Path, status: Status, config: Mapping[str, Any], facts: Map
             f"output_dir: {folder} is not empty and holds no run of this program; give another folder, or "
             "overwrite=true to move it aside."
         )
+    _require_checkpoint(folder, recorded)
     with locked(folder, purpose="users"):
         make_writable(folder)
         write_atomically(folder / "config.yaml", yaml_text(dict(config)))
@@ -70,14 +72,9 @@ def close_run(folder: Path, length: dict[str, Any]) -> None:
     write_json(folder / "run.json", read_json(folder / "run.json") | {"finished": length})
 
 
-def checkpoint_to_resume(folder: Path) -> Path | None:
-    """The last whole checkpoint (None: from the start); everything later is cut off.
-
-    Raises:
-        UserError: if the checkpoint is damaged, or a finished run that is to be continued left none.
-    """
-    checkpoints.remove_incomplete(folder)
-    whole, recorded = checkpoints.complete_checkpoints(folder), read_json(folder / "run.json")
+def _require_checkpoint(folder: Path, recorded: Mapping[str, Any]) -> None:
+    """Look at what a run is to go on from before anything of it is changed."""
+    whole = checkpoints.complete_checkpoints(folder)
     if recorded.get("finished") and not whole:
         raise UserError(
             f"{folder}: the run is finished and left no checkpoint to go on from (save_strategy); overwrite=true "
@@ -85,6 +82,12 @@ def checkpoint_to_resume(folder: Path) -> Path | None:
         )
     if whole:
         checkpoints.check_checkpoint(whole[-1], recorded.get("id"))
+
+
+def checkpoint_to_resume(folder: Path) -> Path | None:
+    """The last whole checkpoint (None: from the start); everything later is cut off."""
+    checkpoints.remove_incomplete(folder)
+    whole = checkpoints.complete_checkpoints(folder)
     checkpoints.trim_metrics(folder / "metrics.jsonl", checkpoints.step_of(whole[-1]) if whole else -1)
     if whole:
         logger.info("going on from %s", whole[-1])

@@ -166,8 +166,10 @@ def test_a_checkpoint_is_what_was_written(
     output = shutil.copytree(four_steps, tmp_path / "run")
     damage(output / "checkpoint-4" / name)
     words = [*words_for(tiny_model, kd_file, output, "save_strategy=steps", "save_steps=2"), "max_steps=6"]
+    before = [(output / file).read_bytes() for file in ("config.yaml", "run.json", "metrics.jsonl")]
     with pytest.raises(UserError, match=f"checkpoint-4/{name} is missing or damaged.*Remove .*checkpoint-4, and the"):
         train(load_settings(words))
+    assert before == [(output / file).read_bytes() for file in ("config.yaml", "run.json", "metrics.jsonl")]
     shutil.rmtree(output / "checkpoint-4")
     train(load_settings(words))
     assert lines(output)[-1]["step"] == 6

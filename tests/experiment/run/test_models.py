@@ -146,6 +146,7 @@ def test_a_hash_of_the_models_files_alone(ours: Path, tmp_path: Path) -> None:
     for name in ("run.json", "failed.json", "error.json", "metrics.jsonl"):
         (folder / name).write_text("{}")
     shutil.copytree(ours, folder / "checkpoint-2")
+    (folder / "complete.json").unlink()
     assert chosen.vector_files() == before and model_files(str(folder)) == files
     (folder / "config.json").write_text((folder / "config.json").read_text() + " ")
     assert chosen.vector_files() != before

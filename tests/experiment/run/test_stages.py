@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import sparse_model
+from experiment.run import stages
 from experiment.run.models import Chosen
 from experiment.run.stages import Stages
 from experiment.settings.keys import EvaluationKeys, OpenSearchKeys, PreparationKeys
@@ -16,6 +17,7 @@ from mining.candidates import corpus_of
 from mining.teachers import TeacherSpec, load_teacher
 from retrieval.arrays import map_arrays
 from retrieval.beir_data import BeirData, load_beir
+from sparse_model import UserError
 from tests.conftest import make_model
 from tests.mining.models import make_dense, tiny_spec
 
@@ -94,6 +96,24 @@ def test_scores_are_the_teachers(
     queries, texts = teacher.vectors(corpus.queries, "query"), teacher.vectors(corpus.texts, "document")  # type: ignore[union-attr]
     expected = np.take_along_axis((queries @ texts.T).numpy(), documents_QC.astype(np.int64), axis=1)
     np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-6)
+
+
+def test_a_teacher_that_changes_while_it_is_read(
+    tiny_model: Path, data: BeirData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its scores would be filed under the hash of other weights."""
+    folder = make_model(tmp_path / "teacher", seed=5)
+
+    def meanwhile(spec: TeacherSpec, place: torch.device) -> Any:
+        teacher = load_teacher(spec, place)
+        (folder / "config.json").write_text((folder / "config.json").read_text() + " ")
+        return teacher
+
+    monkeypatch.setattr(stages, "load_teacher", meanwhile)
+    files = _stages(tmp_path / "stages", tiny_model, data)
+    candidates = _candidates(files)
+    with pytest.raises(UserError, match="the teacher teacher changed while it was read"):
+        files.scores(tiny_spec("sparse", folder), candidates)
 
 
 def test_the_same_again_writes_nothing(tiny_model: Path, data: BeirData, dense: TeacherSpec, tmp_path: Path) -> None:
