@@ -60,18 +60,21 @@ def load(
         UserError: for whatever cannot be used, with the remedy.
     """
     for key, value, known in (
-        ("activation_type", activation_type or "relu", ACTIVATIONS),
+        ("activation_type", "relu" if activation_type is None else activation_type, ACTIVATIONS),
         ("head_dtype", head_dtype, HEAD_DTYPES),
     ):
-        if value not in known:
+        if not isinstance(value, str) or value not in known:
             raise UserError(f"{key}: {value!r} is none of {', '.join(known)}.")
-    folder = resolve(str(name_or_path), with_code=trust_remote_code)
+    if inf_free is not None and not isinstance(inf_free, bool):
+        raise UserError(f"inf_free: {inf_free!r} is neither true nor false.")
+    limits.share(prune_ratio, "prune_ratio")
+    folder = resolve(str(name_or_path) if isinstance(name_or_path, Path) else name_or_path, with_code=trust_remote_code)
     if not any(folder.rglob("config.json")):
         raise UserError(f"model_name_or_path: {folder} holds no model (no config.json).")
     check_manifest(folder)
     says = describe(folder)
     require_object(folder / says.mlm_subfolder / "config.json")
-    tokenizer = load_tokenizer(tokenizer_name or str(folder / says.mlm_subfolder), trust_remote_code=trust_remote_code)
+    tokenizer = load_tokenizer(str(tokenizer_name or folder / says.mlm_subfolder), trust_remote_code=trust_remote_code)
     mlm = _load_mlm(folder / says.mlm_subfolder, model_overrides or {}, allow_new_head, trust_remote_code)
     encoder = SparseEncoder(
         mlm,
@@ -82,8 +85,8 @@ def load(
         product_dtype=HEAD_DTYPES[head_dtype],
         prune_ratio=prune_ratio,
     )
-    if encoder.inf_free and idf_path:
-        encoder.use_idf(read_idf(idf_path, tokenizer, encoder.vocabulary_size))
+    if encoder.inf_free and idf_path is not None:
+        encoder.use_idf(read_idf(str(idf_path), tokenizer, encoder.vocabulary_size))
     elif encoder.inf_free and says.query_table:
         encoder.use_idf(_read_query_table(says, encoder))
         if tokenizer_name is None:

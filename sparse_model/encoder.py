@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from sparse_model import limits
 from sparse_model.activations import activate
+from sparse_model.arguments import as_texts
 from sparse_model.errors import UserError
 from sparse_model.head import Head, positive_logits
 from sparse_model.heads import default_length, longest_input, open_head
@@ -77,7 +78,8 @@ class SparseEncoder(nn.Module):
         self.train(mlm.training)
         self.mlm, self.tokenizer = mlm, tokenizer
         self.activation_type, self.inf_free = activation_type, inf_free
-        self.product_dtype, self.prune_ratio = product_dtype, prune_ratio
+        self.product_dtype = product_dtype
+        self.prune_ratio = prune_ratio
         self.encoding_dtype: torch.dtype | None = None
         frame = sorted({*tokenizer("")["input_ids"], tokenizer.pad_token_id or 0})
         output = open_head(mlm, frame)
@@ -115,6 +117,15 @@ class SparseEncoder(nn.Module):
     def usable_length(self, value: int, name: str) -> int:
         """A length that texts may be cut to here; UserError beginning with `name` if it is none."""
         return limits.length(value, name, self.tokenizer.num_special_tokens_to_add(), self.longest_input)
+
+    @property
+    def prune_ratio(self) -> float | None:
+        """Weights below this share of the document's largest are dropped. UserError where it is set to no share."""
+        return self._prune_ratio
+
+    @prune_ratio.setter
+    def prune_ratio(self, value: float | None) -> None:
+        self._prune_ratio = limits.share(value, "prune_ratio")
 
     def use_idf(self, idf_V: Tensor, requires_grad: bool = False) -> None:
         """Replace the query table; special tokens are set to 0.
@@ -215,11 +226,11 @@ class SparseEncoder(nn.Module):
 
     def tokenize_documents(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text, framed by special tokens and cut at `max_seq_length`."""
-        return document_ids(self.tokenizer, texts, self.max_seq_length)
+        return document_ids(self.tokenizer, as_texts(texts), self.max_seq_length)
 
     def tokenize_queries(self, texts: Sequence[str]) -> list[list[int]]:
         """Distinct ids without special tokens, cut only at the tokenizer's limit; like documents if siamese."""
-        return query_ids(self.tokenizer, texts) if self.inf_free else self.tokenize_documents(texts)
+        return query_ids(self.tokenizer, as_texts(texts)) if self.inf_free else self.tokenize_documents(texts)
 
     def count_cut_queries(self, texts: Sequence[str]) -> int:
         """How many queries have more tokens than `encode_queries` reads."""
@@ -232,7 +243,7 @@ class SparseEncoder(nn.Module):
 
     def encode_documents(
         self,
-        texts: Sequence[str],
+        texts: Iterable[str],
         batch_size: int = 32,
         show_progress: bool = False,
     ) -> csr_matrix:
@@ -241,6 +252,7 @@ class SparseEncoder(nn.Module):
         Args:
             batch_size: documents of max_seq_length a batch may hold; more where they are shorter.
         """
+        texts = as_texts(texts)
         starts = range(0, len(texts), BLOCK)
         with tqdm(total=len(texts), desc="Encoding", unit=" documents", disable=not show_progress) as bar:
             parts = list(self.encode_blocks((texts[i : i + BLOCK] for i in starts), batch_size, bar.update))
@@ -260,11 +272,13 @@ class SparseEncoder(nn.Module):
         Args:
             batch_size: see `encode_documents`; progress: called with the number of documents of each batch done.
         """
+        limits.whole(batch_size, "batch_size")
         for ids in one_ahead(self.tokenize_documents, blocks):
             yield self._encode_block(ids, batch_size, progress)
 
-    def encode_queries(self, texts: Sequence[str], batch_size: int = 32) -> csr_matrix:
+    def encode_queries(self, texts: Iterable[str], batch_size: int = 32) -> csr_matrix:
         """Weights of queries as float32 [Q, V]; no model runs when inference-free."""
+        texts = as_texts(texts)
         if self.idf_V is None:
             return self.encode_documents(texts, batch_size=batch_size)
         table = self.idf_V.detach().cpu().numpy()

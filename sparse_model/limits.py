@@ -5,9 +5,10 @@ from typing import Any
 
 from sparse_model.errors import UserError
 
-# As pydantic's Field takes them: of a share of the largest weight, and of a length in tokens.
-SHARE = {"ge": 0, "lt": 1}
-LENGTH = {"ge": 1}
+# A share of the largest weight is at least this, and less than that.
+SHARE_FROM, SHARE_BELOW = 0, 1
+# Tokens of the shortest text, where nothing is known of a tokenizer's special tokens.
+SHORTEST = 1
 # A query weight above this, or one below zero, is no weight: IDF of 10⁹ documents ends at 21.
 MAX_WEIGHT = 1e6
 
@@ -20,9 +21,20 @@ def share(value: Any, name: str) -> float | None:
     """
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, Real) or not SHARE["ge"] <= float(value) < SHARE["lt"]:
+    if isinstance(value, bool) or not isinstance(value, Real) or not SHARE_FROM <= float(value) < SHARE_BELOW:
         raise UserError(f"{name}: {value!r} is no share of the largest weight; give a number from 0 to below 1.")
     return float(value)
+
+
+def whole(value: Any, name: str) -> int:
+    """A number of things, at least one.
+
+    Raises:
+        UserError: if it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < 1:
+        raise UserError(f"{name}: {value!r} is no whole number from 1 on.")
+    return int(value)
 
 
 def length(value: Any, name: str, framed: int, positions: int | None) -> int:
@@ -39,8 +51,10 @@ def length(value: Any, name: str, framed: int, positions: int | None) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise UserError(f"{name}: {value!r} is no number of tokens.")
     tokens = int(value)
-    if tokens <= framed:
-        raise UserError(f"{name}: {tokens} leaves no room beside {framed} special tokens; give {framed + 1} or more.")
+    if tokens < framed + SHORTEST:
+        raise UserError(
+            f"{name}: {tokens} leaves no room beside {framed} special tokens; give {framed + SHORTEST} or more."
+        )
     if positions is not None and tokens > positions:
         remedy = f"give {name}: {positions} or less."
         raise UserError(f"{name}: {tokens}, but the model has positions for {positions} tokens; {remedy}")

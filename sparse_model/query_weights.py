@@ -127,6 +127,8 @@ def sparse_rows(ids: Sequence[Sequence[int]], weights_V: np.ndarray) -> tuple[np
 
 def _find_idf(idf_path: str) -> Path:
     path = Path(idf_path)
+    if not idf_path:
+        raise UserError("idf_path: '' names no file. Give a JSON file, a hub id, or corpus.")
     if path.is_dir():
         path = path / "idf.json"
     if path.is_file():

@@ -4,6 +4,7 @@ The masked LM lies in the root (AutoModelForMaskedLM reads it); modules.json and
 the length and the query table.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,13 @@ def write_checkpoint(
         _save_tokenizer(as_wide, folder / _QUERY)
         write_idf(folder / "idf.json", table, tokenizer)
         _write_router(folder)
+    _as_readable_as(folder / "modules.json", folder.rglob("*.safetensors"))
+
+
+def _as_readable_as(file: Path, others: Iterable[Path]) -> None:
+    """safetensors lets nobody but the owner read what it writes, whatever the umask says."""
+    for path in others:
+        path.chmod(file.stat().st_mode)
 
 
 def _save_tokenizer(tokenizer: Any, folder: Path) -> None:

@@ -13,6 +13,7 @@ from losses import RANKING
 from mining.teachers import TYPES, TeacherSpec
 from retrieval.dataset_names import BEIR_13
 from retrieval.metrics import DEFAULT_METRICS
+from sparse_model import limits
 from sparse_model.activations import ACTIVATIONS
 
 WEIGHTS, BEST, VECTORS, RESULT = Changes.WEIGHTS, Changes.BEST, Changes.VECTORS, Changes.RESULT
@@ -29,7 +30,8 @@ def _split_commas(value: Any) -> Any:
 Names = Annotated[list[str], BeforeValidator(_split_commas)]
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(ge=limits.SHARE_FROM, lt=limits.SHARE_BELOW)]
+Length = Annotated[int, Field(ge=limits.SHORTEST)]
 
 
 Name = Annotated[str, Field(min_length=1)]
@@ -88,7 +90,7 @@ class ModelKeys(Keys):
     """saturation: log1p applied 1, 2, 3 or 4 times to relu of the maximum logit"""
     idf_path: str | None = key(None, WEIGHTS | VECTORS, told=True, always_meant=True, main_for="train evaluate")
     """query weights: null (the checkpoint's, else 1 for every token), a JSON file, a hub id, or corpus"""
-    max_seq_length: Positive = key(
+    max_seq_length: Length = key(
         512, WEIGHTS | VECTORS | PACE, told=True, always_meant=True, main_for="train evaluate prepare"
     )
     """tokens a document is cut to"""
@@ -102,7 +104,7 @@ class ModelKeys(Keys):
     """folder or hub id of the tokenizer; null: the model's"""
     model_overrides: dict[str, Any] = key({}, WEIGHTS | VECTORS)
     """fields of the model's config, e.g. {hidden_dropout_prob: 0.0}"""
-    eval_max_seq_length: Positive | None = key(None, VECTORS)
+    eval_max_seq_length: Length | None = key(None, VECTORS)
     """tokens the saved checkpoint cuts documents to; null: max_seq_length"""
     idf_requires_grad: bool = key(False, WEIGHTS)
     """train the query weights, starting from the IDF"""

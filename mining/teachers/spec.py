@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from mining.teachers.types import TYPES
+from sparse_model.limits import SHORTEST
 
 if TYPE_CHECKING:  # a config is checked without them
     import numpy as np
@@ -40,7 +41,7 @@ class TeacherSpec:
     """sparse (siamese unless its checkpoint says otherwise) and dense encode texts, the others read pairs"""
     model_name_or_path: str
     """folder or hub id"""
-    max_length: Annotated[int, Field(ge=1)] = 512
+    max_length: Annotated[int, Field(ge=SHORTEST)] = 512
     """tokens a text (or a pair) is cut to, special tokens included"""
     batch_size: Annotated[int, Field(ge=1)] = 32
     """texts (or pairs) of max_length that a batch may hold; more where they are shorter"""
