@@ -143,10 +143,9 @@ def _folder_of_files(folder: Path) -> datasets.Dataset:
     """What a clone of a hub repository holds."""
     import datasets
 
-    for ending, reader in (("parquet", "parquet"), ("jsonl", "json")):
-        files = sorted(str(path) for path in folder.rglob(f"*.{ending}"))
-        if files:
-            return datasets.load_dataset(reader, data_files=files, split="train")
+    for ending in ("parquet", "jsonl"):
+        if files := sorted(folder.rglob(f"*.{ending}")):
+            return datasets.concatenate_datasets([read_rows(file) for file in files])
     raise UserError(f"source: {folder}: holds no data set of datasets.save_to_disk, no .parquet and no .jsonl file.")
 
 

@@ -20,6 +20,9 @@ GRADE_LIMIT = 1000
 """Of a grade, either way: what computes the metrics takes memory and time by the highest, and fails without a word
 beyond that."""
 
+# Characters of a line: a compressed file of megabytes may hold one of any length.
+LONGEST = 2**28
+
 
 class Record(NamedTuple):
     """A line of corpus.jsonl or queries.jsonl."""
@@ -187,8 +190,12 @@ def _lines(path: Path) -> Iterator[str]:
             if path.suffix == ".gz"
             else open(path, encoding="utf-8-sig") as file
         ):
-            shown = distributed.is_main()
-            for line in tqdm(file, path.name, unit="line", delay=3, disable=not shown):
+            lines = iter(lambda: file.readline(LONGEST), "")
+            for line in tqdm(lines, path.name, unit="line", delay=3, disable=not distributed.is_main()):
+                if len(line) == LONGEST:
+                    raise UserError(
+                        f"{path}:{number + 1}: longer than {LONGEST:,} characters; correct or remove the line."
+                    )
                 yield line
                 number += 1
     except UnicodeDecodeError as error:  # within a block of lines

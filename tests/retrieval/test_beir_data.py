@@ -159,6 +159,15 @@ def test_the_line_of_a_byte_that_is_no_utf_8(tiny: Path) -> None:
     assert "corpus.jsonl:701: not UTF-8" in mistake(tiny)
 
 
+def test_a_line_without_end(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few kilobytes, packed, can be a line of gigabytes."""
+    monkeypatch.setattr(beir_files, "LONGEST", 1000)
+    (tiny / "corpus.jsonl").unlink()
+    lines = b'{"_id": "d", "text": "x"}\n' + b" " * 10**6
+    (tiny / "corpus.jsonl.gz").write_bytes(gzip.compress(lines))
+    assert "corpus.jsonl.gz:2: longer than 1,000 characters" in mistake(tiny)
+
+
 def test_quoted_ids(tmp_path: Path) -> None:
     """As Python's csv writes them: in marks, and each mark of the id twice."""
     corpus = [{"_id": 'say "a"', "text": "x"}, {"_id": '"b"', "text": "x"}]
