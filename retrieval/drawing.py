@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 STYLE: Any = {  # Any: matplotlib types its keys one by one
     "font.family": "DejaVu Sans",  # shipped with matplotlib, so every machine draws the same letters
     "font.size": 11,
+    "text.parse_math": False,  # a name may hold dollars
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,

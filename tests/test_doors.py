@@ -1,10 +1,14 @@
 """No call of ours runs code that a model, a file or a config brings: each names the argument that keeps it out."""
 
 import ast
+import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from experiment.run.command import _fail, logged_to
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted(
@@ -20,6 +24,7 @@ NEEDS = {
     "np.load": ("allow_pickle", False),
     "numpy.load": ("allow_pickle", False),
     "yaml.load": ("Loader", None),
+    "Environment": ("autoescape", None),
 }
 # Run what they are given: code, words of a shell line, pickles, YAML tags.
 NEVER = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "yaml.unsafe_load", "yaml.full_load"} | {
@@ -111,3 +116,20 @@ def test_each_door_is_seen(code: str, found: str) -> None:
 )
 def test_what_is_safe_passes(code: str) -> None:
     assert list(mistakes(ast.parse(code))) == []
+
+
+def test_templates_escape_all_but_what_is_drawn_here() -> None:
+    """`safe` is for SVG, whose texts are escaped when it is written, and for words of the template itself."""
+    templates = [path.read_text(encoding="utf-8") for path in ROOT.glob("experiment/**/*.html.j2")]
+    safe = [found for text in templates for found in re.findall(r"([^{}]*?)\|\s*safe", text)]
+    assert templates and safe
+    assert all(re.search(r"\.svg\s*$", found) or re.fullmatch(r"\s*' class=\"\w+\"'\s*", found) for found in safe)
+
+
+def test_what_is_logged_acts_nowhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A terminal's escapes in a log, and in the message that a command ends with."""
+    for show in (lambda: logging.getLogger("ours").error("a\x1b[2Jb"), lambda: _fail("ours", "a\x1b[2Jb", 1, False)):
+        with logged_to(tmp_path / "log"):
+            show()
+    assert r"a\x1b[2Jb" in (tmp_path / "log").read_text() and "\x1b" not in (tmp_path / "log").read_text()
+    assert r"error: a\x1b[2Jb" in capsys.readouterr().err

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from retrieval.plain import plain
 from sparse_model.errors import UserError
 
 
@@ -49,9 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         from experiment.report.page import Options, write_report
 
         options = Options(arguments.output, arguments.title, arguments.baseline, groups)
-        print(write_report(runs, options))
+        print(plain(write_report(runs, options)))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {plain(error)}", file=sys.stderr)
         return 2
     return 0
 

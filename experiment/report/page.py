@@ -25,6 +25,7 @@ from experiment.report.results_csv import as_csv, setting
 from experiment.report.runs import RunResults
 from experiment.report.systems import System, find_baseline, main_datasets, make_systems
 from retrieval.files import in_steps, is_unfinished, write_atomically
+from retrieval.plain import plain
 from retrieval.tables import markdown_escaped, markdown_table, text_table
 from sparse_model.errors import UserError
 
@@ -119,13 +120,15 @@ def as_text(section: Section) -> str:
 
 
 def as_markdown(table: Table) -> str:
-    """A table for report.md; marked cells are bold, links follow the text."""
-    return markdown_table([table.heads, *([_in_markdown(cell) for cell in line] for line in table.lines)], table.align)
+    """A table for report.md, escaped; marked cells are bold, links follow the text."""
+    rows = [list(map(markdown_escaped, table.heads)), *([_in_markdown(cell) for cell in line] for line in table.lines)]
+    return markdown_table(rows, table.align, escape=str)
 
 
 def _in_markdown(cell: Cell) -> str:
-    text = f"**{cell.text}**" if cell.mark else cell.text
-    return " ".join(filter(None, [text, cell.detail, *(f"[{name}]({address})" for name, address in cell.links)]))
+    text, detail = markdown_escaped(cell.text), markdown_escaped(cell.detail)
+    links = (f"[{markdown_escaped(name)}]({address})" for name, address in cell.links)
+    return " ".join(filter(None, [f"**{text}**" if cell.mark else text, detail, *links]))
 
 
 def render(template: str, page: dict[str, Any]) -> bytes:
@@ -138,7 +141,7 @@ def render(template: str, page: dict[str, Any]) -> bytes:
         keep_trailing_newline=True,
     )
     environment.filters |= {"md": markdown_escaped, "markdown_table": as_markdown}
-    return environment.get_template(template).render(page).encode()
+    return plain(environment.get_template(template).render(page)).encode()
 
 
 def write_files(folder: Path, files: dict[str, bytes]) -> None:

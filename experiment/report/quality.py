@@ -29,6 +29,7 @@ from experiment.report.style import (
 from retrieval.drawing import DPI, new_figure
 
 FEW = 12  # points that a narrow picture has room to label, and a text to list
+MANY = 100  # points that a wide picture labels
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def quality_picture(
     """`baselines` (name -> y) have no cost and are horizontal lines; hollow markers lie below their family's curve.
 
     Args:
-        narrow: for a phone: high instead of wide; of many points only the best at most their cost are labelled.
+        narrow: for a phone: high instead of wide; of many points only the best are labelled.
     """
     notes = Notes()
     families = {point.family: point.number for point in sorted(points, key=lambda point: point.number)}
@@ -73,7 +74,7 @@ def quality_picture(
         axes.set_ylabel(textwrap.fill(y_label, 40) if narrow else y_label)
         columns = 1 if narrow else 3
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=columns, fontsize=10)
-        few = not narrow or len(points) <= FEW
+        few = len(points) <= (FEW if narrow else MANY)
         _place_labels(figure, axes, points if few else _best(points), baselines, 18 if narrow else 36)
         return draw(figure, name, _in_words(points, baselines, x_label, y_label), notes, narrow)
 

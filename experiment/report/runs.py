@@ -8,6 +8,7 @@ from typing import Any
 
 from experiment.report.metric_names import USUAL
 from experiment.report.run_files import finite, read_config, read_failure, read_metrics, read_object
+from retrieval.plain import plain_name
 from sparse_model.errors import UserError
 
 PLAIN = "plain FLOPS"
@@ -130,7 +131,7 @@ def load_runs(folders: Iterable[str | Path]) -> list[RunResults]:
     runs, damaged = [], []
     for full, path in paths.items():
         try:
-            runs.append(_load_run(full.relative_to(above).as_posix(), path))
+            runs.append(_load_run(plain_name(full.relative_to(above).as_posix()), path))
         except UserError as error:
             damaged.append(str(error))
     if damaged:
@@ -169,26 +170,28 @@ def _load_run(name: str, folder: Path) -> RunResults:
 
 def _load_evaluation(name: str, folder: Path) -> Evaluation | None:
     """The evaluation in `folder`; without summary.json, its averages are over the data sets that are there."""
-    results = {path.stem: read_object(path) for path in sorted(folder.glob("*.json")) if path.name != "summary.json"}
+    paths = {plain_name(path.stem): path for path in sorted(folder.glob("*.json")) if path.name != "summary.json"}
+    results = {key: read_object(path) for key, path in paths.items()}
     datasets, notes = tuple(results), []
     if (folder / "summary.json").is_file():
         named = read_object(folder / "summary.json").get("datasets")
         if not isinstance(named, list):
             raise UserError(f"{folder / 'summary.json'}: has no 'datasets'; evaluate this run again")
-        datasets = tuple(str(dataset) for dataset in named if dataset in results)
-        if missing := [str(dataset) for dataset in named if dataset not in results]:
+        named = list(map(plain_name, named))
+        datasets = tuple(dataset for dataset in named if dataset in results)
+        if missing := [dataset for dataset in named if dataset not in results]:
             notes.append(f"data sets whose files are missing, so that they are in no average: {', '.join(missing)}")
     elif results:
         notes.append(f"no summary.json, so the average is over what is there: {', '.join(datasets)}")
     if not results and not notes:
         return None
-    files = [path for path in [folder / "summary.json", *(folder / f"{key}.json" for key in results)] if path.is_file()]
+    files = [path for path in [folder / "summary.json", *paths.values()] if path.is_file()]
     order = [*datasets, *(key for key in results if key not in datasets)]
     return Evaluation(
         name=name,
         datasets=tuple(sorted(datasets)),
         results={key: results[key] for key in order},
-        per_query={key: folder / "runs" / f"{key}.per_query.json" for key in results},
+        per_query={key: folder / "runs" / f"{path.stem}.per_query.json" for key, path in paths.items()},
         is_bm25="baseline-bm25" in name or any("bm25" in _kinds(record) for record in results.values()),
         files=files,
         notes=notes,

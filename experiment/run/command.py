@@ -13,6 +13,7 @@ from importlib import import_module
 from experiment.run.launcher import end_with_launcher, say_when_it_has_ended
 from experiment.settings.settings import Settings, load_settings
 from retrieval.error_record import write_error
+from retrieval.plain import PlainFormatter, plain
 from sparse_model.errors import RunError, UserError
 
 # Rank 0 searches and writes while the others wait.
@@ -107,12 +108,9 @@ def start_processes(name: str, use_cpu: bool) -> None:
 def quiet_libraries(rank: int) -> None:
     """Warnings of libraries only, ours from INFO on, both on rank 0; bars that say nothing off."""
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    logging.basicConfig(
-        level=logging.INFO if rank == 0 else logging.ERROR,
-        format="%(asctime)s %(name)s: %(message)s",
-        datefmt="%H:%M:%S",
-        stream=sys.stderr,
-    )
+    terminal = logging.StreamHandler(sys.stderr)
+    terminal.setFormatter(PlainFormatter("%(asctime)s %(name)s: %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO if rank == 0 else logging.ERROR, handlers=[terminal])
     for library in ("httpx", "urllib3", "datasets", "transformers", "accelerate", "torch", "bm25s", "matplotlib"):
         logging.getLogger(library).setLevel(logging.WARNING if rank == 0 else logging.ERROR)
     logging.getLogger("opensearch").setLevel(logging.ERROR)  # it would show every request that is repeated
@@ -125,7 +123,7 @@ def logged_to(path: os.PathLike[str] | None) -> Iterator[None]:
         yield
         return
     handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(PlainFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk: the terminal says so
     root = logging.getLogger()
     level = root.level
@@ -146,6 +144,7 @@ def logged_to(path: os.PathLike[str] | None) -> Iterator[None]:
 def _fail(place: str, message: str, code: int, show_traceback: bool) -> int:
     if show_traceback:
         traceback.print_exc()
+    message = plain(message)
     write_error(place, message, code)
     print(f"error: {message}" if "\n" not in message else f"error:\n{message}", file=sys.stderr)
     return code

@@ -26,6 +26,7 @@ from retrieval.dataset_names import dataset_name, parse_name
 from retrieval.distributed import is_main, on_main
 from retrieval.download import NAMES, is_whole
 from retrieval.metrics import beyond
+from retrieval.plain import plain
 from sparse_model.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -150,6 +151,6 @@ def _print_plan(keys: EvaluationKeys, what: str, folder: Path, engine: Callable[
         except UserError as error:
             missing.append(str(error))
     if is_main():
-        print("\n".join(lines))
+        print(plain("\n".join(lines)))
     if missing:
         raise UserError("\n".join(missing))

@@ -78,11 +78,17 @@ def find_configs(names: Sequence[str]) -> list[Path]:
     for path in map(Path, names):
         found = [p for p in path.glob("*.yaml") if p.name not in NO_RUNS] if path.is_dir() else [path]
         if not found or not all(p.is_file() for p in found):
-            missing.append(f"{path}: {'holds no *.yaml' if path.is_dir() else 'there is no such config or folder'}")
+            missing.append(f"{path}: {_why_no_config(path)}")
         configs += sorted(found, key=_by_numbers)
     if missing:
         raise UserError("\n".join([*missing, "Name configs or folders of configs, e.g. config/quickstart."]))
     return list(dict.fromkeys(configs))
+
+
+def _why_no_config(path: Path) -> str:
+    if path.is_dir():
+        return "holds no *.yaml"
+    return f"keys stand behind two dashes: -- {path}" if "=" in str(path) else "there is no such config or folder"
 
 
 def _by_numbers(path: Path) -> list[str | float]:
@@ -97,6 +103,7 @@ def read_runs(configs: Sequence[Path], overrides: Sequence[str], name: str | Non
     Raises:
         UserError: with the mistakes of all configs, and for two runs with one output folder.
     """
+    overrides = one_word_each(overrides)
     given = {_key(word) for word in overrides}
     mistakes = [f"{key}: not for a list of configs: {why}." for key, why in NOT_FOR_ALL.items() if key in given]
     families = {config.resolve().parent for config in configs}
@@ -165,6 +172,18 @@ def select(runs: Sequence[PlannedRun], patterns: Sequence[str]) -> list[PlannedR
         if not any(fnmatch(run.name, pattern) for run in runs):
             raise UserError(f"--only {pattern}: fits no run; they are called {', '.join(run.name for run in runs)}.")
     return [run for run in runs if not patterns or any(fnmatch(run.name, pattern) for pattern in patterns)]
+
+
+def one_word_each(overrides: Sequence[str]) -> list[str]:
+    """The overrides with `--key value`, which is two words, as `--key=value`."""
+    words: list[str] = []
+    for word in overrides:
+        waits = words and words[-1].startswith("--") and "=" not in words[-1]
+        if waits and not word.startswith("--"):
+            words[-1] += f"={word}"
+        else:
+            words.append(word)
+    return words
 
 
 def _key(word: str) -> str:

@@ -44,6 +44,7 @@ from experiment.sweep.runs import (
 )
 from experiment.sweep.time_left import Estimate
 from retrieval.error_record import read_error
+from retrieval.plain import plain
 from retrieval.tables import text_table
 from sparse_model.errors import RunError, UserError
 
@@ -110,7 +111,7 @@ class Sweep:
         evaluated = sum(is_finished(run) for run in self.runs)
         print(f"=== {evaluated} of {len(self.runs)} runs are evaluated, after {_duration(self._elapsed)}", flush=True)
         if self.failures:
-            print("\n".join(["failed:", *self.failures]), file=sys.stderr)
+            print(plain("\n".join(["failed:", *self.failures])), file=sys.stderr)
         return 1 if self.failures else 0
 
     @property
@@ -257,5 +258,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted; the same command goes on", file=sys.stderr)
         return 130
     except (UserError, RunError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {plain(error)}", file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1

@@ -163,6 +163,19 @@ def test_names_cannot_break_the_page(tmp_path):
     assert "| a\\|b&lt;script> |" in (output / "report.md").read_text(encoding="utf-8").replace("#1", "")
 
 
+def test_names_act_nowhere(tmp_path, capsys):
+    """Neither on the terminal nor in a picture, Markdown or a spreadsheet, where numbers stay numbers."""
+    folders = [write_run(tmp_path / name, RUNS["flops"], data=("=a\x1b[31m\nb",)) for name in ("[x](y)", "=$1\x07$^$")]
+    output = report([str(folder) for folder in folders], tmp_path / "report")
+    shown = capsys.readouterr().out
+    texts = [shown, *((output / name).read_text(encoding="utf-8") for name in ("report.md", "index.html"))]
+    assert all(r"=$1\x07$^$" in text.replace("\\\\", "\\") for text in texts)
+    assert not any(character in text for text in texts for character in "\x1b\x07")
+    assert r"\[x\](y)" in texts[1] and "[x](y)" not in texts[1]
+    row = read_rows(output)[0]
+    assert row["dataset"] == r"'=a\x1b[31m\nb" and float(row["ndcg@10"]) == 0.605
+
+
 def test_figures_of_an_engine_and_losses_have_tables_of_their_own(tmp_path):
     folder = tmp_path / "run"
     plain = {"ndcg@10": 0.65, "recall@100": 0.9, "flops": 2.0, "d_length": 120.0, "q_length": 9.0}

@@ -96,6 +96,21 @@ def test_overrides_of_the_model_are_for_training_only(configs: Path) -> None:
     assert words(b, "evaluate").endswith("b.yaml max_steps=3 output_dir=output/trial/b")
 
 
+def test_an_override_of_two_words_is_one(configs: Path) -> None:
+    """Else the value of a model's key would be left over on the evaluation's command line."""
+    overrides = ("--activation_type", "l1_relu", "--max_steps=3", "--seed", "7")
+    (run,) = runs_of("config/sweep/a.yaml", overrides=overrides)
+    assert words(run, "train").endswith("a.yaml --activation_type=l1_relu --max_steps=3 --seed=7")
+    assert words(run, "evaluate").endswith("a.yaml --max_steps=3 --seed=7")
+    with pytest.raises(UserError, match="overwrite: not for a list of configs"):
+        runs_of("config/sweep/a.yaml", overrides=("--overwrite", "true"))
+
+
+def test_a_key_among_the_configs_belongs_behind_two_dashes(configs: Path) -> None:
+    with pytest.raises(UserError, match="max_steps=2: keys stand behind two dashes: -- max_steps=2"):
+        plan.find_configs(["config/sweep", "max_steps=2"])
+
+
 def test_a_name_keeps_families_apart(configs: Path) -> None:
     other = configs.parent / "other"
     other.mkdir()
