@@ -3,14 +3,12 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from experiment.settings.keys import DataKeys, EvaluationKeys, LossKeys, ModelKeys
+from experiment.settings.keys import DataKeys, EvaluationKeys, ModelKeys
 from experiment.settings.mistakes import Mistake, refuse
 from retrieval.dataset_names import parse_name
 from sparse_model.errors import UserError
 from sparse_model.layout import is_path
 from training.files import training_files
-
-KEY_OF_TEACHERS = "kd_ensemble_teacher_kwargs"
 
 
 def making(data: DataKeys, given: Mapping[str, str], *keys: str) -> str:
@@ -28,7 +26,6 @@ def making(data: DataKeys, given: Mapping[str, str], *keys: str) -> str:
 def missing_for_training(
     model: ModelKeys,
     data: DataKeys,
-    loss: LossKeys,
     evaluation: EvaluationKeys,
     given: Mapping[str, str],
     is_plan: bool,
@@ -40,7 +37,7 @@ def missing_for_training(
     """
     return [
         *_missing_rows(data, given),
-        *_missing_models(model, loss),
+        *_missing_models(model),
         *_missing_data_sets("eval_beir_datasets", evaluation.eval_beir_datasets or [], evaluation, data, given),
         *_missing_data_sets("beir_datasets", evaluation.beir_datasets if is_plan else [], evaluation, data, given),
     ]
@@ -58,11 +55,8 @@ def _missing_rows(data: DataKeys, given: Mapping[str, str]) -> list[Mistake]:
     return []
 
 
-def _missing_models(model: ModelKeys, loss: LossKeys) -> list[Mistake]:
-    online = loss.kd_ensemble_teacher_kwargs
+def _missing_models(model: ModelKeys) -> list[Mistake]:
     folders = [("model_name_or_path", model.model_name_or_path), ("tokenizer_name", model.tokenizer_name)]
-    if online:
-        folders += [(KEY_OF_TEACHERS, name) for name in (*online.model_ids, *(online.teacher_tokenizer_ids or []))]
     found = [
         Mistake(key, f"there is no folder {name}.")
         for key, name in folders

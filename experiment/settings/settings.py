@@ -116,9 +116,7 @@ class Settings:
 
     def missing(self) -> list[Mistake]:
         """What a training with these settings reads and is not here; of a dry run, what its evaluation reads too."""
-        return missing_for_training(
-            self.model, self.data, self.loss, self.evaluation, self.given, is_plan=self.run.dry_run
-        )
+        return missing_for_training(self.model, self.data, self.evaluation, self.given, is_plan=self.run.dry_run)
 
     def told(self, says: Mapping[str, Any]) -> "Settings":
         """The settings with what a loaded model says of itself; such a key is then as good as given."""
