@@ -9,7 +9,8 @@ from scipy.sparse import csr_matrix, identity
 from retrieval.beir_data import BeirData
 from retrieval.opensearch.client import Server
 from retrieval.opensearch.features import stored_precision
-from retrieval.score_dataset import DatasetScores, score_dataset
+from retrieval.score_dataset import DatasetScores, DropQueryId, score_dataset
+from sparse_model.errors import UserError
 from tests.retrieval.bag_of_words import VOCABULARY, BagOfWords
 from tests.retrieval.opensearch.helpers import ALL, SAME, TOKENS, Given, MakeEngine, on, same
 
@@ -103,6 +104,21 @@ def test_shards_change_nothing(make_engine: MakeEngine, data: BeirData, exact: D
 
 
 def test_empty_texts(make_engine: MakeEngine, data: BeirData) -> None:
-    empty = replace(data, doc_ids=["a", "b"], texts=["", ""], query_ids=["q"], queries=[""], qrels={"q": {"a": 1}})
-    result = on(make_engine("empty"), empty)
-    assert result.rankings == {"q": []} and result.figures["d_length"] == 0 and "latency_p50_ms" not in result.figures
+    qrels = {"q": {"a": 1}, "r": {"b": 1}}
+    some = replace(data, doc_ids=["a", "b"], texts=["", "x"], query_ids=["q", "r"], queries=["", "x"], qrels=qrels)
+    result = on(make_engine("some"), some)
+    assert result.rankings["q"] == [] and len(result.rankings["r"]) == 1 and result.figures["d_length"] == 0.5
+    with pytest.raises(UserError, match="none of its 2 documents has a token with weight"):
+        on(make_engine("empty"), replace(some, texts=["", ""]))
+
+
+@pytest.mark.parametrize("drop", ["auto", False])
+def test_a_querys_own_document(make_engine: MakeEngine, data: BeirData, drop: DropQueryId) -> None:
+    """Left out as by the exact engine, and the next one takes its place."""
+    qid, query = data.query_ids[0], data.queries[0]
+    texts = [query if name == qid else text for name, text in zip(data.doc_ids, data.texts, strict=True)]
+    qrels = data.qrels | {qid: {"d1": 1}}
+    own = replace(data, texts=texts, qrels=qrels, in_corpus=frozenset({qid}))
+    result = score_dataset(BagOfWords(), own, 5, engine=make_engine("own"), drop_query_id=drop)
+    same(result, score_dataset(BagOfWords(), own, 5, drop_query_id=drop))
+    assert len(result.rankings[qid]) == 5 and (qid in dict(result.rankings[qid])) == (drop is False)
