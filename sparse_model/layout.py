@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sparse_model.errors import UserError
+from sparse_model.manifest import check_manifest
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
 
@@ -62,6 +63,7 @@ def load_tokenizer(name_or_path: str, key: str = "tokenizer_name", trust_remote_
         UserError: beginning with `key`, if there is none.
     """
     folder = resolve(name_or_path, key, with_code=trust_remote_code)
+    check_manifest(folder, only=lambda name: not name.endswith(".safetensors"))
     # transformers would make up an empty tokenizer where there are no files.
     if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
         raise UserError(f"{key}: {name_or_path} holds no tokenizer (no tokenizer.json).")

@@ -66,6 +66,7 @@ def check_manifest(
     remedy: str = IF_MEANT,
     *,
     lists: Iterable[str] = ("files",),
+    only: Callable[[str], bool] = lambda name: True,
     sha256: Callable[[Path], str] | None = None,
 ) -> None:
     """Compare a folder with its manifest, if it has one that lists files: sizes first, then the whole content.
@@ -75,6 +76,7 @@ def check_manifest(
     Args:
         remedy: the sentence that a message ends with.
         lists: "files", which the model consists of, and "training_state".
+        only: which of them, by their names below the folder.
         sha256: hashes a file; None: `sha256_of`.
 
     Raises:
@@ -83,7 +85,7 @@ def check_manifest(
     says = read_manifest(folder)
     if not says.get("whole", True):
         raise UserError(f"{folder} was not written to its end. {remedy}")
-    listed = {name: fact for key in lists for name, fact in says.get(key, {}).items()}
+    listed = {name: fact for key in lists for name, fact in says.get(key, {}).items() if only(name)}
     for name, fact in listed.items():
         if not (folder / name).is_file():
             raise UserError(f"{folder / name} is missing or damaged (there is no such file). {remedy}")

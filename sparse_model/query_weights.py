@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from sparse_model.errors import UserError
 from sparse_model.limits import MAX_WEIGHT
+from sparse_model.manifest import check_manifest
 from sparse_model.tokens import distinct_ids
 from sparse_model.vocabulary import tokens_by_id
 
@@ -77,6 +78,7 @@ def read_idf(
         UserError: if there is no such file, or it does not hold one weight by token.
     """
     path = _find_idf(idf_path)
+    check_manifest(path.parent, only=lambda name: name == path.name)
     try:
         table = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_each_once)
     except (OSError, ValueError, RecursionError) as error:

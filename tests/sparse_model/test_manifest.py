@@ -71,6 +71,20 @@ def test_without_a_manifest_a_folder_is_taken_as_it_is(saved: Path, tmp_path: Pa
     assert sparse_model.load(folder).max_seq_length == 9
 
 
+def test_a_part_of_a_checkpoint_for_another_model(saved: Path, tiny_model: Path, tmp_path: Path) -> None:
+    """Its query weights and its tokenizer are compared too; other parts that changed are not asked for."""
+    folder = shutil.copytree(saved, tmp_path / "model")
+    (folder / "model.safetensors").unlink()
+    encoder = sparse_model.load(tiny_model, idf_path=str(folder), tokenizer_name=str(folder))
+    assert encoder.idf_V is not None and set(encoder.idf_V.tolist()) == {0.0, 2.0}
+    (folder / "idf.json").write_text((folder / "idf.json").read_text().replace("2.0", "3.0"))
+    with pytest.raises(UserError, match="model/idf.json is missing or damaged"):
+        sparse_model.load(tiny_model, idf_path=str(folder / "idf.json"))
+    (folder / "tokenizer_config.json").write_text("{}")
+    with pytest.raises(UserError, match="model/(tokenizer_config|idf).json is missing or damaged"):
+        sparse_model.load(tiny_model, tokenizer_name=str(folder))
+
+
 @pytest.mark.parametrize(
     "text",
     [
