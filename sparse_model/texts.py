@@ -28,9 +28,10 @@ _SPLIT_AT_SPACES = ("BertPreTokenizer", "Whitespace", "WhitespaceSplit", "ByteLe
 def breaks(tokenizer: Any) -> re.Pattern[str] | None:
     """What a break begins with: of a text that is cut there, the tokens are the first ones of the whole text.
 
-    BERT's pre-tokenizer splits at white space, ASCII punctuation and Chinese characters, whatever stands before. Others
-    are known to split between a letter or digit and a space. No break is a character of an added token ("[SEP]"), which
-    is looked for before all else. None: the tokenizer has parts of which nothing is known.
+    BERT's splits at white space, ASCII punctuation and Chinese characters, whatever stands before; GPT-2's
+    between a letter or digit and the first two; others are known to split between these and a space. No break is a
+    character of an added token ("[SEP]"), which is looked for before all else. None: the tokenizer has parts of which
+    nothing is known.
     """
     backend = tokenizer.backend_tokenizer
     normalizers, splitters = _parts(backend.normalizer), _parts(backend.pre_tokenizer)
@@ -40,8 +41,10 @@ def breaks(tokenizer: Any) -> re.Pattern[str] | None:
         return None
     added = "".join(token.content for token in backend.get_added_tokens_decoder().values())
     added += backend.normalizer.normalize_str(added) if backend.normalizer else ""
-    is_bert = first["type"] == "BertPreTokenizer" and {part["type"] for part in normalizers} <= {"BertNormalizer"}
-    characters = " \t\n\r" + string.punctuation if is_bert else " "
+    kinds = {part["type"] for part in normalizers}
+    is_bert = first["type"] == "BertPreTokenizer" and kinds <= {"BertNormalizer"}
+    splits_marks = is_bert or first["type"] == "ByteLevel" and not kinds & {"Replace", "Precompiled", "Nmt"}
+    characters = " \t\n\r" + string.punctuation if splits_marks else " "
     places = "".join(re.escape(character) for character in characters if character not in added)
     if not is_bert:
         return re.compile(rf"(?<=[^\W_])[{places}]") if places else None
