@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from retrieval.disk_errors import disk_problem
 from sparse_model.errors import RunError, UserError
 
 logger = logging.getLogger(__name__)
@@ -132,6 +133,8 @@ def _alone(function: Callable[[], T]) -> tuple[T | None, UserError | RunError | 
     except Exception as error:
         if not _group():
             raise
+        if problem := disk_problem(error):
+            return None, problem
         logger.exception("rank 0 failed")
         return None, RunError(f"{type(error).__name__}: {error}")
     finally:

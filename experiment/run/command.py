@@ -12,6 +12,7 @@ from importlib import import_module
 
 from experiment.run.launcher import end_with_launcher, say_when_it_has_ended
 from experiment.settings.settings import Settings, load_settings
+from retrieval.disk_errors import disk_problem
 from retrieval.error_record import write_error
 from retrieval.plain import PlainFormatter, plain
 from sparse_model.errors import RunError, UserError
@@ -39,7 +40,7 @@ def run_command(name: str, argv: list[str], work: str | Callable[[Settings], Non
         show_traceback = settings.run.traceback
         start_processes(name, bool(settings.value("use_cpu")))
         quiet_libraries(rank)
-        _function(work)(settings)
+        _do(_function(work), settings)
         _close_processes()
     except (UserError, RunError) as error:
         if rank:
@@ -58,6 +59,15 @@ def run_command(name: str, argv: list[str], work: str | Callable[[Settings], Non
         # Every process says so: it may have happened to one alone.
         return _fail(name, text if rank == 0 else f"process {rank}: {text}", 1, show_traceback)
     return 0
+
+
+def _do(work: Callable[[Settings], None], settings: Settings) -> None:
+    try:
+        work(settings)
+    except Exception as error:
+        if problem := disk_problem(error, settings.output_dir):
+            raise problem from error
+        raise
 
 
 def _function(work: str | Callable[[Settings], None]) -> Callable[[Settings], None]:

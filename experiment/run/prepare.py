@@ -1,6 +1,5 @@
 """Data preparation: settings to a data set of distillation rows."""
 
-import errno
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -33,7 +32,7 @@ from retrieval.beir_data import BeirData, load_beir
 from retrieval.distributed import is_main, on_main, world_size
 from retrieval.files import move_aside, write_json
 from retrieval.fingerprint import hash_of
-from sparse_model import RunError, SparseEncoder, UserError
+from sparse_model import SparseEncoder, UserError
 from sparse_model.query_weights import write_idf
 
 logger = logging.getLogger(__name__)
@@ -127,10 +126,10 @@ def _only_texts(keys: PreparationKeys, data: BeirData, output_dir: Path, run: Ru
 
 @contextmanager
 def _writing(output_dir: Path, overwrite: bool) -> Iterator[None]:
-    """Around everything that writes to output_dir: one command at a time, logged, a full disk explained."""
+    """Around everything that writes to output_dir: one command at a time, logged."""
     with locked(output_dir) if is_main() else nullcontext():
         on_main(lambda: open_folder(output_dir, overwrite))
-        with logged_to(output_dir / "preparation.log" if is_main() else None), _full_disk(output_dir):
+        with logged_to(output_dir / "preparation.log" if is_main() else None):
             yield
 
 
@@ -206,17 +205,3 @@ def _load_data(dataset: str, keys: EvaluationKeys) -> BeirData:
     texts, repaired = repair(data.texts)
     logger.info("%s: characters that were encoded twice repaired in %d passages", data.name, repaired)
     return replace(data, texts=texts)
-
-
-@contextmanager
-def _full_disk(output_dir: Path) -> Iterator[None]:
-    """Say what to do where the disk is full."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise RunError(
-            f"output_dir: the disk of {output_dir} is full; free some, or move the folder to a larger one. "
-            "The same command goes on from what is there."
-        ) from None

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from experiment.run.engines import MakeEngine, open_engines, tokens_of
+from experiment.run.engines import MakeEngine, check_engine, open_engines, tokens_of
 from experiment.run.kept_vectors import kept_vectors
 from experiment.run.models import Chosen
 from experiment.settings.engine_rules import keeps_index
@@ -112,6 +112,7 @@ class ModelScorer:
     def load(self) -> None:
         """See `Scorer.load`."""
         self.encoder  # noqa: B018 - loads it
+        on_main(lambda: check_engine(self._evaluation, self._opensearch))
 
     @property
     def model_says(self) -> dict[str, Any]:

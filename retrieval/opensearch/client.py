@@ -2,6 +2,7 @@
 
 import logging
 import random
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -92,13 +93,16 @@ class Server:
         params: dict[str, Any] | None = None,
         timeout_s: float = REQUEST_S,
         missing: Any = None,
+        has: Sequence[str] = (),
         wanted: Callable[[], bool] = lambda: True,
     ) -> Any:
         """The answer to a request, repeated with pauses while its failure may pass.
 
         Args:
             body: an object, or lines of JSON as bytes.
+            timeout_s: for the whole answer, which a server may also send in drops.
             missing: if given, what 404 means.
+            has: keys that the answer must have.
             wanted: asked before the request is repeated; False: it is given up.
 
         Raises:
@@ -108,14 +112,22 @@ class Server:
 
         def once() -> Any:
             options = {**(params or {}), "request_timeout": timeout_s}
-            return self._client.transport.perform_request(method, path, params=options, body=body, headers=headers)
+            ask = self._client.transport.perform_request
+            return within(timeout_s, lambda: ask(method, path, params=options, body=body, headers=headers))
 
         try:
-            return self.patiently(once, wanted=wanted)
+            answer = self.patiently(once, wanted=wanted)
         except library().OpenSearchException as error:
             if missing is not None and getattr(error, "status_code", None) == 404:
                 return missing
             raise RunError(f"{self.address}: {method} {path}: {reason(error)}") from None
+        if not isinstance(answer, dict) or (lacking := [key for key in has if key not in answer]):
+            what = "is no object" if not isinstance(answer, dict) else f"lacks {', '.join(lacking)}"
+            raise RunError(
+                f"{self.address}: {method} {path}: the answer {what}: {str(answer)[:200]}. This is not how OpenSearch "
+                "answers; see what listens there, or what stands between."
+            )
+        return answer
 
     def patiently(
         self, once: Callable[[], T], patience_s: float | None = None, wanted: Callable[[], bool] = lambda: True
@@ -137,7 +149,8 @@ class Server:
         """
 
         def ask() -> Any:
-            return self._client.transport.perform_request("GET", "/", params={"request_timeout": FIRST_ANSWER_S})
+            ask = self._client.transport.perform_request
+            return within(FIRST_ANSWER_S, lambda: ask("GET", "/", params={"request_timeout": FIRST_ANSWER_S}))
 
         try:
             # Of several addresses each gets its turn, even after one that takes a connection and never answers.
@@ -157,6 +170,35 @@ class Server:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+
+def within(seconds: float, ask: Callable[[], T]) -> T:
+    """The value of `ask` if it comes in time.
+
+    The library's own time-out is for each read. The thread that is given up reads on until its connection ends.
+
+    Raises:
+        opensearchpy.ConnectionTimeout: if it does not.
+    """
+    done: list[T] = []
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            done.append(ask())
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+            failed.append(error)
+
+    # No pool: at the end of the program it would wait for a thread that was given up.
+    thread = threading.Thread(target=work, name="request", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if failed:
+        raise failed[0]
+    if not done:
+        late = f"no whole answer within {seconds:.0f} s"
+        raise library().ConnectionTimeout("TIMEOUT", late, TimeoutError(late))
+    return done[0]
 
 
 class Pauses:

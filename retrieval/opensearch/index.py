@@ -69,11 +69,15 @@ class Index:
         meta = self._meta()
         if meta is None or "complete" not in meta:
             return None
-        done = meta["complete"]
-        if done["documents"] != self.documents or self.count() != self.documents:
+        try:
+            done = meta["complete"]
+            df = np.frombuffer(zlib.decompress(base64.b64decode(done["document_df"])), dtype="<i4").astype(np.int64)
+            loaded = Loaded(int(done["documents"]), df, dict(done["figures"]))
+        except (ValueError, KeyError, TypeError, zlib.error):
+            raise UserError(self._not_usable("its mark of completeness is damaged")) from None
+        if loaded.documents != self.documents or self.count() != self.documents:
             return None  # documents were removed since
-        df = np.frombuffer(zlib.decompress(base64.b64decode(done["document_df"])), dtype="<i4").astype(np.int64)
-        return Loaded(done["documents"], df, done["figures"])
+        return loaded
 
     def open_for_loading(self) -> dict[int, int]:
         """Create the index, or reopen one that is not complete: block numbers and how many documents each has."""
@@ -88,7 +92,7 @@ class Index:
         self._mark({})
         self.refresh()
         query = {"size": 0, "aggs": {"blocks": {"terms": {"field": "block", "size": 65000}}}}
-        found = self.server.call("POST", f"/{self.name}/_search", query, timeout_s=LONG_S)
+        found = self.server.call("POST", f"/{self.name}/_search", query, timeout_s=LONG_S, has=["aggregations"])
         return {int(b["key"]): b["doc_count"] for b in found["aggregations"]["blocks"]["buckets"]}
 
     def finish(self) -> None:
@@ -124,7 +128,7 @@ class Index:
 
     def count(self) -> int:
         """Documents that a search can see."""
-        return int(self.server.call("GET", f"/{self.name}/_count")["count"])
+        return int(self.server.call("GET", f"/{self.name}/_count", has=["count"])["count"])
 
     def refresh(self) -> None:
         """Let searches see everything that was taken in."""
@@ -132,7 +136,7 @@ class Index:
 
     def bytes_on_disk(self) -> int:
         """Of the first copies of all shards."""
-        found = self.server.call("GET", f"/{self.name}/_stats/store")
+        found = self.server.call("GET", f"/{self.name}/_stats/store", has=["_all"])
         return int(found["_all"]["primaries"]["store"]["size_in_bytes"])
 
     def allow_hits(self, hits: int) -> None:
@@ -155,7 +159,7 @@ class Index:
         settings = {"index": {"number_of_shards": self._shards, **WHILE_LOADING["index"]}}
         body = {"settings": settings, "mappings": mapping}
         try:
-            self.server.call("PUT", f"/{self.name}", body)
+            self.server.call("PUT", f"/{self.name}", body, has=["acknowledged"])
         except RunError as error:
             if "No handler for type [rank_features]" in str(error):
                 raise UserError(NO_RANK_FEATURES) from None
@@ -167,10 +171,25 @@ class Index:
         found = self.server.call("GET", f"/{self.name}/_mapping", missing={})
         if not found:
             return None
-        meta = found[self.name]["mappings"].get("_meta", {})
-        if meta.get("made by") != MADE_BY:
-            raise UserError(f"{self.server.address}: index {self.name} was not made by this program; remove it.")
+        if self.name not in found:
+            raise UserError(self._not_usable(f"it is an alias of {', '.join(map(str, found))}"))
+        said = found[self.name]
+        mappings = said.get("mappings") if isinstance(said, dict) else None
+        meta = mappings.get("_meta") if isinstance(mappings, dict) else None
+        if not isinstance(meta, dict) or meta.get("made by") != MADE_BY:
+            raise UserError(self._not_usable("it was not made by this program"))
         return meta
+
+    def _not_usable(self, why: str) -> str:
+        return f"{self.server.address}: index {self.name}: {why}; remove it (DELETE /{self.name}), and start again."
+
+    def other_vocabulary(self, there: int, wanted: int) -> UserError:
+        """What to raise where the mark counts another number of tokens."""
+        return UserError(self._not_usable(f"its mark of completeness is of {there} tokens, not of {wanted}"))
+
+    def foreign(self, doc_id: str) -> RunError:
+        """What to raise where a search finds a document that this corpus does not have."""
+        return RunError(self._not_usable(f"it holds a document {doc_id!r}, which is not of this corpus"))
 
     def _mark(self, what: dict[str, Any]) -> None:
         self.server.call("PUT", f"/{self.name}/_mapping", {"_meta": {"made by": MADE_BY, **what}})

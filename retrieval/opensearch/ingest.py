@@ -156,7 +156,7 @@ class Loader:
             if self._failed.is_set():
                 raise RunError("loading was given up.")
             wanted = lambda: not self._failed.is_set()  # noqa: E731
-            answer = self._server.call("POST", self._path, b"".join(lines), dict(PARAMS), wanted=wanted)
+            answer = self._server.call("POST", self._path, b"".join(lines), dict(PARAMS), has=["items"], wanted=wanted)
             kept = self._put_off(lines, [item["index"] for item in answer["items"]])
             with self._lock:
                 self.requests += 1

@@ -75,6 +75,8 @@ class OpenSearchEngine:
             assert loaded is not None  # `_prepare` has just seen it
             distributed.on_main(self._index.add_replicas)
             self._figures = {**loaded.figures, "index_reused": True}
+            if len(loaded.document_df) != vocabulary:
+                raise self._index.other_vocabulary(len(loaded.document_df), vocabulary)
             return loaded.document_df
         whole = {block for block, n in there.items() if n == min(BLOCK, len(doc_ids) - block * BLOCK)}
         document_df = np.zeros(vocabulary, np.int64)
@@ -160,6 +162,8 @@ class OpenSearchEngine:
         positions = {doc_id: p for p, doc_id in enumerate(self._doc_ids) if doc_id in wanted}
         sorted_hits = []
         for hits in found:
+            if foreign := next((doc_id for doc_id, _ in hits if doc_id not in positions), None):
+                raise self._index.foreign(foreign)
             at = np.array([positions[doc_id] for doc_id, _ in hits], dtype=np.int64)
             scores = np.array([score for _, score in hits], dtype=np.float32)
             order = np.lexsort((at, -scores))

@@ -134,7 +134,10 @@ class Searcher:
         answers: list[dict[str, Any]] = [{} for _ in bodies]
         open_, pauses = list(range(len(bodies))), Pauses(self._server.patience_s)
         while open_:
-            got = self._server.call("POST", "/_msearch", b"".join(bodies[i] for i in open_), dict(params))["responses"]
+            asked = b"".join(bodies[i] for i in open_)
+            got = self._server.call("POST", "/_msearch", asked, dict(params), has=["responses"])["responses"]
+            if not isinstance(got, list) or len(got) != len(open_):
+                raise RunError(f"{self._server.address}: {len(open_)} searches sent, other than that answered.")
             failed = []
             for i, answer in zip(open_, got, strict=True):
                 if why := _failure(answer):

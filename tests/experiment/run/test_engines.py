@@ -12,9 +12,11 @@ from scipy.sparse import csr_matrix
 
 from experiment.run import private_node
 from experiment.run.engines import ENGINES, check_engine, engine_options, open_engines, tokens_of
+from experiment.run.evaluate import run_evaluation
 from experiment.run.locks import FolderInUse, locked
 from experiment.run.models import Chosen
 from experiment.settings.keys import EvaluationKeys, OpenSearchKeys
+from experiment.settings.settings import load_settings
 from retrieval.exact_engine import ExactEngine
 from retrieval.opensearch.index import index_name
 from retrieval.opensearch.opensearch_engine import OpenSearchEngine
@@ -237,3 +239,14 @@ def test_indexes_of_version_0_1_keep_their_names() -> None:
     options = {"tokenizer_name": "tok", "model_overrides": {"hidden_dropout_prob": 0.0}}
     facts = Chosen("model", options, "cpu", "bfloat16").vector_facts(encoder, "f" * 16)
     assert index_name("tiny", {**facts, "corpus": "c" * 16, "shards": 1}) == "tiny-7895cad166ac3c2c"
+
+
+def test_without_a_server_an_evaluation_leaves_nothing(
+    tiny_model: Path, beir_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor a folder for results that there will be none of."""
+    monkeypatch.setattr("retrieval.opensearch.client.FIRST_CONTACT_S", 0.1)
+    words = [f"model_name_or_path={tiny_model}", f"beir_datasets={beir_folder}", f"output_dir={tmp_path / 'out'}"]
+    with pytest.raises(UserError, match="opensearch_url: .*nothing answers"):
+        run_evaluation(load_settings([*words, "engine=opensearch", "opensearch_url=http://127.0.0.1:1"]))
+    assert list(tmp_path.iterdir()) == []
