@@ -83,8 +83,9 @@ def draw(figure: Figure, name: str, alt: str, notes: Notes | None = None, narrow
     if notes is None:
         return Drawing(png(figure), "", alt)
     picture, name = (b"", f"{name}-narrow") if narrow else (png(figure), name)
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # it is laid out
+    if narrow:
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # it is laid out: by the line above, or as a PNG
     svg = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
