@@ -28,10 +28,10 @@ _SPLIT_AT_SPACES = ("BertPreTokenizer", "Whitespace", "WhitespaceSplit", "ByteLe
 def breaks(tokenizer: Any) -> re.Pattern[str] | None:
     """What a break begins with: of a text that is cut there, the tokens are the first ones of the whole text.
 
-    BERT's splits at white space, ASCII punctuation and Chinese characters, whatever stands before; GPT-2's
-    between a letter or digit and the first two; others are known to split between these and a space. No break is a
-    character of an added token ("[SEP]"), which is looked for before all else. None: the tokenizer has parts of which
-    nothing is known.
+    Of pre-tokenizers, BERT's splits at white space, ASCII punctuation and Chinese characters, whatever stands before;
+    GPT-2's between a letter or digit and the first two; others are known to split between these and a space. A
+    character of an added token ("[SEP]"), which is looked for before all else, is no break. None: the tokenizer has
+    parts of which nothing is known.
     """
     backend = tokenizer.backend_tokenizer
     normalizers, splitters = _parts(backend.normalizer), _parts(backend.pre_tokenizer)
