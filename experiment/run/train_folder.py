@@ -51,8 +51,8 @@ def open_run(folder: Path, status: Status, config: Mapping[str, Any], facts: Map
             f"output_dir: {folder} is not empty and holds no run of this program; give another folder, or "
             "overwrite=true to move it aside."
         )
-    _require_checkpoint(folder, recorded)
     with locked(folder, purpose="users"):
+        _require_checkpoint(folder, recorded)
         make_writable(folder)
         write_atomically(folder / "config.yaml", yaml_text(dict(config)))
         run_id = recorded.get("id") or secrets.token_hex(8)
