@@ -1,5 +1,6 @@
 """A server by its addresses: requests that are repeated where that can help, and errors that say what to do."""
 
+import itertools
 import logging
 import random
 import threading
@@ -19,6 +20,7 @@ PATIENCE_S = 300.0
 LONGEST_PAUSE_S = 10.0
 FIRST_CONTACT_S, FIRST_ANSWER_S = 5.0, 20.0
 REQUEST_S = 120.0
+GRACE_S = 2.0  # in which the library sees for itself that a node is silent, and asks the next one
 
 
 def library() -> Any:
@@ -78,6 +80,7 @@ class Server:
             [host for host, _ in addresses],
             http_auth=credentials or next((found for _, found in addresses if found), None),
             pool_maxsize=connections,
+            selector_class=Turns,
             max_retries=0,  # `call` repeats, and sees more reasons to
             **options,
         )
@@ -172,6 +175,17 @@ class Server:
         self._client.close()
 
 
+class Turns:
+    """Takes every node in turn, whichever thread asks: the library counts for each thread, and `within` has many."""
+
+    def __init__(self, options: Any) -> None:
+        self._turns = itertools.count()
+
+    def select(self, connections: Sequence[T]) -> T:
+        """The next one's."""
+        return connections[next(self._turns) % len(connections)]
+
+
 def within(seconds: float, ask: Callable[[], T]) -> T:
     """The value of `ask` if it comes in time.
 
@@ -192,7 +206,7 @@ def within(seconds: float, ask: Callable[[], T]) -> T:
     # No pool: at the end of the program it would wait for a thread that was given up.
     thread = threading.Thread(target=work, name="request", daemon=True)
     thread.start()
-    thread.join(seconds)
+    thread.join(seconds + GRACE_S)
     if failed:
         raise failed[0]
     if not done:

@@ -64,6 +64,7 @@ def listening(answer: Answer, patience_s: float = 0.5) -> Iterator[Server]:
 def test_an_answer_has_a_deadline_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """One byte after another, each in time for the library's own time-out."""
     monkeypatch.setattr(client, "FIRST_ANSWER_S", 0.3)
+    monkeypatch.setattr(client, "GRACE_S", 0.1)
     with listening(lambda method, path: None, patience_s=0.1) as server:
         started = time.monotonic()
         with pytest.raises(UserError, match="nothing answers"):
