@@ -124,6 +124,8 @@ class Server:
             if missing is not None and getattr(error, "status_code", None) == 404:
                 return missing
             raise RunError(f"{self.address}: {method} {path}: {reason(error)}") from None
+        if path.startswith("/_cat/"):  # these answer in rows
+            return answer
         if not isinstance(answer, dict) or (lacking := [key for key in has if key not in answer]):
             what = "is no object" if not isinstance(answer, dict) else f"lacks {', '.join(lacking)}"
             raise RunError(
