@@ -82,14 +82,14 @@ class SparseEncoder(nn.Module):
         self.prune_ratio = prune_ratio
         self.encoding_dtype: torch.dtype | None = None
         frame = sorted({*tokenizer("")["input_ids"], tokenizer.pad_token_id or 0})
-        output = open_head(mlm, frame)
+        output = open_head(mlm)
         self.longest_input = longest_input(mlm)
         self.max_seq_length = default_length(self.longest_input) if max_seq_length is None else max_seq_length
         self.vocabulary_size = output.weight.shape[0]
-        if highest_id(tokenizer) >= self.vocabulary_size:
+        if (highest := max(highest_id(tokenizer), *frame)) >= self.vocabulary_size:
             raise UserError(
-                f"tokenizer_name: its ids go up to {highest_id(tokenizer)}, and the model's V is "
-                f"{self.vocabulary_size}: it is another model's tokenizer."
+                f"tokenizer_name: its ids go up to {highest}, and the model's V is {self.vocabulary_size}: it is "
+                "another model's tokenizer, or names a token that the model does not have."
             )
         # An id that stands for no token can be in no query either.
         unnamed = [i for i, token in enumerate(tokens_by_id(tokenizer, self.vocabulary_size)) if token is None]

@@ -14,14 +14,12 @@ def pass_through(hidden: Tensor) -> Tensor:
     return hidden
 
 
-def open_head(mlm: Any, ids: list[int]) -> nn.Linear:
+def open_head(mlm: Any) -> nn.Linear:
     """The output layer, which the masked LM leaves out from now on: `pass_through` stands in its place.
 
-    Args:
-        ids: any tokens of the model, to see that its logits are what that layer makes of them.
-
     Raises:
-        UserError: if they are not: a head with other matrices, or one that works on after the layer.
+        UserError: if its logits are not what that layer makes of them: a head with other matrices, or one that works on
+            after the layer.
     """
     # Where a model keeps its output bias twice, an older from_pretrained may leave two copies of it.
     mlm.tie_weights()
@@ -34,9 +32,12 @@ def open_head(mlm: Any, ids: list[int]) -> nn.Linear:
         raise unlike
     vars(output).pop("forward", None)  # of an encoder that had this masked LM before
     with torch.no_grad(), without_dropout(mlm):
-        inputs = {"input_ids": torch.tensor([ids], device=output.weight.device)}
+        inputs = {"input_ids": torch.tensor([[0, 1]], device=output.weight.device)}
         inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
-        logits_LV = mlm(**inputs).logits[0]
+        try:
+            logits_LV = mlm(**inputs).logits[0]
+        except Exception as error:  # whatever sizes in a config that do not fit each other make torch raise
+            raise UserError(f"{type(mlm).__name__} cannot be run with what its config.json says: {error}") from None
         output.forward = pass_through  # type: ignore[method-assign,assignment]
         try:
             hidden_LD = mlm(**inputs).logits[0]

@@ -78,6 +78,11 @@ def load_tokenizer(name_or_path: str, key: str = "tokenizer_name", trust_remote_
         raise UserError(f"{key}: {name_or_path} holds no tokenizer that can be read: {error}") from None
     if not tokenizer.is_fast:
         raise UserError(f"{key}: {name_or_path} has no fast tokenizer (tokenizer.json).")
+    longest = tokenizer.model_max_length
+    if isinstance(longest, bool) or not isinstance(longest, (int, float)) or not (longest >= 1 and longest % 1 == 0):
+        path = folder / "tokenizer_config.json"
+        raise UserError(f"{key}: {path}: model_max_length: {longest!r} is no number of tokens.")
+    tokenizer.model_max_length = int(longest)
     return tokenizer
 
 

@@ -162,6 +162,12 @@ MASKED_LM = "document_0_MLMTransformer"
         *(("siamese", _key(LENGTH, max_seq_length=n), f"{LENGTH}: max_seq_length: {n}") for n in (2, 1, -5, 0)),
         *(("siamese", _key(LENGTH, max_seq_length=n), f"{LENGTH}: max_seq_length: ") for n in (True, "9", 9.5, [9])),
         ("siamese", _key("tokenizer_config.json", model_max_length=2), "model_max_length: 2 leaves no room"),
+        *(
+            (name, _key(f"{where}tokenizer_config.json", model_max_length=n), "model_max_length: .* is no number of")
+            for name, where in (("siamese", ""), ("router", f"{TABLE}/"))
+            for n in ("9", [9], True, 0, -3, 9.5)
+        ),
+        ("siamese", _key("tokenizer_config.json", pad_token="[NOTHING]"), "names a token that the model does not have"),
         ("siamese", _key(POOLING, pooling_strategy="sum"), f"{POOLING}: pooling_strategy: 'sum'"),
         ("siamese", _key(POOLING, activation_function="gelu"), f"{POOLING}: activation_function"),
         ("siamese", _key(POOLING, activation_function=["relu"]), f"{POOLING}: activation_function"),
