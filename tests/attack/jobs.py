@@ -1,0 +1,126 @@
+"""Commands that are disturbed, each with where it starts from and what it must leave in the end."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from tests.processes import call
+
+MINE = "mine.txt"
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One command and its result."""
+
+    script: str
+    words: Callable[["Inputs", Path], list[str]]
+    """the words, for a folder that it may write to"""
+    result: Callable[[Path], Result]
+    """of that folder: equal after every disturbance"""
+    before: tuple[str, ...] = ()
+    """jobs that ran there before"""
+    more: tuple[str, ...] = ()
+    """words of the disturbed command only: the next start goes without"""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Configs of a training with an evaluation, and of a preparation."""
+
+    train: Path
+    prepare: Path
+
+
+def start(name: str, inputs: Inputs, folder: Path) -> None:
+    """What lies in the folder before the job: the results of earlier ones, and a file of the user's."""
+    folder.mkdir(parents=True)
+    for earlier in JOBS[name].before:
+        done = call(JOBS[earlier].script, *JOBS[earlier].words(inputs, folder))
+        assert done.returncode == 0, done.stderr
+    for place in (folder, folder / "run", folder / "report"):
+        if place.is_dir():
+            (place / MINE).write_text("kept")
+
+
+def lost(folder: Path) -> list[str]:
+    """The user's files that are gone; a folder that was moved aside took its own along."""
+    there = {path.parent.name.split(".")[0] for path in folder.rglob(MINE) if path.read_text() == "kept"}
+    return sorted({folder.name} - there)
+
+
+def _hash(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else "absent"
+
+
+def _trained(folder: Path) -> Result:
+    run = folder / "run"
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    losses = [(row["step"], row["loss"]) for row in rows if "loss" in row]
+    return {"weights": _hash(run / "model.safetensors"), "idf": _hash(run / "idf.json"), "losses": losses}
+
+
+def _evaluated(folder: Path) -> Result:
+    place = folder / "run" / "evaluation"
+    figures = json.loads((place / "tiny.json").read_text())
+    timed = ("seconds", "per_s", "command", "written", "finished", "git")
+    kept = {key: value for key, value in figures.items() if not any(word in key for word in timed)}
+    per_query = json.loads((place / "runs" / "tiny.per_query.json").read_text())
+    return {"figures": kept, "per query": per_query, "summary": (place / "summary.csv").is_file()}
+
+
+def _prepared(folder: Path) -> Result:
+    import datasets
+
+    return {"rows": datasets.load_from_disk(str(folder / "rows")).to_list(), "card": (folder / "rows/README.md").is_file()}
+
+
+def _reported(folder: Path) -> Result:
+    report = folder / "report"
+    with (report / "results.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    timed = [key for key in rows[0] if "seconds" in key]
+    figures = [{key: value for key, value in row.items() if key not in timed} for row in rows]
+    return {"csv": figures, "files": sorted(path.name for path in report.iterdir() if not path.name.startswith("."))}
+
+
+def _train(inputs: Inputs, folder: Path, *more: str) -> list[str]:
+    return [str(inputs.train), f"output_dir={folder / 'run'}", *more]
+
+
+def _report(inputs: Inputs, folder: Path) -> list[str]:
+    return [str(folder / "run"), "--output", str(folder / "report")]
+
+
+REPORT = "experiment.report.__main__"
+JOBS: dict[str, Job] = {
+    "train": Job("train_ir.py", _train, _trained),
+    "train longer": Job("train_ir.py", lambda i, f: _train(i, f, "max_steps=8"), _trained, ("train",)),
+    "train anew": Job(
+        "train_ir.py", lambda i, f: _train(i, f, "seed=7"), _trained, ("train",), more=("overwrite=true",)
+    ),
+    "evaluate": Job("evaluate_beir.py", _train, _evaluated, ("train",)),
+    "other metrics": Job(
+        "evaluate_beir.py", lambda i, f: _train(i, f, "metrics=nDCG@5"), _evaluated, ("train", "evaluate")
+    ),
+    "evaluate anew": Job(
+        "evaluate_beir.py", lambda i, f: _train(i, f, "query_prune=0.3"), _evaluated, ("train", "evaluate")
+    ),
+    "prepare": Job(
+        "data_preparation.py", lambda i, f: [str(i.prepare), f"output_dir={f / 'rows'}"], _prepared
+    ),
+    "report": Job(REPORT, _report, _reported, ("train", "evaluate")),
+    "report again": Job(REPORT, _report, _reported, ("train", "evaluate", "report")),
+}
+
+
+def copy(folder: Path, place: Path) -> Path:
+    """The folder again, at a place that is free."""
+    shutil.rmtree(place, ignore_errors=True)
+    return Path(shutil.copytree(folder, place, symlinks=True))

@@ -1,0 +1,84 @@
+"""Kills, full disks and broken ones at every file operation: the next start ends with the same result.
+
+    make test-attack                     every operation; else a few of each job
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.attack import jobs
+from tests.attack.faults import Ended, Fault, faulted, is_clear
+from tests.attack.jobs import JOBS, Inputs
+from tests.conftest import make_model
+
+EVERYWHERE = bool(os.environ.get("SPARSE_ATTACK"))
+FEW = 1
+LIMITS = (0, 200, 2_000, 20_000, 60_000)
+
+pytestmark = [pytest.mark.process, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def inputs(tiny_model: Path, posnegs_file: Path, beir_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    folder = tmp_path_factory.mktemp("inputs")
+    train, prepare = folder / "train.yaml", folder / "prepare.yaml"
+    train.write_text(
+        f"model_name_or_path: {tiny_model}\ntrain_file: {posnegs_file}\ndata_type: posnegs\nloss_types: [infonce]\n"
+        "use_in_batch_negatives: true\nidf_path: corpus\nmax_seq_length: 16\nper_device_train_batch_size: 4\n"
+        "max_steps: 4\nlearning_rate: 1e-3\nflops_d_lambda: 0.01\nflops_d_T: 2\nlogging_steps: 1\nsave_steps: 2\n"
+        f"beir_datasets: [{beir_folder}]\n"
+    )
+    teacher = make_model(folder / "teacher", seed=1)
+    prepare.write_text(
+        f"dataset: {beir_folder}\nsplit: test\nmodel_name_or_path: {tiny_model}\nnum_candidates: 4\n"
+        f"max_seq_length: 16\nteachers:\n  - {{type: sparse, model_name_or_path: {teacher}, max_length: 16}}\n"
+    )
+    return Inputs(train, prepare)
+
+
+def _points(kind: str, operations: int) -> list[int]:
+    """Where the fault strikes: everywhere, or at FEW places spread over the operations."""
+    if kind == "limit":
+        return list(LIMITS if EVERYWHERE else LIMITS[3:4])
+    return list(range(operations)) if EVERYWHERE else [operations * (2 * i + 1) // (2 * FEW) for i in range(FEW)]
+
+
+@pytest.mark.parametrize("kind", ["kill", "ENOSPC", "EIO", "limit"])
+@pytest.mark.parametrize("name", JOBS)
+def test_the_next_start_ends_with_the_same_result(
+    name: str, kind: str, inputs: Inputs, tmp_path: Path, record_property: pytest.FixtureRequest
+) -> None:
+    """After a fault the same command gives what an undisturbed one gives, or says clearly why not; nothing is lost."""
+    job, initial, place = JOBS[name], tmp_path / "initial", tmp_path / "place"
+    jobs.start(name, inputs, jobs_folder := place)
+    jobs.copy(jobs_folder, initial)
+
+    def run(fault: Fault, *more: str) -> Ended:
+        return faulted(job.script, *job.words(inputs, place), *more, folder=place, fault=fault)
+
+    undisturbed = run(Fault("EIO" if kind == "EIO" else "none"), *job.more)
+    assert undisturbed.code == 0, undisturbed.output
+    expected = job.result(place)
+    refusals, problems = 0, []
+    points = _points(kind, undisturbed.operations)
+    for point in points:
+        jobs.copy(initial, place)
+        fault = Fault(kind, point)
+        struck = run(fault, *job.more)
+        if kind != "kill" and struck.code != 0 and not is_clear(struck.output):
+            problems.append(f"{fault}: {struck.output[-400:]}")
+        again = run(Fault("none"))
+        if missing := jobs.lost(place):
+            problems.append(f"{fault}: lost the user's files in {missing}")
+        if again.code == 0:
+            found = job.result(place)
+            problems += [f"{fault}: other {key}" for key in expected if found[key] != expected[key]]
+        elif is_clear(again.output):
+            refusals += 1
+            print(f"{name}, {fault}: refused: {again.output[again.output.rfind('error:'):].strip()}")
+        else:
+            problems.append(f"{fault}: the next start: {again.output[-400:]}")
+    print(f"{name}, {kind}: {len(points)} points, {refusals} refusals, {len(problems)} problems")
+    assert not problems, "\n".join(problems)
