@@ -54,11 +54,11 @@ def open_run(folder: Path, status: Status, config: Mapping[str, Any], facts: Map
     with locked(folder, purpose="users"):
         _require_checkpoint(folder, recorded)
         make_writable(folder)
-        write_atomically(folder / "config.yaml", yaml_text(dict(config)))
         run_id = recorded.get("id") or secrets.token_hex(8)
         started = {"command": command_line(), "started": time.strftime("%Y-%m-%d %H:%M:%S")}
         record = {**recorded, "id": run_id, **facts, **started, "versions": versions(), "git commit": git_commit()}
-        write_json(folder / "run.json", record)
+        write_json(folder / "run.json", record)  # first: the folder is this program's from here on
+        write_atomically(folder / "config.yaml", yaml_text(dict(config)))
     return str(run_id)
 
 
