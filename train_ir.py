@@ -13,7 +13,8 @@ from experiment.run.command import run_command
 
 def main() -> int:
     """The exit code: 0 done, 2 a mistake in the input, 1 anything else."""
-    return run_command("train_ir.py", sys.argv[1:], "experiment.run.train:train", for_training=True)
+    work, is_done = "experiment.run.train:train", "experiment.run.done:is_known_to_be_trained"
+    return run_command("train_ir.py", sys.argv[1:], work, is_done, for_training=True)
 
 
 if __name__ == "__main__":

@@ -80,6 +80,15 @@ def test_train_evaluate_and_report(one_process: Path, config: Path, tmp_path: Pa
     assert (tmp_path / "report" / "index.html").stat().st_size > 10_000
 
 
+@pytest.mark.process
+def test_a_finished_training_loads_nothing(one_process: Path, config: Path) -> None:
+    """Records alone say so: neither the model nor the Trainer is imported."""
+    done = run("-X", "importtime", "train_ir.py", str(config), f"output_dir={one_process}")
+    modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert done.returncode == 0 and "finished already" in done.stderr
+    assert "experiment.run.done" in modules and {"torch", "transformers", "accelerate"}.isdisjoint(modules)
+
+
 def test_a_second_evaluation(one_process: Path, config: Path) -> None:
     """It computes nothing but the figures of queries that are missing."""
     path, per_query = one_process / "evaluation" / "tiny.json", one_process / "evaluation" / PER_QUERY

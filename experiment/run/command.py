@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from importlib import import_module
+from typing import Any
 
-from experiment.run.launcher import end_with_launcher, say_when_it_has_ended
+from experiment.run.launcher import GONE, end_with_launcher, launcher_is_gone, say_when_it_has_ended
 from experiment.settings.settings import Settings, load_settings
 from retrieval.disk_errors import disk_problem
 from retrieval.error_record import write_error
@@ -22,11 +23,14 @@ PATIENCE = timedelta(days=7)
 INTERRUPTED = "interrupted; the same command continues"
 
 
-def run_command(name: str, argv: list[str], work: str | Callable[[Settings], None], **options: bool) -> int:
+def run_command(
+    name: str, argv: list[str], work: str | Callable[[Settings], None], is_done: str | None = None, **options: bool
+) -> int:
     """Read settings, start the processes' group, do the work; the exit code (0 done, 2 a mistake, 1 else).
 
     Args:
         work: what to do with the settings, or its place as module:function, imported once they are right.
+        is_done: the place of what says whether nothing is left to do, asked before anything heavy is imported.
         options: see `load_settings`.
     """
     asked = [number for number, word in enumerate(argv) if word in ("--help", "-h")]
@@ -38,8 +42,10 @@ def run_command(name: str, argv: list[str], work: str | Callable[[Settings], Non
     try:
         settings = load_settings(argv, for_one_run=True, **options)
         show_traceback = settings.run.traceback
-        start_processes(name, bool(settings.value("use_cpu")))
         quiet_libraries(rank)
+        if is_done and _function(is_done)(settings):
+            return 0
+        start_processes(name, bool(settings.value("use_cpu")))
         _do(_function(work), settings)
         _close_processes()
     except (UserError, RunError) as error:
@@ -70,7 +76,7 @@ def _do(work: Callable[[Settings], None], settings: Settings) -> None:
         raise
 
 
-def _function(work: str | Callable[[Settings], None]) -> Callable[[Settings], None]:
+def _function(work: str | Callable[[Settings], Any]) -> Callable[[Settings], Any]:
     if callable(work):
         return work
     module, name = work.split(":")
@@ -142,7 +148,7 @@ def logged_to(path: os.PathLike[str] | None) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        root.error("%s: %s", type(error).__name__, error)
+        root.error("%s", GONE if launcher_is_gone() else f"{type(error).__name__}: {error}")
         raise
     finally:
         root.setLevel(level)

@@ -4,6 +4,7 @@ Commands and sweeps ask the same functions. They go by recorded hashes of inputs
 """
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from experiment.run.folder import read_yaml
+from experiment.run.inputs import training_inputs
 from experiment.run.models import VECTOR_KEYS, files_beside, model_files, scores_own_model
 from experiment.run.results import data_hash, evaluation_folder, metrics_of, recorded_inputs
 from experiment.settings.effects import Changes
@@ -81,6 +83,28 @@ def training_status(settings: Settings, facts: Mapping[str, Any]) -> Status:
     if finished == planned_length(settings.value) and not model_problem(folder):
         return DONE
     return Status("goes on", checkpoints[-1] if checkpoints else None)
+
+
+def is_known_to_be_trained(settings: Settings) -> bool:
+    """Whether records alone say that one process has nothing left to train; says so if they do.
+
+    Where the start model's files are those that are recorded, it need not be loaded to know what it says of itself.
+    """
+    folder, run = settings.output_dir, settings.run
+    recorded = read_json(folder / "run.json")
+    alone = os.environ.get("WORLD_SIZE", "1") == "1"
+    if run.overwrite or run.dry_run or not (alone and recorded.get("finished") and recorded.get("model hash")):
+        return False
+    facts = {"processes": 1, **training_inputs(settings)}
+    is_done = facts.items() <= recorded.items() and training_status(settings, facts).is_done
+    if is_done:
+        say_it_is_trained(folder)
+    return is_done
+
+
+def say_it_is_trained(folder: Path) -> None:
+    """In the log: why the command ends at once."""
+    logger.info("%s: training is finished already; nothing to do", folder)
 
 
 # What the checkpoint says of itself, and where it runs: an evaluation does not go by what the config says of it.

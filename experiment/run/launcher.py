@@ -10,6 +10,9 @@ import time
 logger = logging.getLogger(__name__)
 
 LOOKS_S, LAST_WORDS_S = 1.0, 5.0
+GONE = "the launcher of this process is gone, so it ends; the same command goes on from the last checkpoint"
+
+_launcher = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else None
 
 
 def end_with_launcher() -> None:
@@ -18,18 +21,23 @@ def end_with_launcher() -> None:
     Else its workers train on, hold the folder, and have no one who would start them again. The system could send a
     signal instead (Linux, PR_SET_PDEATHSIG), but not everywhere, and none that may still write a sentence.
     """
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        threading.Thread(target=_watch, args=(os.getppid(),), name="launcher", daemon=True).start()
+    if _launcher is not None:
+        threading.Thread(target=_watch, name="launcher", daemon=True).start()
 
 
-def _watch(launcher: int) -> None:
-    while os.getppid() == launcher:
+def launcher_is_gone() -> bool:
+    """Whether torchrun has ended before this process of it; what it served, such as the store, went with it."""
+    return _launcher is not None and os.getppid() != _launcher
+
+
+def _watch() -> None:
+    while not launcher_is_gone():
         time.sleep(LOOKS_S)
     # In case that writing the sentence waits for something, too.
     last_words = threading.Timer(LAST_WORDS_S, os._exit, (1,))
     last_words.daemon = True
     last_words.start()
-    logger.error("the launcher of this process is gone, so it ends; the same command goes on from the last checkpoint")
+    logger.error(GONE)
     os._exit(1)
 
 

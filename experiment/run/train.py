@@ -12,7 +12,7 @@ from accelerate import PartialState
 
 from experiment.run import online_teachers
 from experiment.run.command import logged_to
-from experiment.run.done import DECIDE_WEIGHTS, planned_length, training_status
+from experiment.run.done import DECIDE_WEIGHTS, planned_length, say_it_is_trained, training_status
 from experiment.run.inputs import require_unchanged, training_inputs
 from experiment.run.locks import locked
 from experiment.run.models import load_start
@@ -83,7 +83,7 @@ def _train(
     on_main(lambda: _clear(folder, settings.run.overwrite))
     status = on_main(lambda: training_status(settings, facts))
     if status.is_done:
-        logger.info("%s: training is finished already; nothing to do", folder)
+        say_it_is_trained(folder)
         return
     deciding = [key for key in keys_that_change(DECIDE_WEIGHTS) if is_known(key)]
     config = {key: settings.value(key) for key in deciding} | settings.resolved()

@@ -8,9 +8,11 @@ import ast
 import dataclasses
 import importlib.util
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
+from packaging.version import Version
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from experiment.settings.effects import Changes, Effect
@@ -169,10 +171,19 @@ def default_of(name: str) -> Any:
         return OUR_DEFAULTS.get(name)
     if _is_literal(expression):
         return ast.literal_eval(expression)
+    if name == "optim":
+        return _default_optimizer()
     # It depends on what is installed: only the class itself knows.
     from transformers import TrainingArguments
 
     return {field.name: field.default for field in dataclasses.fields(TrainingArguments)}[name]
+
+
+def _default_optimizer() -> str:
+    """By torch's version where transformers goes by it; told without loading either."""
+    text = ast.unparse(_parsed(_SOURCES[0]))
+    has_fused = "is_torch_greater_or_equal_than_2_8" in text and Version(version("torch")) >= Version("2.8")
+    return "adamw_torch_fused" if has_fused else "adamw_torch"
 
 
 _PLAIN: dict[str, Any] = {"str": str, "int": int, "float": float, "bool": bool, "dict": dict, "list": list, "Any": Any}

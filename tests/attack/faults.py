@@ -22,7 +22,7 @@ READING = {"os.listdir", "os.scandir"}
 
 
 class Fault(NamedTuple):
-    """What happens, and at which of the operations that it can happen to (from 0); "limit": files of that many bytes."""
+    """What happens, and at which of the operations that it can happen to, from 0; for "limit" bytes of a file."""
 
     kind: str
     """kill, ENOSPC (what changes files), EIO (what reads them, too), limit, or none: operations are counted"""

@@ -78,7 +78,8 @@ def _evaluated(folder: Path) -> Result:
 def _prepared(folder: Path) -> Result:
     import datasets
 
-    return {"rows": datasets.load_from_disk(str(folder / "rows")).to_list(), "card": (folder / "rows/README.md").is_file()}
+    rows = folder / "rows"
+    return {"rows": datasets.load_from_disk(str(rows)).to_list(), "card": (rows / "README.md").is_file()}
 
 
 def _reported(folder: Path) -> Result:
@@ -112,9 +113,7 @@ JOBS: dict[str, Job] = {
     "evaluate anew": Job(
         "evaluate_beir.py", lambda i, f: _train(i, f, "query_prune=0.3"), _evaluated, ("train", "evaluate")
     ),
-    "prepare": Job(
-        "data_preparation.py", lambda i, f: [str(i.prepare), f"output_dir={f / 'rows'}"], _prepared
-    ),
+    "prepare": Job("data_preparation.py", lambda i, f: [str(i.prepare), f"output_dir={f / 'rows'}"], _prepared),
     "report": Job(REPORT, _report, _reported, ("train", "evaluate")),
     "report again": Job(REPORT, _report, _reported, ("train", "evaluate", "report")),
 }

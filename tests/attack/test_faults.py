@@ -1,6 +1,6 @@
 """Kills, full disks and broken ones at every file operation: the next start ends with the same result.
 
-    make test-attack                     every operation; else a few of each job
+make test-attack                     every operation; else a few of each job
 """
 
 import os
@@ -77,7 +77,7 @@ def test_the_next_start_ends_with_the_same_result(
             problems += [f"{fault}: other {key}" for key in expected if found[key] != expected[key]]
         elif is_clear(again.output):
             refusals += 1
-            print(f"{name}, {fault}: refused: {again.output[again.output.rfind('error:'):].strip()}")
+            print(f"{name}, {fault}: refused: {again.output[again.output.rfind('error:') :].strip()}")
         else:
             problems.append(f"{fault}: the next start: {again.output[-400:]}")
     print(f"{name}, {kind}: {len(points)} points, {refusals} refusals, {len(problems)} problems")
