@@ -7,7 +7,7 @@ QUICKSTART_CONFIGS := $(QUICKSTART:%=config/quickstart/%.yaml)
 PACKAGES := sparse_model losses training mining pairs retrieval experiment
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart quickstart-smoke test test-fast test-paper-versions lint docs benchmark
+.PHONY: help install quickstart quickstart-smoke test test-fast test-attack test-paper-versions lint docs benchmark
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1 \t\2/' | expand -t 28
@@ -25,7 +25,7 @@ install: .venv/installed  ## make .venv, or bring it up to date (PYTHON=python3.
 	@$(PY) -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true
 	@touch $@
 
-quickstart: install  ## real text, three short trainings, BM25 beside them, a report (7 minutes on 2 cores)
+quickstart: install  ## real text, three short trainings, BM25 beside them, a report (5 minutes on 2 cores)
 	$(PY) -m pairs.quickstart --output_dir data/quickstart
 	PYTHON=$(PY) bash run_reproduce.sh --name quickstart $(QUICKSTART_CONFIGS)
 
@@ -49,6 +49,9 @@ test: install  ## the test suite, offline
 
 test-fast: install  ## the tests that start no other process and take seconds: a minute
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadgroup -m "not process and not distributed and not opensearch and not slow"
+
+test-attack: install  ## kills and broken disks at every file operation of every command: half an hour or more
+	SPARSE_ATTACK=1 OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 -rP tests/attack
 
 # The paper's interpreter if it is here; torch 2.5.1 brings CUDA, several GB.
 PAPER_PYTHON = $(shell python3.11 -c 'print("python3.11")' 2>/dev/null || echo $(PYTHON))
