@@ -7,7 +7,7 @@ QUICKSTART_CONFIGS := $(QUICKSTART:%=config/quickstart/%.yaml)
 PACKAGES := sparse_model losses training mining pairs retrieval experiment
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart quickstart-smoke test test-fast test-attack test-paper-versions lint docs benchmark
+.PHONY: help install quickstart quickstart-smoke test test-fast test-attack test-attack-short test-paper-versions lint docs benchmark
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1 \t\2/' | expand -t 28
@@ -45,13 +45,16 @@ quickstart-smoke: install  ## the quickstart with a few steps, to see that every
 
 # Tests of one group (those of a node) stay in one process.
 test: install  ## the test suite, offline
-	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadgroup --ignore tests/attack
 
 test-fast: install  ## the tests that start no other process and take seconds: a minute
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadgroup -m "not process and not distributed and not opensearch and not slow"
 
 test-attack: install  ## kills and broken disks at every file operation of every command: half an hour or more
 	SPARSE_ATTACK=1 OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 -rP tests/attack
+
+test-attack-short: install  ## the same at one operation of each kind for each command
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 tests/attack
 
 # The paper's interpreter if it is here; torch 2.5.1 brings CUDA, several GB.
 PAPER_PYTHON = $(shell python3.11 -c 'print("python3.11")' 2>/dev/null || echo $(PYTHON))
