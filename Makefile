@@ -53,8 +53,8 @@ test-fast: install  ## the tests that start no other process and take seconds: a
 test-attack: install  ## kills and broken disks at every file operation of every command: half an hour or more
 	SPARSE_ATTACK=1 OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 -rP tests/attack
 
-test-attack-short: install  ## the same at one operation of each kind for each command
-	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 tests/attack
+test-attack-short: install  ## the same at one operation of each command, killed or short of room
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 tests/attack -k "kill or limit"
 
 # The paper's interpreter if it is here; torch 2.5.1 brings CUDA, several GB.
 PAPER_PYTHON = $(shell python3.11 -c 'print("python3.11")' 2>/dev/null || echo $(PYTHON))
