@@ -187,7 +187,7 @@ _texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=9)
     queries=st.dictionaries(_ids, _texts, min_size=1, max_size=3),
     drawn=st.data(),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_generated_folders_read_as_by_beirs_own_loader(
     tmp_path: Path, texts: dict[str, str], queries: dict[str, str], drawn: st.DataObject
 ) -> None:

@@ -52,7 +52,7 @@ def _changed(data: some.DataObject, value: Any) -> Any:
     return value
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(data=some.data())
 def test_it_encodes_or_is_refused(folder: Path, data: some.DataObject) -> None:
     changed = folder / "changed"

@@ -70,7 +70,7 @@ def _whole(tokenizer: PreTrainedTokenizerFast, text: str, length: int) -> list[i
 
 @pytest.mark.parametrize("name", MADE)
 @given(pieces=st.lists(st.sampled_from(_PIECES), min_size=1, max_size=60), length=st.integers(0, 12))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_a_cut_text_has_the_first_tokens_of_the_whole(name: str, pieces: list[str], length: int) -> None:
     tokenizer, text = MADE[name], "".join(pieces)
     (head,), (encoding,) = tokens._encoded(tokenizer, [text], length)
