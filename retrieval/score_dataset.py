@@ -75,19 +75,14 @@ def score_dataset(
     started = time.perf_counter()
     engine = engine or ExactEngine()
     order = trec_order(data.doc_ids)
-    texts = [data.texts[i] for i in order]
     whole_queries = prune(encoder.encode_queries(data.queries), 0)
     queries = prune(whole_queries, query_prune)
-    require_weights(queries.nnz, data, "queries", "look at the query weights (idf_path) and the tokenizer")
-    document_df = engine.index(
-        [data.doc_ids[i] for i in order],
-        queries.shape[1],
-        document_vectors(encoder, texts, batch_size, vectors_folder),
-    )
-    lengths = "look at max_seq_length, which counts special tokens too, at prune_ratio and the model"
-    require_weights(document_df.any(), data, "documents", lengths)
+    require_weights(queries.nnz, data, "queries", OF_QUERIES)
+    vectors = document_vectors(encoder, [data.texts[i] for i in order], batch_size, vectors_folder)
+    document_df = engine.index([data.doc_ids[i] for i in order], queries.shape[1], vectors)
+    require_weights(document_df.any(), data, "documents", OF_DOCUMENTS)
     if not search:
-        return DatasetScores({"documents": len(texts), **engine.measure(queries[:0], top_k)}, {}, {})
+        return DatasetScores({"documents": len(order), **engine.measure(queries[:0], top_k)}, {}, {})
     distributed.barrier()
     searching = time.perf_counter()
     # One more than asked for, in case the query's own document is left out.
@@ -136,6 +131,11 @@ def prune(queries: csr_matrix, share: float) -> csr_matrix:
         queries.data[queries.data <= share * np.repeat(maxima, np.diff(queries.indptr))] = 0
     queries.eliminate_zeros()
     return queries
+
+
+# Where to look if none of the texts has a token with weight.
+OF_QUERIES = "look at the query weights (idf_path) and the tokenizer"
+OF_DOCUMENTS = "look at max_seq_length, which counts special tokens too, at prune_ratio and the model"
 
 
 def require_weights(found: Any, data: BeirData, what: Literal["documents", "queries"], remedy: str) -> None:

@@ -59,14 +59,7 @@ def load(
     Raises:
         UserError: for whatever cannot be used, with the remedy.
     """
-    for key, value, known in (
-        ("activation_type", "relu" if activation_type is None else activation_type, ACTIVATIONS),
-        ("head_dtype", head_dtype, HEAD_DTYPES),
-    ):
-        if not isinstance(value, str) or value not in known:
-            raise UserError(f"{key}: {value!r} is none of {', '.join(known)}.")
-    if inf_free is not None and not isinstance(inf_free, bool):
-        raise UserError(f"inf_free: {inf_free!r} is neither true nor false.")
+    _check_arguments(activation_type, head_dtype, inf_free)
     limits.share(prune_ratio, "prune_ratio")
     folder = resolve(str(name_or_path) if isinstance(name_or_path, Path) else name_or_path, with_code=trust_remote_code)
     if not any(folder.rglob("config.json")):
@@ -92,6 +85,17 @@ def load(
         if tokenizer_name is None:
             _take_query_tokenizer(says.query_table.parent, folder / says.mlm_subfolder, tokenizer)
     return encoder.eval()
+
+
+def _check_arguments(activation_type: Any, head_dtype: Any, inf_free: Any) -> None:
+    for key, value, known in (
+        ("activation_type", "relu" if activation_type is None else activation_type, ACTIVATIONS),
+        ("head_dtype", head_dtype, HEAD_DTYPES),
+    ):
+        if not isinstance(value, str) or value not in known:
+            raise UserError(f"{key}: {value!r} is none of {', '.join(known)}.")
+    if inf_free is not None and not isinstance(inf_free, bool):
+        raise UserError(f"inf_free: {inf_free!r} is neither true nor false.")
 
 
 def _length(asked: Any, says: Description, tokenizer: Any, positions: int | None) -> int:

@@ -22,13 +22,13 @@ from sparse_model.arguments import as_texts
 from sparse_model.errors import UserError
 from sparse_model.head import Head, positive_logits
 from sparse_model.heads import default_length, longest_input, open_head
+from sparse_model.hidden import hidden_states
 from sparse_model.manifest import replaced
 from sparse_model.modes import without_dropout
 from sparse_model.query_weights import sparse_rows, usable_weights
 from sparse_model.saving import write_checkpoint
 from sparse_model.tokens import (
     BLOCK,
-    CPU_TOKENS,
     count_longer,
     document_ids,
     length_sorted_batches,
@@ -146,15 +146,13 @@ class SparseEncoder(nn.Module):
     ) -> Tensor:
         """Weights [N, V] (float32) of documents given as input_ids and attention_mask [N, L], padded on the right.
 
-        A document of special tokens alone is the empty vector. The masked LM sees them in the groups of `_groups`.
+        A document of special tokens alone is the empty vector.
 
         Args:
             lengths: tokens of each document, if they are at hand: else they are asked of the device.
         """
         lengths = attention_mask.sum(dim=1).tolist() if lengths is None else lengths
-        groups = self._groups(lengths)
-        order = [row for group in groups for row in group]
-        hidden_TD = torch.cat([self._hidden(input_ids, attention_mask, group, lengths) for group in groups])
+        hidden_TD, order = hidden_states(self.mlm, input_ids, attention_mask, lengths)
         with torch.autocast(hidden_TD.device.type, enabled=False):
             logits_NV = self._positive_logits(
                 hidden_TD.float(), [lengths[row] for row in order], *self._output_layer(), self.product_dtype
@@ -164,27 +162,6 @@ class SparseEncoder(nn.Module):
             return activate(logits_NV, self.activation_type) * self._has_text(input_ids).unsqueeze(1)
 
     _positive_logits = staticmethod(positive_logits)
-
-    def _groups(self, lengths: Sequence[int]) -> list[list[int]]:
-        """Rows that go through the masked LM together. On a CPU they are of similar length, so that little of its work
-        is on padding, and few, so that what it computes on the way stays in cache and in memory that is used again; a
-        GPU would wait for more and smaller kernels.
-        """
-        if self.device.type == "cpu":
-            return list(length_sorted_batches(lengths, CPU_TOKENS, shortest=0.7))
-        return [list(range(len(lengths)))]
-
-    def _hidden(self, input_ids: Tensor, mask: Tensor, rows: Sequence[int], lengths: Sequence[int]) -> Tensor:
-        """[T, D]: what the output layer would multiply, for the tokens of these rows one after another."""
-        longest = max(lengths[row] for row in rows)
-        if list(rows) != list(range(len(lengths))):
-            chosen = torch.tensor(rows).to(input_ids.device)
-            input_ids, mask = input_ids[chosen], mask[chosen]
-        hidden_NLD = self.mlm(input_ids=input_ids[:, :longest], attention_mask=mask[:, :longest]).logits
-        if all(lengths[row] == longest for row in rows):
-            return hidden_NLD.flatten(0, 1)
-        tokens = torch.cat([torch.arange(lengths[row]) + n * longest for n, row in enumerate(rows)])
-        return hidden_NLD.flatten(0, 1)[tokens.to(hidden_NLD.device)]
 
     def _output_layer(self) -> tuple[Tensor, Tensor]:
         output = self.mlm.get_output_embeddings()  # type: ignore[operator]
@@ -331,10 +308,9 @@ class SparseEncoder(nn.Module):
         lengths = [len(row) for row in ids]
         dtype = self.encoding_dtype
         with torch.autocast(self.device.type, dtype=dtype) if dtype else nullcontext():
-            # Rows come longest first, so the groups leave them in order.
-            groups = self._groups(lengths)
-            hidden_TD = torch.cat([self._hidden(input_ids, attention_mask, group, lengths) for group in groups]).float()
-        active = head.active(hidden_TD, lengths)
+            # Rows come longest first, and so they stay.
+            hidden_TD, _ = hidden_states(self.mlm, input_ids, attention_mask, lengths)
+        active = head.active(hidden_TD.float(), lengths)
         weights = activate(active.values, self.activation_type)
         kept = (weights != 0) & self._has_text(input_ids)[active.documents]
         if self.prune_ratio:

@@ -268,14 +268,6 @@ def test_mistakes(config: Path, tmp_path: Path) -> None:
     _mistake("cannot be written", "train_ir.py", str(config), f"output_dir={file}/below")
 
 
-@pytest.mark.process
-@pytest.mark.parametrize("script", ["train_ir.py", "evaluate_beir.py", "data_preparation.py"])
-def test_the_shell_sees_the_exit_code(script: str) -> None:
-    mistaken = run(script, "sed=1")
-    assert mistaken.returncode == 2 and "did you mean seed?" in mistaken.stderr and mistaken.stdout == ""
-    assert run(script, "--help").returncode == 0
-
-
 @pytest.mark.distributed
 def test_a_launcher_shows_one_message(config: Path, tmp_path: Path) -> None:
     done = run("train_ir.py", str(config), "learning_rte=1", f"output_dir={tmp_path}/x", launcher=TORCHRUN)
@@ -287,11 +279,6 @@ def test_dry_run(config: Path, tmp_path: Path) -> None:
     done = call("train_ir.py", str(config), "--dry_run", "true", f"output_dir={tmp_path}/never")
     assert done.returncode == 0 and "24 examples" in done.stdout and not (tmp_path / "never").exists()
     _mistake("no-such-set", "evaluate_beir.py", "baseline=bm25", "beir_datasets=no-such-set", "dry_run=true")
-
-
-def test_help_needs_nothing() -> None:
-    done = call("evaluate_beir.py", "--help", "all")
-    assert done.returncode == 0 and "query_prune" in done.stdout
 
 
 def test_an_empty_corpus_is_refused(tmp_path: Path, tiny_model: Path) -> None:
