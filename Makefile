@@ -25,7 +25,7 @@ install: .venv/installed  ## make .venv, or bring it up to date (PYTHON=python3.
 	@$(PY) -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true
 	@touch $@
 
-quickstart: install  ## real text, three short trainings, BM25 beside them, a report (10 minutes on 2 cores)
+quickstart: install  ## real text, three short trainings, BM25 beside them, a report (9 minutes on 2 cores)
 	$(PY) -m pairs.quickstart --output_dir data/quickstart
 	PYTHON=$(PY) bash run_reproduce.sh --name quickstart $(QUICKSTART_CONFIGS)
 
