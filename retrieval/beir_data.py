@@ -87,8 +87,22 @@ def _read(name: str, split: str, paths: list[Path], digest: str) -> BeirData:
 
 
 def local_folder(name_or_path: str, beir_dir: str) -> Path | None:
-    """The folder of a data set as `locate` finds it; None if it is not on this disk. Nothing is downloaded."""
-    return next((path for path in (Path(beir_dir, name_or_path), Path(name_or_path)) if path.is_dir()), None)
+    """The folder of a data set; None if it is not on this disk. Nothing is downloaded."""
+    named, given = Path(beir_dir, name_or_path), Path(name_or_path)
+    if "/" in name_or_path or os.sep in name_or_path:
+        return given if given.is_dir() else None
+    if named.is_dir():
+        return named
+    return given if _is_beir(given) else None
+
+
+def why_missing(name_or_path: str, beir_dir: str) -> str | None:
+    """Why a data set cannot be had, with the remedy; None: it is on this disk, or can be downloaded."""
+    if name_or_path in download.NAMES or local_folder(name_or_path, beir_dir) is not None:
+        return None
+    if "/" in name_or_path or os.sep in name_or_path:
+        return f"{name_or_path}: no such folder; give a BEIR folder or a data set's name."
+    return _unknown(name_or_path, beir_dir)
 
 
 def locate(name_or_path: str, beir_dir: str) -> Path:
@@ -96,18 +110,12 @@ def locate(name_or_path: str, beir_dir: str) -> Path:
 
     To be called in one process: see `load_beir`.
     """
-    named = Path(beir_dir, name_or_path)
-    has_separator = "/" in name_or_path or os.sep in name_or_path
-    if has_separator or (_is_beir(Path(name_or_path)) and not named.is_dir()):
-        folder = Path(os.path.abspath(name_or_path))
-        if not folder.is_dir():
-            raise UserError(f"{name_or_path}: no such folder ({folder}); give a BEIR folder or a data set's name.")
-        return folder
-    if name_or_path in download.NAMES:
+    if why := why_missing(name_or_path, beir_dir):
+        raise UserError(why)
+    folder, named = local_folder(name_or_path, beir_dir), Path(beir_dir, name_or_path)
+    if name_or_path in download.NAMES and folder in (None, named):
         download.ensure(name_or_path, beir_dir)
-    elif not named.is_dir():
-        raise UserError(_unknown(name_or_path, beir_dir))
-    return Path(os.path.abspath(named))
+    return Path(os.path.abspath(folder or named))
 
 
 def data_files(folder: Path, split: str) -> list[Path]:

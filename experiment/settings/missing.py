@@ -71,25 +71,22 @@ def _missing_models(model: ModelKeys) -> list[Mistake]:
 def _missing_data_sets(
     key: str, names: Sequence[str], evaluation: EvaluationKeys, data: DataKeys, given: Mapping[str, str]
 ) -> list[Mistake]:
-    missing = [name for name in names if not can_be_had(name, evaluation.beir_dir)]
-    command = making(data, given, "beir_dir") or "; give its folder, or a name of BEIR's or NanoBEIR's."
-    return [Mistake(key, f"{', '.join(missing)} not in {evaluation.beir_dir}{command}")] if missing else []
+    if not names:
+        return []
+    from retrieval.beir_data import why_missing  # what downloads is slow to import
+
+    reasons = {name: why_missing(parse_name(name)[0], evaluation.beir_dir) for name in names}
+    missing = {name: why for name, why in reasons.items() if why}
+    command = making(data, given, "beir_dir")
+    if missing and command:
+        return [Mistake(key, f"{', '.join(missing)} not in {evaluation.beir_dir}{command}")]
+    return [Mistake(key, why) for why in missing.values()]
 
 
 def require_data_sets(evaluation: EvaluationKeys, data: DataKeys, given: Mapping[str, str]) -> None:
-    """Look for the data sets before anything is loaded.
+    """Look for the data sets before anything is loaded or written.
 
     Raises:
-        UserError: if one is missing that cannot be downloaded, and it is known what makes it.
+        UserError: for all that are missing and cannot be downloaded.
     """
-    if making(data, given, "beir_dir"):
-        refuse(_missing_data_sets("beir_datasets", evaluation.beir_datasets, evaluation, data, given))
-
-
-def can_be_had(name: str, beir_dir: str) -> bool:
-    """Whether a data set is on this disk, or one that is downloaded when it is needed."""
-    from retrieval.beir_data import local_folder  # what downloads is slow to import
-    from retrieval.download import NAMES
-
-    known, _ = parse_name(name)
-    return known in NAMES or local_folder(known, beir_dir) is not None
+    refuse(_missing_data_sets("beir_datasets", evaluation.beir_datasets, evaluation, data, given))

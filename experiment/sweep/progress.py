@@ -14,10 +14,10 @@ from experiment.run.inputs import training_inputs
 from experiment.run.locks import Purpose, holder
 from experiment.run.results import evaluation_folder
 from experiment.settings.keys import EvaluationKeys, OpenSearchKeys
-from experiment.settings.missing import can_be_had, making
+from experiment.settings.missing import making
 from experiment.sweep.data import has_training_data, preparations
 from experiment.sweep.runs import PlannedRun
-from retrieval.beir_data import data_files, local_folder
+from retrieval.beir_data import data_files, local_folder, why_missing
 from retrieval.dataset_names import parse_name, scored_split
 from sparse_model.errors import RunError, UserError
 
@@ -103,7 +103,7 @@ class Lacking:
         keys = settings.evaluation
         places = {name: local_folder(parse_name(name)[0], keys.beir_dir) for name in keys.beir_datasets}
         if absent := [name for name, place in places.items() if not place]:
-            is_downloaded = all(can_be_had(name, keys.beir_dir) for name in absent)
+            is_downloaded = not any(why_missing(parse_name(name)[0], keys.beir_dir) for name in absent)
             yield f"data sets not in {keys.beir_dir}: {' '.join(absent)}{'' if is_downloaded else makes('beir_dir')}"
         for name, place in places.items():
             try:

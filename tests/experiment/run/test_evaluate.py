@@ -248,3 +248,11 @@ def test_which_vectors_are_kept(
         kept_vectors(tmp_path, "a", 10**6, {"files": "x"}, True)
     folder.mkdir(parents=True)
     assert kept_vectors(tmp_path, "a", 10**7, {"files": "x"}, None) == folder, "what is there is used"
+
+
+def test_unknown_data_sets_leave_nothing(tiny_model: Path, tmp_path: Path) -> None:
+    """All of them are told before a model is loaded or a folder made."""
+    words = [f"model_name_or_path={tiny_model}", f"beir_datasets={tmp_path / 'none'},scifct"]
+    with pytest.raises(UserError, match="none: no such folder(.|\n)*scifct: unknown data set. Did you mean scifact"):
+        run_evaluation(load_settings([*words, f"output_dir={tmp_path / 'out'}"]))
+    assert not (tmp_path / "out").exists()
