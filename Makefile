@@ -50,7 +50,7 @@ test: install  ## the test suite, offline
 test-fast: install  ## the tests that start no other process and take seconds: a minute
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadgroup -m "not process and not distributed and not opensearch and not slow"
 
-test-attack: install  ## kills and broken disks at every file operation of every command: half an hour or more
+test-attack: install  ## kills and broken disks at every file operation of every command: an hour or more
 	SPARSE_ATTACK=1 OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 -rP tests/attack
 
 test-attack-short: install  ## the same at one operation of each command, killed or short of room

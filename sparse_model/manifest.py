@@ -71,7 +71,7 @@ def check_manifest(
 ) -> None:
     """Compare a folder with its manifest, if it has one that lists files: sizes first, then the whole content.
 
-    Of 500 MB that takes 0.3 s on a quiet machine, a sixth of loading them.
+    Of 500 MB in one file that took 0.55 s on two cores.
 
     Args:
         remedy: the sentence that a message ends with.
