@@ -24,6 +24,8 @@ class Encoder(Protocol):
 
     def encode_queries(self, texts: Sequence[str]) -> csr_matrix: ...
 
+    def count_tokens(self, texts: Sequence[str]) -> csr_matrix: ...
+
 
 class DocumentVectors(Protocol):
     """Where an engine gets a corpus's vectors from. Both methods are to be called in every process."""

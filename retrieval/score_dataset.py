@@ -26,6 +26,7 @@ from retrieval.metrics import (
     per_query,
     score_rankings,
 )
+from retrieval.shaped import NO_SHAPE, Shape, ShapedVectors
 from retrieval.vectors import VectorCache
 from sparse_model.errors import UserError
 
@@ -57,6 +58,7 @@ def score_dataset(
     metrics: Sequence[str] = DEFAULT_METRICS,
     vectors_folder: Path | None = None,
     drop_query_id: DropQueryId = "auto",
+    shape: Shape = NO_SHAPE,
 ) -> DatasetScores:
     """Encode, index and search data. To be called in every process; each encodes its own blocks of documents.
 
@@ -68,6 +70,7 @@ def score_dataset(
         metrics: see `retrieval.metrics`; of an approximate search, the first two are given of an exact one too.
         vectors_folder: where the documents' vectors are kept and taken from (see `VectorCache`); None: nowhere.
         drop_query_id: see `own_documents`.
+        shape: what becomes of the vectors before they are indexed; those that are kept are the model's.
 
     Raises:
         UserError: no document has a weight, or no query.
@@ -78,7 +81,10 @@ def score_dataset(
     whole_queries = prune(encoder.encode_queries(data.queries), 0)
     queries = prune(whole_queries, query_prune)
     require_weights(queries.nnz, data, "queries", OF_QUERIES)
-    vectors = document_vectors(encoder, [data.texts[i] for i in order], batch_size, vectors_folder)
+    texts = [data.texts[i] for i in order]
+    vectors = document_vectors(encoder, texts, batch_size, vectors_folder)
+    if shape:
+        vectors = ShapedVectors(vectors, shape, queries.shape[1], texts, encoder.count_tokens)
     document_df = engine.index([data.doc_ids[i] for i in order], queries.shape[1], vectors)
     require_weights(document_df.any(), data, "documents", OF_DOCUMENTS)
     if not search:

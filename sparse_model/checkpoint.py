@@ -18,6 +18,7 @@ from sparse_model.errors import UserError
 from sparse_model.heads import default_length, longest_input
 from sparse_model.layout import dtype_argument, load_tokenizer, require_object, resolve
 from sparse_model.manifest import check_manifest
+from sparse_model.pruning import Cut
 from sparse_model.query_weights import read_idf, usable_weights
 from sparse_model.tensors import check_layers, unknown_tensors
 
@@ -32,6 +33,7 @@ def load(
     max_seq_length: int | None = None,
     inf_free: bool | None = None,
     head_dtype: str = "float32",
+    max_active_dims: int | None = None,
     prune_ratio: float | None = None,
     tokenizer_name: str | None = None,
     model_overrides: dict[str, Any] | None = None,
@@ -50,7 +52,7 @@ def load(
         max_seq_length: tokens documents are cut to.
         inf_free: queries by table (true) or through the model (false).
         head_dtype: float32 or bfloat16, the precision of the head's product.
-        prune_ratio: see `SparseEncoder`.
+        max_active_dims, prune_ratio: what documents are cut to (see `pruning.Cut`).
         tokenizer_name: folder or hub id of another tokenizer than the model's.
         model_overrides: fields of the model's config, e.g. {"hidden_dropout_prob": 0.0}.
         allow_new_head: accept a checkpoint without masked-LM head, which then starts at random (for training).
@@ -60,7 +62,7 @@ def load(
         UserError: for whatever cannot be used, with the remedy.
     """
     _check_arguments(activation_type, head_dtype, inf_free)
-    limits.share(prune_ratio, "prune_ratio")
+    cut = Cut(max_active_dims, prune_ratio)
     folder = resolve(str(name_or_path) if isinstance(name_or_path, Path) else name_or_path, with_code=trust_remote_code)
     if not any(folder.rglob("config.json")):
         raise UserError(f"model_name_or_path: {folder} holds no model (no config.json).")
@@ -76,7 +78,8 @@ def load(
         inf_free=next((value for value in (inf_free, says.inf_free) if value is not None), True),
         max_seq_length=_length(max_seq_length, says, tokenizer, longest_input(mlm)),
         product_dtype=HEAD_DTYPES[head_dtype],
-        prune_ratio=prune_ratio,
+        max_active_dims=cut.max_active_dims,
+        prune_ratio=cut.prune_ratio,
     )
     if encoder.inf_free and idf_path is not None:
         encoder.use_idf(read_idf(str(idf_path), tokenizer, encoder.vocabulary_size))

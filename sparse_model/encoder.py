@@ -7,6 +7,7 @@ for each of its tokens. Score = Σ_j w_j(query) · w_j(document). (arXiv 2504.14
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ from sparse_model.errors import UserError
 from sparse_model.head import Head, positive_logits
 from sparse_model.heads import default_length, longest_input, open_head
 from sparse_model.hidden import hidden_states
+from sparse_model.lexical import token_counts
 from sparse_model.manifest import replaced
 from sparse_model.modes import without_dropout
+from sparse_model.pruning import Cut
 from sparse_model.query_weights import sparse_rows, usable_weights
 from sparse_model.saving import write_checkpoint
 from sparse_model.tokens import (
@@ -54,7 +57,7 @@ class SparseEncoder(nn.Module):
         max_seq_length: tokens a document (and a siamese query) is cut to, special tokens included; None: 512,
             or as many as there are positions.
         product_dtype: precision of the head's product in the forward pass; None is float32.
-        prune_ratio: `encode_documents` drops weights below this share of the document's largest.
+        max_active_dims, prune_ratio: what documents are cut to as they are encoded (see `pruning.Cut`).
 
     Attributes:
         longest_input: tokens the masked LM has positions for; None: any number.
@@ -71,6 +74,7 @@ class SparseEncoder(nn.Module):
         inf_free: bool = True,
         max_seq_length: int | None = None,
         product_dtype: torch.dtype | None = None,
+        max_active_dims: int | None = None,
         prune_ratio: float | None = None,
     ) -> None:
         super().__init__()
@@ -79,7 +83,7 @@ class SparseEncoder(nn.Module):
         self.mlm, self.tokenizer = mlm, tokenizer
         self.activation_type, self.inf_free = activation_type, inf_free
         self.product_dtype = product_dtype
-        self.prune_ratio = prune_ratio
+        self.cut = Cut(max_active_dims, prune_ratio)
         self.encoding_dtype: torch.dtype | None = None
         frame = sorted({*tokenizer("")["input_ids"], tokenizer.pad_token_id or 0})
         output = open_head(mlm)
@@ -119,13 +123,22 @@ class SparseEncoder(nn.Module):
         return limits.length(value, name, self.tokenizer.num_special_tokens_to_add(), self.longest_input)
 
     @property
+    def max_active_dims(self) -> int | None:
+        """Tokens of a document that are kept at most; None: all. UserError where it is set to none."""
+        return self.cut.max_active_dims
+
+    @max_active_dims.setter
+    def max_active_dims(self, value: int | None) -> None:
+        self.cut = replace(self.cut, max_active_dims=value)
+
+    @property
     def prune_ratio(self) -> float | None:
         """Weights below this share of the document's largest are dropped. UserError where it is set to no share."""
-        return self._prune_ratio
+        return self.cut.prune_ratio
 
     @prune_ratio.setter
     def prune_ratio(self, value: float | None) -> None:
-        self._prune_ratio = limits.share(value, "prune_ratio")
+        self.cut = replace(self.cut, prune_ratio=value)
 
     def use_idf(self, idf_V: Tensor, requires_grad: bool = False) -> None:
         """Replace the query table; special tokens are set to 0.
@@ -209,6 +222,10 @@ class SparseEncoder(nn.Module):
         """Distinct ids without special tokens, cut only at the tokenizer's limit; like documents if siamese."""
         return query_ids(self.tokenizer, as_texts(texts)) if self.inf_free else self.tokenize_documents(texts)
 
+    def count_tokens(self, texts: Sequence[str]) -> csr_matrix:
+        """How often each token stands in what is read of each document, int64 [N, V]; special tokens are none."""
+        return token_counts(self.tokenize_documents(texts), self.tokenizer, self.vocabulary_size)
+
     def count_cut_queries(self, texts: Sequence[str]) -> int:
         """How many queries have more tokens than `encode_queries` reads."""
         framed = self.max_seq_length - self.tokenizer.num_special_tokens_to_add()
@@ -229,10 +246,13 @@ class SparseEncoder(nn.Module):
         Args:
             batch_size: documents of max_seq_length a batch may hold; more where they are shorter.
         """
-        texts = as_texts(texts)
+        whole = self._whole_vectors(as_texts(texts), batch_size, show_progress)
+        return self.cut(whole) if self.cut else whole
+
+    def _whole_vectors(self, texts: Sequence[str], batch_size: int, show_progress: bool = False) -> csr_matrix:
         starts = range(0, len(texts), BLOCK)
         with tqdm(total=len(texts), desc="Encoding", unit=" documents", disable=not show_progress) as bar:
-            parts = list(self.encode_blocks((texts[i : i + BLOCK] for i in starts), batch_size, bar.update))
+            parts = list(self._whole_blocks((texts[i : i + BLOCK] for i in starts), batch_size, bar.update))
         empty = csr_matrix((0, self.vocabulary_size), dtype=np.float32)
         return vstack([empty, *parts], format="csr", dtype=np.float32)
 
@@ -249,6 +269,12 @@ class SparseEncoder(nn.Module):
         Args:
             batch_size: see `encode_documents`; progress: called with the number of documents of each batch done.
         """
+        for whole in self._whole_blocks(blocks, batch_size, progress):
+            yield self.cut(whole) if self.cut else whole
+
+    def _whole_blocks(
+        self, blocks: Iterable[Sequence[str]], batch_size: int, progress: Callable[[int], object]
+    ) -> Iterator[csr_matrix]:
         limits.whole(batch_size, "batch_size")
         for ids in one_ahead(self.tokenize_documents, blocks):
             yield self._encode_block(ids, batch_size, progress)
@@ -257,7 +283,7 @@ class SparseEncoder(nn.Module):
         """Weights of queries as float32 [Q, V]; no model runs when inference-free."""
         texts = as_texts(texts)
         if self.idf_V is None:
-            return self.encode_documents(texts, batch_size=batch_size)
+            return self._whole_vectors(texts, batch_size)
         table = self.idf_V.detach().cpu().numpy()
         return csr_matrix(sparse_rows(self.tokenize_queries(texts), table), shape=(len(texts), self.vocabulary_size))
 
@@ -313,9 +339,6 @@ class SparseEncoder(nn.Module):
         active = head.active(hidden_TD.float(), lengths)
         weights = activate(active.values, self.activation_type)
         kept = (weights != 0) & self._has_text(input_ids)[active.documents]
-        if self.prune_ratio:
-            largest_N = weights.new_zeros(len(ids)).scatter_reduce_(0, active.documents, weights, "amax")
-            kept &= weights >= self.prune_ratio * largest_N[active.documents]
         data, rows, columns = (t[kept].cpu().numpy() for t in (weights, active.documents, active.entries))
         indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(ids)))])
         return csr_matrix((data, columns, indptr), shape=(len(ids), self.vocabulary_size))

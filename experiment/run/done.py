@@ -251,6 +251,10 @@ def preparation_inputs(settings: Settings) -> str | None:
 
 def is_evaluated(settings: Settings) -> bool:
     """Whether the results of every data set are there, of this model, this data and these splits, by these metrics."""
+    return all(map(_is_evaluated, settings.one_by_one()))
+
+
+def _is_evaluated(settings: Settings) -> bool:
     keys = settings.evaluation
     wanted = {dataset_name(name): name for name in keys.beir_datasets}
     try:

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 def run_evaluation(settings: Settings) -> None:
-    """Score the model (or the baseline) on every data set of `beir_datasets`.
+    """Score the model (or the baseline) on every data set of `beir_datasets`, for each value of a key that has several.
 
     Raises:
         UserError: for everything that cannot be used.
@@ -43,7 +43,8 @@ def run_evaluation(settings: Settings) -> None:
         # From before its model and its records are read.
         if is_main() and settings.output_dir.is_dir() and not settings.run.dry_run:
             held.enter_context(locked(settings.output_dir, purpose="users", shared=True))
-        _run_evaluation(settings)
+        for single in settings.one_by_one():
+            _run_evaluation(single)
 
 
 def _run_evaluation(settings: Settings) -> None:

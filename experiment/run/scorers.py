@@ -16,6 +16,8 @@ from retrieval.beir_data import BeirData
 from retrieval.distributed import is_main, on_main
 from retrieval.fingerprint import corpus_hash
 from retrieval.score_dataset import DatasetScores, score_dataset
+from retrieval.shaped import Shape
+from sparse_model.pruning import Cut
 
 if TYPE_CHECKING:
     from sparse_model import SparseEncoder
@@ -95,9 +97,17 @@ class ModelScorer:
     def encoder(self) -> "SparseEncoder":
         """The model."""
         encoder = self._model.load()
+        encoder.cut = Cut()  # vectors are kept whole, for evaluations with other cuts
         self._files = on_main(self._model.vector_files)
         on_main(self._check)
         return encoder
+
+    @property
+    def _shape(self) -> Shape:
+        """What becomes of the model's vectors; its own cut counts here, not while it encodes."""
+        keys = self._evaluation
+        cut = Cut(keys.max_active_dims, self._model.options.get("prune_ratio"))
+        return Shape(cut, keys.cut_by, keys.lexical_share, keys.lexical_idf)
 
     @property
     def _facts(self) -> dict[str, Any]:
@@ -133,7 +143,9 @@ class ModelScorer:
             logger.warning("%s: %d queries are longer than the model reads; their ends are left out", data.name, cut)
         corpus = on_main(lambda: corpus_hash(data.doc_ids, data.texts))
         contents, documents = self._facts | {"corpus": corpus}, len(data.doc_ids)
-        engine = self._make_engine(data.name, documents, contents)
+        shape = self._shape
+        keep = True if shape.reads_twice else keys.keep_vectors
+        engine = self._make_engine(data.name, documents, contents | shape.facts)
         scores = score_dataset(
             encoder,
             data,
@@ -143,8 +155,9 @@ class ModelScorer:
             engine,
             keys.do_search,
             keys.metrics,
-            kept_vectors(self._folders[0], data.name, documents, contents, keys.keep_vectors),
+            kept_vectors(self._folders[0], data.name, documents, contents, keep),
             keys.drop_query_id,
+            shape,
         )
         engine.close(keep=keeps_index(keys, self._opensearch))
         return scores

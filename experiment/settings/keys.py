@@ -1,9 +1,18 @@
 """Every key of ours with its type, default and meaning, in groups; the meaning stands under the key."""
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from experiment.settings.effects import Changes, Effect, key
 from experiment.settings.trainer_keys import EFFECTS as TRAINER_EFFECTS
@@ -46,6 +55,23 @@ def _distinct(seeds: list[int]) -> list[int]:
         raise ValueError("each seed once")
     return seeds
 
+
+def _each(value: Any, checked: ValidatorFunctionWrapHandler) -> Any:
+    parts = _split_commas(value)
+    if not isinstance(parts, list):
+        return checked(value)
+    if not parts:
+        raise ValueError("at least one value")
+    values = [checked(None if part == "null" else part) for part in parts]
+    return values[0] if len(values) == 1 else values
+
+
+T = TypeVar("T")
+# One value, or a list (or comma string) of several; whoever uses it is given one (`Settings.one_by_one`).
+if TYPE_CHECKING:
+    Several = Annotated[T, "one"]
+else:
+    Several = Annotated[T, WrapValidator(_each)]
 
 Seed = Annotated[int, Field(ge=0)]
 Seeds = Annotated[list[Seed], BeforeValidator(_as_list), AfterValidator(_distinct), Field(min_length=1)]
@@ -98,8 +124,8 @@ class ModelKeys(Keys):
     """queries need no model: tokenizer and query weights only; false: siamese"""
     head_dtype: Literal["float32", "bfloat16"] = key("float32", WEIGHTS | VECTORS)
     """precision of the vocabulary head's product; on a CPU with 8-bit products float32 is the faster"""
-    prune_ratio: Share | None = key(None, VECTORS)
-    """at encoding, weights below this share of the document's largest are dropped"""
+    prune_ratio: Several[Share | None] = key(None, VECTORS, each=True)
+    """at encoding, weights below this share of the document's largest are dropped; an evaluation takes several"""
     tokenizer_name: str | None = key(None, WEIGHTS | VECTORS)
     """folder or hub id of the tokenizer; null: the model's"""
     model_overrides: dict[str, Any] = key({}, WEIGHTS | VECTORS)
@@ -218,6 +244,17 @@ class EvaluationKeys(Keys):
     query's text, as in ArguAna and Quora; true: in every data set, as BEIR does"""
     query_prune: Share = key(0.0, RESULT, by_default=True)
     """query weights of at most this share of the query's largest are dropped; what that loses is reported"""
+    max_active_dims: Several[Positive | None] = key(None, RESULT, each=True, main_for="evaluate")
+    """documents are cut to so many tokens, the heaviest; null: not cut. Several, as in [null, 96, 48], are an
+    evaluation each, for which documents are encoded once"""
+    cut_by: Literal["weight", "weight_df"] = key("weight", RESULT)
+    """what max_active_dims and prune_ratio go by: weight, or weight × ln(N/df), where the token has a weight in df of
+    the corpus' N vectors: cheaper queries at the same length"""
+    lexical_share: Several[NonNegative] = key(0.0, RESULT, each=True)
+    """so many times what BM25 would store of a document's own tokens is added to its vector, before any cut; a
+    checkpoint does not carry it; an evaluation takes several values"""
+    lexical_idf: bool = key(False, RESULT)
+    """the lexical share times the corpus' IDF"""
     round_weights: bool = key(False, RESULT | ROWS, by_default=True)
     """exact engine: document weights rounded to what an OpenSearch index stores, to compare the two"""
     skip_ingest: bool = key(False, NOTHING)

@@ -8,6 +8,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Iterable, Mapping
+from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +19,7 @@ from experiment.settings.folders import as_config, asked_folder, name_of, result
 from experiment.settings.keys import (
     GROUP_OF,
     GROUPS,
+    OURS,
     DataKeys,
     EvaluationKeys,
     LossKeys,
@@ -32,6 +34,7 @@ from experiment.settings.mistakes import Mistake, located, refuse
 from experiment.settings.old_keys import OldNames, translated
 from experiment.settings.rules import common_mistakes, training_mistakes
 from experiment.settings.validation import checked_group, checked_trainer_key
+from experiment.settings.vector_rules import vector_mistakes
 
 # Of one start of a command, and not of the run.
 ONCE = ("dry_run", "overwrite", "traceback")
@@ -132,6 +135,22 @@ class Settings:
         }
         return dataclasses.replace(self, **changed)
 
+    def one_by_one(self) -> list["Settings"]:
+        """The settings with one value of each key that has several: every combination, in the order of the values."""
+        several = [key for key, said in OURS.items() if said.each and isinstance(self.value(key), list)]
+        if not several:
+            return [self]
+        chosen = (dict(zip(several, values, strict=True)) for values in product(*map(self.value, several)))
+        return [self._one_of_several(values) for values in chosen]
+
+    def _one_of_several(self, values: Mapping[str, Any]) -> "Settings":
+        """With these values; a default one is as good as not given. Vectors are kept for the next."""
+        name = self.evaluation.evaluation_name
+        named = name and "_".join([name, *(f"{key}-{value}" for key, value in values.items())])
+        given = {key: where for key, where in self.given.items() if values.get(key, ...) != self.default(key)}
+        one = self.with_values(**values, keep_vectors=True, evaluation_name=named)
+        return dataclasses.replace(one, given=MappingProxyType(given))
+
     def written(self) -> dict[str, Any]:
         """The given keys as they stand in the config and on the command line; see `folders.written_keys`."""
         resolved = self.resolved()
@@ -221,6 +240,7 @@ def _validate(
     # What only seems to be wrong because the key's own value is mistaken is not said twice.
     mistaken = {mistake.key for mistake in mistakes}
     combined = common_mistakes(settings.evaluation, settings.opensearch, given)
+    combined += vector_mistakes(settings.model, settings.evaluation)
     combined += settings.unfit_for_training() if for_training else []
     if for_one_run:
         combined += settings.missing() if for_training else []

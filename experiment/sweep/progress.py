@@ -40,9 +40,9 @@ def is_trained(run: PlannedRun) -> bool:
 
 
 def results_folder(run: PlannedRun) -> Path:
-    """Where the evaluation's results are."""
+    """Where the evaluation's results are; of several, the first one's."""
     try:
-        return evaluation_folder(run.scored)
+        return evaluation_folder(run.scored.one_by_one()[0])
     except UserError:
         return run.folder / "evaluation"
 

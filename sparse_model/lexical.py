@@ -1,0 +1,85 @@
+"""The lexical share: what BM25 would store of a document's own tokens, added to the weights that a model gives them.
+
+One vector, one index, the same query; the model then only has to say what words alone do not. BM25's term frequency
+part: Robertson and Zaragoza 2009, section 3.5; k1 and b as in Anserini (Thakur et al. 2021, arXiv 2104.08663).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+K1, B = 0.9, 0.4
+
+
+@dataclass(frozen=True)
+class LexicalShare:
+    """Adds share · tf·(k1 + 1) / (tf + k1·(1 − b + b·length/average_length)) for every token of a document.
+
+    Args:
+        share: 0 adds nothing.
+        average_length: tokens of the corpus' documents on average (see `LexicalStatistics`).
+        idf_V: [V] what each token's part is multiplied by; None: 1.
+    """
+
+    share: float
+    average_length: float
+    idf_V: np.ndarray | None = None
+
+    def of(self, counts_NV: csr_matrix) -> csr_matrix:
+        """The share alone, float32 [N, V], of documents with so many of each token."""
+        counts_NV = csr_matrix(counts_NV, dtype=np.float64)
+        lengths_N = np.asarray(counts_NV.sum(axis=1)).ravel()
+        norm_N = K1 * (1 - B + B * lengths_N / max(self.average_length, 1e-9))
+        tf = counts_NV.data
+        parts = self.share * tf * (K1 + 1) / (tf + np.repeat(norm_N, np.diff(counts_NV.indptr)))
+        if self.idf_V is not None:
+            parts *= self.idf_V[counts_NV.indices]
+        return csr_matrix((parts.astype(np.float32), counts_NV.indices, counts_NV.indptr), shape=counts_NV.shape)
+
+    def add(self, weights_NV: csr_matrix, counts_NV: csr_matrix) -> csr_matrix:
+        """The vectors [N, V] with their documents' share."""
+        return csr_matrix(weights_NV + self.of(counts_NV), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class LexicalStatistics:
+    """What a share needs to know of a corpus. It stays with the vectors: a later document is weighed by it, too."""
+
+    documents: int
+    tokens: int
+    document_df_V: np.ndarray
+    """int64 [V], in how many documents each token stands"""
+
+    @classmethod
+    def of(cls, counts_NV: csr_matrix) -> "LexicalStatistics":
+        """Of documents with so many of each token."""
+        df = np.bincount(counts_NV.indices, minlength=counts_NV.shape[1])
+        return cls(counts_NV.shape[0], int(counts_NV.sum()), df.astype(np.int64))
+
+    def __add__(self, other: "LexicalStatistics") -> "LexicalStatistics":
+        """Of both corpora together."""
+        df = self.document_df_V + other.document_df_V
+        return LexicalStatistics(self.documents + other.documents, self.tokens + other.tokens, df)
+
+    def share(self, share: float, with_idf: bool) -> LexicalShare:
+        """The share of a document of this corpus; with_idf: times `query_weights.idf` of its tokens."""
+        from sparse_model.query_weights import idf  # here: it loads torch
+
+        idf_V = idf(self.document_df_V, self.documents) if with_idf else None
+        return LexicalShare(share, self.tokens / max(self.documents, 1), idf_V)
+
+
+def token_counts(ids: Sequence[Sequence[int]], tokenizer: Any, vocabulary_size: int) -> csr_matrix:
+    """How often each token stands in each document, int64 [N, V]; special tokens are none.
+
+    Args:
+        ids: of documents as a model reads them (`SparseEncoder.tokenize_documents`), cut at its length.
+    """
+    rows = np.repeat(np.arange(len(ids)), [len(row) for row in ids])
+    columns = np.concatenate([np.zeros(0, np.int64), *(np.asarray(row, dtype=np.int64) for row in ids)])
+    own = ~np.isin(columns, tokenizer.all_special_ids)
+    ones = np.ones(int(own.sum()), dtype=np.int64)
+    return csr_matrix((ones, (rows[own], columns[own])), shape=(len(ids), vocabulary_size))
