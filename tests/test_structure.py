@@ -30,8 +30,8 @@ MAY_IMPORT = {
 
 # The report reads run folders; which keys make runs comparable, the keys say.
 SINGLE_ARROWS = {
-    ("experiment.report.systems", "experiment.settings.effects"),
-    ("experiment.report.systems", "experiment.settings.keys"),
+    ("experiment.report.grouping", "experiment.settings.effects"),
+    ("experiment.report.grouping", "experiment.settings.keys"),
 }
 
 

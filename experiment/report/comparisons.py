@@ -13,6 +13,7 @@ from experiment.report.metric_names import heading
 from experiment.report.parts import Cell, Section, Table
 from experiment.report.query_scores import Scores, query_scores
 from experiment.report.result_tables import average_heading, number, short_heading
+from experiment.report.shapes import FREE
 from experiment.report.systems import System, is_sweep
 
 ROUNDS = 500  # resamples of the queries behind an area's interval
@@ -79,32 +80,38 @@ def area_section(
     The explanation stands with the main data sets only; a group's section has the tables.
     """
     title = f"Quality at equal cost{', ' if group or datasets else ''}{group or short_heading(datasets)}"
+    curves, single = family_curves(systems, datasets)
+    text = [f"No curve, since it has no two runs of one kind: {', '.join(single)}."] if single and not group else []
+    bases = [base for base in dict.fromkeys([baseline.family if baseline else "", FREE]) if base in curves]
+    if not bases or len(curves) < 2:
+        needed = "Areas need two families of two or more runs, the baseline's among them."
+        return Section(title, [] if group else [needed, *text])
+    draws = query_draws([system for members in curves.values() for system in members], datasets)
+    tables = [_areas(curves, base, key, datasets, draws) for base in bases for key in COSTS]
+    if len(curves) > 2:
+        tables.append(_pairs(curves, datasets, draws))
+    quality = heading(systems[0].metrics[0])
+    explanation = (
+        f"The area between a family's curve and that of {' and of '.join(bases)}, divided by the width: the mean "
+        f"difference in {quality} over the common range, each step of the cost's logarithm counting the same. A curve "
+        f"is the best {quality} at most that cost, interpolated monotonically. Interval: 95 % of {ROUNDS} draws of the "
+        "queries; training another seed would vary it further, and none is corrected for the number of comparisons. "
+        "Bold: the interval is all above or all below 0."
+    )
+    return Section(title, [*([] if group else [explanation]), *text], tables)
+
+
+def family_curves(systems: Sequence[System], datasets: tuple[str, ...]) -> tuple[dict[str, list[System]], list[str]]:
+    """(each family that lies on a curve of quality against cost with its systems, the families that do not)."""
     families: dict[str, list[System]] = {}
     for system in systems:
         if system.is_main and all(system.values(key, datasets) for key in (system.metrics[0], *COSTS)):
             families.setdefault(system.family, []).append(system)
     curves = {family: members for family, members in families.items() if is_sweep(members)}
-    single = sorted(families.keys() - curves.keys())
-    text = [f"No curve, since it has no two runs of one kind: {', '.join(single)}."] if single and not group else []
-    if baseline is None or baseline.family not in curves or len(curves) < 2:
-        needed = "Areas need two families of two or more runs, the baseline's among them."
-        return Section(title, [] if group else [needed, *text])
-    draws = _draws([system for members in curves.values() for system in members], datasets)
-    tables = [_areas(curves, baseline.family, key, datasets, draws) for key in COSTS]
-    if len(curves) > 2:
-        tables.append(_pairs(curves, datasets, draws))
-    quality = heading(baseline.metrics[0])
-    explanation = (
-        f"The area between a family's curve and that of {baseline.family}, divided by the width: the mean difference "
-        f"in {quality} over the common range, each step of the cost's logarithm counting the same. A curve is the best "
-        f"{quality} at most that cost, interpolated monotonically. Interval: 95 % of {ROUNDS} draws of the queries; "
-        "training another seed would vary it further, and none is corrected for the number of comparisons. Bold: the "
-        "interval is all above or all below 0."
-    )
-    return Section(title, [*([] if group else [explanation]), *text], tables)
+    return curves, sorted(families.keys() - curves.keys())
 
 
-def _draws(systems: Sequence[System], datasets: tuple[str, ...]) -> dict[str, np.ndarray]:
+def query_draws(systems: Sequence[System], datasets: tuple[str, ...]) -> dict[str, np.ndarray]:
     """System to its mean quality in each draw of the queries, [rounds], for those whose single queries are known."""
     scores, _ = query_scores(systems, datasets)
     names = [s.name for s in systems if all(s.name in scores.get(dataset, {}) for dataset in datasets)]
@@ -121,9 +128,9 @@ def _areas(
     for family, members in curves.items():
         if family == base:
             continue
-        found = _area(members, curves[base], key, datasets, draws)
+        found = family_area(members, curves[base], key, datasets, draws)
         common = f"{found.low:.3g} to {found.high:.3g}" if found else "–"
-        lines.append([Cell(family), _mean(found), Cell(_interval(found)), Cell(common), Cell(str(len(members)))])
+        lines.append([Cell(family), _mean(found), Cell(interval_words(found)), Cell(common), Cell(str(len(members)))])
     title = f"At equal {COSTS[key].short}, against {base}"
     return Table(title, ["family", "mean difference", "95 % interval", f"range of {COSTS[key].short}", "runs"], lines)
 
@@ -132,15 +139,16 @@ def _pairs(curves: dict[str, list[System]], datasets: tuple[str, ...], draws: di
     """Every family's curve against every other's."""
     cells = {(family, family): Cell() for family in curves}
     for one, other in combinations(curves, 2):
-        found = _area(curves[one], curves[other], "flops", datasets, draws)
+        found = family_area(curves[one], curves[other], "flops", datasets, draws)
         cells[one, other], cells[other, one] = _mean(found), _mean(found and found.turned_round)
     lines = [[Cell(family), *(cells[family, other] for other in curves)] for family in curves]
     return Table("At equal FLOPS, each family (row) minus each other (column)", ["family", *curves], lines)
 
 
-def _area(
+def family_area(
     ours: list[System], base: list[System], key: str, datasets: tuple[str, ...], draws: dict[str, np.ndarray]
 ) -> Area | None:
+    """The area between two families' curves of quality against the cost `key`; draws: see `query_draws`."""
     both = [*ours, *base]
     costs, quality = (np.array([s.figure(k, datasets) for s in both], dtype=float) for k in (key, both[0].metrics[0]))
     n = len(ours)
@@ -159,5 +167,6 @@ def _mean(area: Area | None) -> Cell:
     return _difference(area.mean, area.interval is not None and area.interval[0] * area.interval[1] > 0)
 
 
-def _interval(area: Area | None) -> str:
+def interval_words(area: Area | None) -> str:
+    """Its 95 % interval; a dash without one."""
     return f"{area.interval[0]:+.4f} to {area.interval[1]:+.4f}" if area and area.interval else "–"

@@ -1,11 +1,16 @@
 """The headline: what is best, at which cost, by how much, and whether that is significant, in plain sentences."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
+
+from experiment.report.comparisons import family_area, family_curves, interval_words, query_draws
+from experiment.report.costs import COSTS
 from experiment.report.differences import Difference, differences_to, probability
 from experiment.report.metric_names import heading
 from experiment.report.query_scores import query_scores
 from experiment.report.runs import BM25
+from experiment.report.shapes import FREE
 from experiment.report.systems import System
 
 Found = dict[str, Difference]
@@ -27,6 +32,45 @@ def headline(systems: Sequence[System], baseline: System | None, datasets: tuple
         by = _by(best, bm25, found, datasets)
         sentences.append(f"Against {BM25} ({bm25.quality(datasets):.4f}), {by}.")
     return sentences
+
+
+def against_free(systems: Sequence[System], datasets: tuple[str, ...]) -> list[str]:
+    """What training gained over the start model cut to its heaviest tokens, at equal costs; or that it is not there."""
+    trained = [s for s in systems if s.is_main and s.run.is_trained]
+    curves, _ = family_curves(systems, datasets)
+    if FREE not in curves:
+        start = next((s.run.config.get("model_name_or_path") for s in trained), None)
+        missing = f"python evaluate_beir.py --model_name_or_path {start} max_active_dims=null,96,64,48,32,24"
+        return [f"Not shown: the start model cut to its heaviest tokens, which costs no training ({missing})."] * bool(
+            trained
+        )
+    ours = {family: curves[family] for family in dict.fromkeys(s.family for s in trained) if family in curves}
+    draws = query_draws([s for members in [curves[FREE], *ours.values()] for s in members], datasets)
+    found = [_gain(ours, curves[FREE], key, datasets, draws) for key in COSTS]
+    return [f"The start model, cut to its heaviest tokens without training: {'; '.join(filter(None, found))}."] * any(
+        found
+    )
+
+
+def _gain(
+    ours: Mapping[str, list[System]],
+    free: list[System],
+    key: str,
+    datasets: tuple[str, ...],
+    draws: dict[str, np.ndarray],
+) -> str:
+    """The family that lies highest above the free curve, and by how much."""
+    areas = {family: family_area(members, free, key, datasets, draws) for family, members in ours.items()}
+    if not (known := {family: area for family, area in areas.items() if area}):
+        return ""
+    best = max(known, key=lambda family: known[family].mean)
+    area = known[best]
+    where = "above" if area.mean > 0 else "below"
+    interval = f", 95 % {interval_words(area)}" if area.interval else ""
+    return (
+        f"at equal {COSTS[key].short} ({area.low:.3g} to {area.high:.3g}) the best family, {best}, lies "
+        f"{abs(area.mean):.4f} {where} it (difference {area.mean:+.4f}{interval})"
+    )
 
 
 def _at_no_more_cost(models: Sequence[System], baseline: System, datasets: tuple[str, ...]) -> list[str]:

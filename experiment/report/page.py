@@ -9,7 +9,8 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from experiment.report.comparisons import area_section, significance_section
-from experiment.report.headline import headline
+from experiment.report.grouping import make_systems
+from experiment.report.headline import against_free, headline
 from experiment.report.paper_figures import published_section
 from experiment.report.parts import Cell, Section, Table
 from experiment.report.pictures import (
@@ -23,7 +24,7 @@ from experiment.report.pictures import (
 from experiment.report.result_tables import LONG, result_sections, short_heading
 from experiment.report.results_csv import as_csv, setting
 from experiment.report.runs import RunResults
-from experiment.report.systems import System, find_baseline, main_datasets, make_systems
+from experiment.report.systems import System, find_baseline, main_datasets
 from retrieval.files import in_steps, is_unfinished, write_atomically
 from retrieval.plain import plain
 from retrieval.tables import markdown_escaped, markdown_table, text_table
@@ -78,7 +79,7 @@ def make_sections(
         f"figures: {len(families)}. Pictures and comparisons are over: "
         f"{', '.join(main) or 'nothing, for no run was evaluated'}."
     ]
-    sections = [Section("", summary, headline=headline(systems, baseline, main))]
+    sections = [Section("", summary, headline=headline(systems, baseline, main) + against_free(systems, main))]
     if odd:
         sections.append(Section("Missing or odd", odd, [_failures(failed)] if failed else []))
     sections += results

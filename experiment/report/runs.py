@@ -8,6 +8,7 @@ from typing import Any
 
 from experiment.report.metric_names import USUAL
 from experiment.report.run_files import finite, read_config, read_failure, read_metrics, read_object
+from experiment.report.shapes import Shape, shape_of, without_shape
 from retrieval.plain import plain_name
 from sparse_model.errors import UserError
 
@@ -34,6 +35,12 @@ class Evaluation:
     is_bm25: bool
     files: list[Path]
     notes: list[str] = field(default_factory=list)
+    shape: Shape = field(default_factory=dict)
+
+    @property
+    def setting(self) -> str:
+        """Its name but for the shape of its vectors."""
+        return without_shape(self.name, self.shape) or DEFAULT if self.shape else self.name
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -195,6 +202,7 @@ def _load_evaluation(name: str, folder: Path) -> Evaluation | None:
         is_bm25="baseline-bm25" in name or any("bm25" in _kinds(record) for record in results.values()),
         files=files,
         notes=notes,
+        shape=shape_of(read_config(folder / "config.yaml"), name),
     )
 
 

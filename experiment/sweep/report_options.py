@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from experiment.report.systems import without_seed
+from experiment.report.grouping import without_seed
 from experiment.settings.files import merged
 from experiment.settings.keys import Keys
 from experiment.sweep.runs import REPORT, PlannedRun

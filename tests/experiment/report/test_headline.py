@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiment.report.grouping import make_systems
 from experiment.report.headline import headline
 from experiment.report.runs import load_runs
-from experiment.report.systems import System, find_baseline, make_systems
+from experiment.report.systems import System, find_baseline
 from tests.experiment.report.made_runs import LOG, RELU, make_runs, write_json
 
 CONFIGS = {"all": [("flops", RELU, None, 0.04, False), ("mask", RELU, 100, 0.04, False), ("act", LOG, 100, 0.1, False)]}

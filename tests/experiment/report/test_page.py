@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from experiment.report.grouping import make_systems
 from experiment.report.runs import load_runs
-from experiment.report.systems import make_systems
 from tests.experiment.report.made_runs import PAPER, make_runs, write_json
 from tests.experiment.report.small_runs import (
     FILES,

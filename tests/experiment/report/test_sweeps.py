@@ -12,12 +12,13 @@ import pytest
 from experiment.report.__main__ import main
 from experiment.report.comparisons import area_section, significance_section
 from experiment.report.curves import heat_map
+from experiment.report.grouping import make_systems
 from experiment.report.paper_figures import published_section
 from experiment.report.quality import Point, quality_picture
 from experiment.report.query_scores import query_scores
 from experiment.report.runs import load_runs
 from experiment.report.significance import compare, holm
-from experiment.report.systems import find_baseline, make_systems
+from experiment.report.systems import find_baseline
 from experiment.report.training_curves import training_picture
 from retrieval.beir_data import BEIR_13
 from tests.experiment.report.made_runs import DATASETS, PAPER, make_runs, write_json

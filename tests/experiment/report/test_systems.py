@@ -6,15 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from experiment.report.grouping import make_systems
 from experiment.report.query_scores import query_scores
 from experiment.report.runs import load_runs
-from experiment.report.systems import (
-    System,
-    family_numbers,
-    find_baseline,
-    main_datasets,
-    make_systems,
-)
+from experiment.report.systems import System, family_numbers, find_baseline, main_datasets
 from sparse_model.errors import UserError
 from tests.experiment.report.made_runs import LOG, PAPER, RELU, Config, make_runs, write_json
 
