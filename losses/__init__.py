@@ -6,7 +6,7 @@ torch is loaded when the first loss is computed.
 from losses.ensemble import ensemble
 from losses.ranking import RANKING, RankingLoss, infonce, kldiv, known_positives, marginmse
 from losses.schedule import quadratic
-from losses.sparsity import decoupled, flops, lengths
+from losses.sparsity import decoupled, flops, heaviest, lengths, mean_of_pairs
 
 __all__ = [
     "RANKING",
@@ -14,10 +14,12 @@ __all__ = [
     "decoupled",
     "ensemble",
     "flops",
+    "heaviest",
     "infonce",
     "kldiv",
     "known_positives",
     "lengths",
     "marginmse",
+    "mean_of_pairs",
     "quadratic",
 ]

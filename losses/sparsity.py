@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def flops(weights_QGV: Tensor, threshold: float | None = None, pooled: bool = False) -> Tensor:
+def flops(weights_QGV: Tensor, threshold: float | None = None, pooled: bool = False, unbiased: bool = False) -> Tensor:
     """The regulariser over Q queries × G documents each.
 
     Args:
@@ -21,6 +21,7 @@ def flops(weights_QGV: Tensor, threshold: float | None = None, pooled: bool = Fa
         pooled: one mean over all Q·G documents, as sentence-transformers and others take it. The published
             code, to which the paper's λ belong, takes the mean over queries for each of the G slots and sums
             over the slots: about G times as much.
+        unbiased: see `mean_of_pairs`; grouping then has no part in it.
     """
     import torch
 
@@ -28,9 +29,39 @@ def flops(weights_QGV: Tensor, threshold: float | None = None, pooled: bool = Fa
         weights_QGV = weights_QGV.float()
         if threshold is not None:
             weights_QGV = weights_QGV * (lengths(weights_QGV) > threshold).unsqueeze(-1)
+        if unbiased:
+            return mean_of_pairs(weights_QGV)
         if pooled:
             return weights_QGV.flatten(0, 1).mean(dim=0).square().sum()
         return weights_QGV.mean(dim=0).square().sum()
+
+
+def mean_of_pairs(weights_QGV: Tensor) -> Tensor:
+    """Σ_j of the mean of w_ij · w_kj over all pairs of documents of two different queries.
+
+    Its mean over batches is Σ_j (E w_j)², whatever Q, G and the number of processes are; the square of a mean holds a
+    variance beside it, which falls with the batch. From sums alone:
+    Σ_pairs = (Σ_i w_ij)² − Σ_q (Σ_{i of q} w_ij)², and there are Q·(Q − 1)·G² pairs.
+
+    Raises:
+        ValueError: for a batch of one query, which has no such pair.
+    """
+    queries, group = weights_QGV.shape[:2]
+    if queries < 2:
+        raise ValueError("the unbiased form needs two queries or more in a batch")
+    sums_QV = weights_QGV.sum(dim=1)
+    of_pairs_V = sums_QV.sum(dim=0).square() - sums_QV.square().sum(dim=0)
+    return of_pairs_V.sum() / (queries * (queries - 1) * group**2)
+
+
+def heaviest(weights_NV: Tensor, k: int) -> Tensor:
+    """Each row's k heaviest weights, the rest 0 (static pruning); gradients go to what is kept."""
+    import torch
+
+    if k >= weights_NV.shape[-1]:
+        return weights_NV
+    kept = weights_NV.detach().topk(k, dim=-1).indices
+    return weights_NV * torch.zeros_like(weights_NV).scatter_(-1, kept, 1.0)
 
 
 def lengths(weights: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from losses import RANKING, decoupled, flops, known_positives, quadratic
+from losses import RANKING, decoupled, flops, heaviest, known_positives, quadratic
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,17 @@ class Objective:
     ranking_loss_weight: float = 1.0
     use_in_batch_negatives: bool = False
     temperature: float = 1.0
+    contrastive_temperature: float = 1.0
     flops_d_lambda: float = 1e-3
     flops_d_T: int = 10000
     flops_q_lambda: float | None = None
     flops_q_T: int | None = None
     flops_threshold: float | None = None
     pooled: bool = False
+    unbiased: bool = False
     decouple_activation: bool = False
+    elastic_lengths: tuple[int | None, ...] = ()
+    elastic_whole_weight: float = 0.5
 
     def __post_init__(self) -> None:
         for name in self.loss_types:
@@ -49,7 +53,8 @@ class Objective:
     ) -> tuple[Tensor, dict[str, Tensor | float]]:
         """(the loss, its parts by name: each ranking loss, flops_d and lambda_d, flops_q and lambda_q).
 
-        Without a teacher's scores also chance: the ranking loss of a model that scores all candidates the same.
+        Without a teacher's scores also chance: the ranking loss of a model that scores all candidates the same. With
+        elastic_lengths, ranking losses are of documents cut to this step's length, and whole_<loss> of whole ones.
 
         Args:
             document_NV: N = Q·G, a query's documents together.
@@ -58,15 +63,24 @@ class Objective:
             step: optimizer steps done.
         """
         n_queries = len(query_QV)
-        group = len(document_NV) // n_queries
-        document_QGV = document_NV.view(n_queries, group, -1)
-        scores_QN = score_rows(query_QV, document_QGV, self.use_in_batch_negatives)
+        document_QGV = document_NV.view(n_queries, len(document_NV) // n_queries, -1)
         positive_Q, excluded_QN = self._candidates(document_keys_N, query_keys_Q)
+
+        def ranking(weights_NV: Tensor) -> dict[str, Tensor]:
+            scores_QN = score_rows(query_QV, weights_NV.view_as(document_QGV), self.use_in_batch_negatives)
+            given = (teacher_QN, positive_Q, self.temperature, excluded_QN)
+            return {name: RANKING[name].function(self._scaled(name, scores_QN), *given) for name in self.loss_types}
+
         parts: dict[str, Tensor | float] = {}
-        for name in self.loss_types:
-            ranking = RANKING[name].function
-            parts[name] = ranking(scores_QN, teacher_QN, positive_Q, self.temperature, excluded_QN)
-        loss = self.ranking_loss_weight * torch.stack([torch.as_tensor(part) for part in parts.values()]).sum()
+        length = self.elastic_lengths[step % len(self.elastic_lengths)] if self.elastic_lengths else None
+        losses = ranking(document_NV if length is None else heaviest(document_NV, length))
+        parts |= losses
+        total = torch.stack(list(losses.values())).sum()
+        if length is not None and self.elastic_whole_weight:
+            whole = {f"whole_{name}": loss for name, loss in ranking(document_NV).items()}
+            parts |= whole
+            total = total + self.elastic_whole_weight * torch.stack(list(whole.values())).sum()
+        loss = self.ranking_loss_weight * total
         if self.has_chance:
             parts["chance"] = (~excluded_QN).sum(dim=1).log().mean()
         parts["flops_d"] = self._flops(document_QGV, self.flops_threshold)
@@ -77,6 +91,9 @@ class Objective:
             parts["lambda_q"] = quadratic(step, self.flops_q_lambda, self.flops_q_T or 1)
             loss = loss + parts["lambda_q"] * parts["flops_q"]
         return loss, parts
+
+    def _scaled(self, name: str, scores_QN: Tensor) -> Tensor:
+        return scores_QN if RANKING[name].needs_teacher else scores_QN / self.contrastive_temperature
 
     def _candidates(self, document_keys_N: Tensor, query_keys_Q: Tensor) -> tuple[Tensor, Tensor]:
         """(the column of each query's positive among its scores, where a column is no negative)."""
@@ -90,7 +107,7 @@ class Objective:
 
     def _flops(self, weights_QGV: Tensor, threshold: float | None) -> Tensor:
         weights_QGV = decoupled(weights_QGV) if self.decouple_activation else weights_QGV
-        return flops(weights_QGV, threshold, self.pooled)
+        return flops(weights_QGV, threshold, self.pooled, self.unbiased)
 
 
 def score_rows(query_QV: Tensor, document_QGV: Tensor, in_batch: bool) -> Tensor:

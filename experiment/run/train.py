@@ -30,11 +30,12 @@ from retrieval.score_dataset import score_dataset
 from sparse_model import SparseEncoder, UserError, corpus_idf
 from sparse_model.layout import load_tokenizer
 from training.arguments import build_arguments
+from training.averages import mean_of_checkpoints, mix_with_start, trained_weights
 from training.collator import text_key
 from training.data import Examples
 from training.files import training_files
 from training.objective import Objective
-from training.step_checkpoints import step_of
+from training.step_checkpoints import complete_checkpoints, step_of
 from training.trainer import Trainer, epoch_sampler
 
 logger = logging.getLogger(__name__)
@@ -100,12 +101,17 @@ def _train(
             table = on_main(lambda: _training_idf(encoder, parts)) if from_texts else encoder.idf_V
             encoder.use_idf(table, requires_grad=settings.model.idf_requires_grad)  # type: ignore[arg-type]
         trainer = _build_trainer(settings, encoder, args, parts, objective, run_id)
+        start = trained_weights(encoder) if settings.model.start_share else {}
         on_main(lambda: require_unchanged("what is trained on", inputs, training_inputs(settings)))
         if resume is not None and step_of(resume) >= trainer.planned_steps:
             trainer.finish_from(resume)
         else:
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         if is_main():
+            if (last := settings.model.average_last) > 1:
+                mean_of_checkpoints(encoder, complete_checkpoints(folder)[-last:])
+            if settings.model.start_share:
+                mix_with_start(encoder, start, settings.model.start_share)
             length = planned_length(settings.value)
             encoder.save(folder, step=trainer.planned_steps, run=run_id, finished=length)
             close_run(folder, length)
@@ -186,6 +192,10 @@ def build_objective(loss: LossKeys, temperature: float, inf_free: bool) -> Objec
         flops_q_T=None if inf_free else loss.flops_q_T,
         flops_threshold=loss.flops_threshold,
         pooled=loss.flops_grouping == "pooled",
+        unbiased=loss.flops_estimator == "unbiased",
+        contrastive_temperature=loss.contrastive_temperature,
+        elastic_lengths=tuple(loss.elastic_lengths),
+        elastic_whole_weight=loss.elastic_whole_weight,
         decouple_activation=loss.decouple_activation,
     )
 

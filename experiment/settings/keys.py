@@ -56,13 +56,18 @@ def _distinct(seeds: list[int]) -> list[int]:
     return seeds
 
 
-def _each(value: Any, checked: ValidatorFunctionWrapHandler) -> Any:
+def _or_null(value: Any) -> Any:
     parts = _split_commas(value)
+    return [None if part == "null" else part for part in parts] if isinstance(parts, list) else parts
+
+
+def _each(value: Any, checked: ValidatorFunctionWrapHandler) -> Any:
+    parts = _or_null(value)
     if not isinstance(parts, list):
         return checked(value)
     if not parts:
         raise ValueError("at least one value")
-    values = [checked(None if part == "null" else part) for part in parts]
+    values = [checked(part) for part in parts]
     return values[0] if len(values) == 1 else values
 
 
@@ -134,6 +139,10 @@ class ModelKeys(Keys):
     """tokens the saved checkpoint cuts documents to; null: max_seq_length"""
     idf_requires_grad: bool = key(False, WEIGHTS)
     """train the query weights, starting from the IDF"""
+    average_last: Positive = key(1, WEIGHTS)
+    """the final weights are the mean of so many last checkpoints' (save_steps, save_total_limit)"""
+    start_share: Annotated[float, Field(ge=0, lt=1)] = key(0.0, WEIGHTS)
+    """share of the start model's weights in the final ones"""
     idf_lr: NonNegative | None = key(None, WEIGHTS)
     """learning rate of the query weights; null: learning_rate"""
 
@@ -196,6 +205,13 @@ class LossKeys(Keys):
     """ranking losses, added up"""
     ranking_loss_weight: NonNegative = key(1.0, WEIGHTS)
     """weight of the ranking losses"""
+    contrastive_temperature: Annotated[float, Field(gt=0)] = key(1.0, WEIGHTS)
+    """divides scores in losses that need no teacher (infonce)"""
+    elastic_lengths: Annotated[list[Positive | None], BeforeValidator(_or_null)] = key([], WEIGHTS)
+    """ranking losses of documents cut to these lengths (max_active_dims), one a step in turn, null: not cut; the model
+    can then be cut to any of them when it is used"""
+    elastic_whole_weight: NonNegative = key(0.5, WEIGHTS)
+    """with elastic_lengths: weight of the same losses of documents that are not cut"""
     use_in_batch_negatives: bool = key(False, WEIGHTS)
     """every other document of the (gathered) batch is a negative; kldiv and marginmse then need teachers"""
     flops_d_lambda: NonNegative = key(1e-3, WEIGHTS, main_for="train")
@@ -212,6 +228,9 @@ class LossKeys(Keys):
     """optimizer steps over which λ_q rises; needed with inf_free: false"""
     flops_grouping: Literal["published", "pooled"] = key("published", WEIGHTS)
     """published: mean over queries per document slot, summed over slots (the paper's λ); pooled: one mean"""
+    flops_estimator: Literal["mean", "unbiased"] = key("mean", WEIGHTS)
+    """mean: the square of the batch's mean; unbiased: the mean over pairs of documents of different queries, for which
+    λ means the same whatever the batch, its documents a query, and the processes are"""
     kd_ensemble_teacher_kwargs: OnlineTeachers | None = key(None, WEIGHTS)
     """teachers that score each batch while training, as a mapping of the keys under "Teachers while training". Their
     scores are brought to 0 … 1 (in-batch: over a query's row; else over all pairs of the batch), averaged, multiplied

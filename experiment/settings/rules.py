@@ -62,7 +62,22 @@ def training_mistakes(
     if value("eval_strategy") not in (None, "no") and not evaluation.eval_beir_datasets:
         why = "name eval_beir_datasets to score while training, or set eval_strategy: 'no'."
         found.append(Mistake("eval_strategy", why))
+    found += _average_mistakes(model, value)
     return found + _best_mistakes(evaluation, value("metric_for_best_model"))
+
+
+def _average_mistakes(model: ModelKeys, value: Callable[[str], Any]) -> list[Mistake]:
+    """An average of checkpoints that will not be there."""
+    last, limit = model.average_last, value("save_total_limit")
+    if last == 1:
+        return []
+    if value("load_best_model_at_end"):
+        return [Mistake("average_last", f"{last}, and load_best_model_at_end takes one; give one of them.")]
+    if value("save_strategy") == "no" or (limit and limit < last):
+        return [
+            Mistake("average_last", f"{last} needs as many checkpoints; raise save_total_limit, or set save_steps.")
+        ]
+    return []
 
 
 def _best_mistakes(evaluation: EvaluationKeys, metric: str | None) -> list[Mistake]:

@@ -5,7 +5,19 @@ import math
 import pytest
 import torch
 
-from losses import RANKING, decoupled, ensemble, flops, infonce, kldiv, known_positives, marginmse, quadratic
+from losses import (
+    RANKING,
+    decoupled,
+    ensemble,
+    flops,
+    heaviest,
+    infonce,
+    kldiv,
+    known_positives,
+    marginmse,
+    mean_of_pairs,
+    quadratic,
+)
 from training.objective import Objective
 
 FIRST = torch.tensor([0, 0])  # every query's positive in column 0; kldiv does not look
@@ -144,6 +156,66 @@ def test_flops_published_grouping_by_hand() -> None:
 def test_flops_pooled_by_hand() -> None:
     """Means over four documents (1.5, 1.5, 0.5): 2.25 + 2.25 + 0.25 = 4.75."""
     assert flops(W, pooled=True).item() == pytest.approx(4.75)
+
+
+def test_flops_over_pairs_by_hand() -> None:
+    """Sums by query (1, 6, 1) and (5, 0, 1), products 5, 0, 1, each twice, of 2 · 1 · 2² = 8 ordered pairs: 12 / 8."""
+    assert mean_of_pairs(W).item() == pytest.approx(1.5)
+    assert flops(W, unbiased=True).item() == flops(W, pooled=True, unbiased=True).item() == pytest.approx(1.5)
+    document = W[:, :1]  # one document a query: Σ_j w_0j · w_1j = 3
+    assert mean_of_pairs(document).item() == pytest.approx(3.0)
+    with pytest.raises(ValueError, match="two queries"):
+        mean_of_pairs(W[:1])
+
+
+@pytest.mark.parametrize(("queries", "group"), [(2, 1), (8, 1), (8, 4), (32, 2)])
+def test_mean_of_pairs_has_the_same_mean_whatever_the_batch(queries: int, group: int) -> None:
+    """Over batches of independent documents: Σ_j (E w_j)², and its gradient's mean; pooled FLOPS lies above it."""
+    generator = torch.Generator().manual_seed(queries * 10 + group)
+    probability = torch.tensor([0.9, 0.5, 0.1, 0.02])
+    draws = 4000
+    batches = (torch.rand(draws, queries, group, 4, generator=generator) < probability).float()
+    scale = torch.ones(4, requires_grad=True)
+    values = torch.stack([mean_of_pairs(batch * scale) for batch in batches])
+    expected = probability.square().sum().item()
+    error = 4 * values.std().item() / draws**0.5
+    assert values.mean().item() == pytest.approx(expected, abs=error)
+    gradient = torch.autograd.grad(values.mean(), scale)[0]
+    torch.testing.assert_close(gradient, 2 * probability.square(), rtol=0.1, atol=0.01)
+    pooled = torch.stack([flops(batch, pooled=True) for batch in batches]).mean().item()
+    variance = (probability * (1 - probability)).sum().item() / (queries * group)
+    assert pooled == pytest.approx(expected + variance, abs=error)
+
+
+def test_heaviest_keeps_k_and_their_gradient() -> None:
+    weights = torch.tensor([[3.0, 1.0, 2.0, 0.0], [0.5, 0.0, 0.0, 0.0]], requires_grad=True)
+    cut = heaviest(weights, 2)
+    assert cut.tolist() == [[3.0, 0.0, 2.0, 0.0], [0.5, 0.0, 0.0, 0.0]]
+    cut.sum().backward()
+    assert weights.grad is not None and weights.grad[0].tolist() == [1.0, 0.0, 1.0, 0.0]
+    assert torch.equal(heaviest(weights, 4), weights)
+
+
+def test_elastic_lengths_by_hand() -> None:
+    """Query (1, 1, 1); step 0 cuts to one token, step 1 to none, step 2 begins again; half of the whole loss is added.
+
+    Whole scores are 3 and 5 for query 0's two documents; cut to their heaviest token 2 and 4.
+    """
+    query, document = torch.ones(1, 3), torch.tensor([[1.0, 2.0, 0.0], [0.0, 4.0, 1.0]])
+    objective = Objective(("infonce",), flops_d_lambda=0.0, elastic_lengths=(1, None), contrastive_temperature=2.0)
+    keys = torch.arange(2), torch.arange(1)
+
+    def at(step: int) -> tuple[float, dict]:
+        loss, parts = objective(query, document, torch.empty(1, 0), *keys, step)
+        return loss.item(), parts
+
+    def infonce_of(a: float, b: float) -> float:
+        return math.log(1 + math.exp((b - a) / 2))
+
+    (first, parts), (second, whole), (third, _) = at(0), at(1), at(2)
+    assert first == third == pytest.approx(infonce_of(2, 4) + 0.5 * infonce_of(3, 5))
+    assert float(parts["infonce"]) == pytest.approx(infonce_of(2, 4)) and "whole_infonce" in parts
+    assert second == pytest.approx(infonce_of(3, 5)) and "whole_infonce" not in whole
 
 
 def test_l0_mask_is_strict_and_divides_by_all_documents() -> None:
