@@ -32,7 +32,10 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def png(figure: Figure) -> bytes:
-    """The figure's bytes, without the metadata that would differ from one installation to the next."""
+    """The figure's bytes, without the metadata that would differ from one installation to the next.
+
+    The canvas is asked itself: `savefig` draws everything twice, once for the layout alone.
+    """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
     return buffer.getvalue()

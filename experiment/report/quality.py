@@ -21,6 +21,7 @@ from experiment.report.style import (
     Notes,
     dark,
     draw,
+    lay_out,
     look,
     make_log,
     shorten,
@@ -132,8 +133,7 @@ def _place_labels(
     figure: Figure, axes: Axes, points: Sequence[Point], baselines: dict[str, float], longest: int
 ) -> None:
     """Writes every label next to its marker, where it covers least of what is already there."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # labels must not move the axes they were placed in
+    lay_out(figure)  # labels must not move the axes they were placed in
     frame = np.array(axes.get_window_extent().extents)
     anchors = [axes.transData.transform((point.x, point.y)) for point in points]
     taken = [np.array([x - 8, y - 8, x + 8, y + 8]) for x, y in anchors]

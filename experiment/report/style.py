@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
@@ -75,20 +76,25 @@ def shorten(name: str, length: int) -> str:
     return name if len(name) <= length else f"{name[: length // 2 - 1]}…{name[-(length // 2) :]}"
 
 
+def lay_out(figure: Figure) -> None:
+    """Places the axes between what stands around them; from then on they stay there."""
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
+    figure.set_layout_engine("none")
+
+
 def draw(figure: Figure, name: str, alt: str, notes: Notes | None = None, narrow: bool = False) -> Drawing:
     """The finished figure; `name` keeps its SVG's ids apart from those of other pictures on the page.
 
     A narrow one stands on a page only; with notes it has no PNG.
     """
+    lay_out(figure)
     if notes is None:
         return Drawing(png(figure), "", alt)
     picture, name = (b"", f"{name}-narrow") if narrow else (png(figure), name)
-    if narrow:
-        figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # it is laid out: by the line above, or as a PNG
     svg = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        FigureCanvasSVG(figure).print_svg(svg, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return Drawing(picture, _for_page(svg.getvalue(), name, alt, notes), alt)
 
 
