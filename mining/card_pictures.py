@@ -54,6 +54,7 @@ def ranks_picture(names: Sequence[str], scorers: Sequence[Scorer], n_queries: in
             bars = np.bincount(np.arange(len(scorer.first_ranks)) // width, weights=scorer.first_ranks)
             axes.bar(np.arange(len(bars)) * width, bars / max(1, n_queries), width, align="edge", color="#666666")
             axes.set_yscale("log")  # most lie at rank 0
+            axes.minorticks_off()
             axes.set_xlim(0, max(1, longest))
             axes.set_ylim(0.5 / max(1, n_queries), 1)
             axes.yaxis.set_major_formatter(PERCENT)

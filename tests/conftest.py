@@ -1,5 +1,6 @@
 """Tiny models, tokenizers and data sets made on the spot; no test needs a network."""
 
+import gc
 import json
 import os
 import sys
@@ -32,6 +33,11 @@ SENTENCES = [
 ]
 
 _may_start_python = True
+
+
+def pytest_collection_finish() -> None:
+    """Each training ends with a garbage collection: what was imported need not be looked through every time."""
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

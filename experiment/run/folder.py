@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from experiment.settings.files import from_yaml
 from experiment.settings.settings import without_credentials
 from retrieval.files import move_aside as move_aside
 from retrieval.files import read_json as read_json
@@ -58,7 +59,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UserError: if it holds something else.
     """
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8")) or {} if path.is_file() else {}
+        value = from_yaml(path.read_text(encoding="utf-8")) or {} if path.is_file() else {}
     except (yaml.YAMLError, UnicodeDecodeError):
         value = None
     if not isinstance(value, dict):

@@ -1,7 +1,10 @@
 """What a command is given: its arguments, and a YAML file with the files that it is based on."""
 
+import copy
 import difflib
+import io
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +38,23 @@ def parse_arguments(argv: list[str]) -> tuple[Path | None, dict[str, Any]]:
             continue
         try:
             # Nothing behind the = is an empty word, and not YAML's null.
-            overrides[key or word] = yaml.safe_load(text) if text else ""
+            overrides[key or word] = from_yaml(text) if text else ""
         except _NO_YAML:
             overrides[key] = text
     return config_path, overrides
+
+
+def from_yaml(text: str) -> Any:
+    """What a text says as YAML. Commands ask many times what one config says: each text is parsed once."""
+    return copy.deepcopy(_parsed(text, yaml.SafeLoader, ""))
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str, loader: type[yaml.SafeLoader], name: str) -> Any:
+    """`name` is the file's, for the message of a mistake."""
+    stream = io.StringIO(text)
+    stream.name = name  # type: ignore[attr-defined]
+    return yaml.load(stream, Loader=loader)
 
 
 def _with_value(word: str) -> str:
@@ -55,8 +71,8 @@ def read_with_bases(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[Path,
     if place in seen:
         raise UserError(f"{path}: base: goes round in a circle ({' -> '.join(map(str, seen))}).")
     try:
-        with open(path, encoding="utf-8") as file:
-            mapping = yaml.load(file, Loader=_UniqueKeyLoader) or {}
+        text = path.read_text(encoding="utf-8")
+        mapping = copy.deepcopy(_parsed(text, _UniqueKeyLoader, str(path))) or {}
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).{_remedy(path)}") from None
     except _NO_YAML as error:

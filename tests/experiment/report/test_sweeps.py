@@ -30,6 +30,7 @@ SWEEP = {
     "baseline": PAPER["baseline"][:3],
 }
 SETS = DATASETS[:2]
+pytestmark = pytest.mark.xdist_group("sweep")  # its report takes seconds, so one process makes it
 
 
 @pytest.fixture(scope="module")
