@@ -47,7 +47,7 @@ quickstart-smoke: install  ## the quickstart with a few steps, to see that every
 test: install  ## the test suite, offline
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadgroup --ignore tests/attack
 
-test-fast: install  ## the tests that start no other process and take seconds: a minute
+test-fast: install  ## the tests that start no other process and are not slow: a minute
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadgroup -m "not process and not distributed and not opensearch and not slow"
 
 test-attack: install  ## kills and broken disks at every file operation of every command: an hour or more

@@ -75,6 +75,7 @@ def test_figures_of_a_tiny_model(tiny_model: Path, beir_folder: Path, tmp_path: 
     assert {name: ours[name] for name in expected} == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 @pytest.mark.skipif(SHARED is None, reason="SPARSE_SHARED names no folder with beir/scifact and models/splade-tiny")
 def test_figures_of_a_trained_model_on_scifact(tmp_path: Path) -> None:

@@ -129,3 +129,11 @@ def test_what_settings_and_plans_read_loads_nothing_heavy() -> None:
     """A mistake is told in less time than torch takes to load."""
     code = f"import sys, {', '.join(LIGHT)}; print(sorted({HEAVY} & sys.modules.keys()))"
     assert _output_of(code) == "[]"
+
+
+@pytest.mark.xdist_group("structure")
+def test_a_group_of_tests_stays_together(request: pytest.FixtureRequest) -> None:
+    """pytest-xdist writes a group into the names of its tests; under a pytest it does not know, it does nothing."""
+    if not request.config.getoption("loadgroup", False):
+        pytest.skip("only where --dist loadgroup gives tests out")
+    assert request.node.nodeid.endswith("@structure")

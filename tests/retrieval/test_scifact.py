@@ -31,6 +31,7 @@ def scifact() -> BeirData:
     return load_beir("scifact", os.path.join(str(SHARED), "beir"))
 
 
+@pytest.mark.slow
 def test_bm25_reaches_the_published_figure(scifact: BeirData) -> None:
     assert (len(scifact.doc_ids), len(scifact.queries), scifact.notes) == (5183, 300, [])
     assert score_bm25(scifact).figures["ndcg@10"] == pytest.approx(0.676, abs=0.01)

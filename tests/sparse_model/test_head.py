@@ -74,6 +74,7 @@ def test_both_ways_find_the_same_entries_and_tokens(monkeypatch: pytest.MonkeyPa
     assert 0 < len(found[0].entries) <= candidates.sum() < 0.1 * candidates.numel()
 
 
+@pytest.mark.slow
 def test_gradcheck_in_double_precision() -> None:
     hidden, mask, weight, bias = _inputs(torch.float64)
     assert torch.autograd.gradcheck(lambda h, w, b: _ours(h, mask, w, b), (hidden, weight, bias))

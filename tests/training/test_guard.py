@@ -98,6 +98,7 @@ def _long_run(tiny_model: Path, file: Path, output: Path, *more: str) -> None:
     train(load_settings(words_for(tiny_model, file, output, "max_steps=40", "logging_steps=20", *more)))
 
 
+@pytest.mark.slow
 def test_a_run_at_chance_ends(
     tiny_model: Path, posnegs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
