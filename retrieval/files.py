@@ -54,14 +54,18 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+PARTIAL = ".partial"
+
+
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Yields a path beside `path` to write to; when that is on the disk, it takes the name `path`.
 
-    So a kill, a full disk or an error leaves the old file, or none.
+    So a kill, a full disk or an error leaves the old file, or none; what a killed process left beside it is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    _remove_left(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
     try:
         yield temporary
         with open(temporary, "rb") as file:
@@ -73,6 +77,25 @@ def whole(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_left(path: Path) -> None:
+    beginning = f".{path.name}."
+    for found in path.parent.iterdir():
+        number = found.name.removeprefix(beginning).removesuffix(PARTIAL)
+        if found.name == f"{beginning}{number}{PARTIAL}" and number.isdecimal() and has_ended(int(number)):
+            found.unlink(missing_ok=True)
+
+
+def has_ended(process: int) -> bool:
+    """Whether there is no process of this number on this machine."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:  # somebody else's
+        pass
+    return False
 
 
 UNFINISHED = ".unfinished"

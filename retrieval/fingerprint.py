@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from retrieval.files import write_atomically
 from sparse_model.manifest import sha256_of
 
 # From here on a hash is kept on the disk, beside the one of this process.
@@ -79,11 +80,7 @@ def _kept(key: str) -> str | None:
 
 def _keep(key: str, digest: str) -> None:
     with suppress(OSError, RuntimeError):  # no home, or one that cannot be written: it is hashed again next time
-        path = _cache_file(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{key}.{os.getpid()}")
-        temporary.write_text(digest)
-        temporary.replace(path)
+        write_atomically(_cache_file(key), digest)
 
 
 def _digest(files: Iterable[tuple[str, Path]]) -> str:

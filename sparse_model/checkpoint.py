@@ -23,6 +23,7 @@ from sparse_model.query_weights import read_idf, usable_weights
 from sparse_model.tensors import check_layers, unknown_tensors
 
 HEAD_DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
+NO_TABLE = "idf_path: queries go through the model (inf_free is false) and have no such weights; leave one of them out."
 
 
 def load(
@@ -48,7 +49,7 @@ def load(
     Args:
         name_or_path: a folder or a hub id.
         activation_type: a key of `activations.ACTIVATIONS`.
-        idf_path: a JSON file of token -> weight, or a hub id that holds an idf.json.
+        idf_path: a JSON file of token -> weight, or a hub id that holds an idf.json; for inference-free queries only.
         max_seq_length: tokens documents are cut to.
         inf_free: queries by table (true) or through the model (false).
         head_dtype: float32 or bfloat16, the precision of the head's product.
@@ -69,19 +70,22 @@ def load(
     check_manifest(folder)
     says = describe(folder)
     require_object(folder / says.mlm_subfolder / "config.json")
+    by_table = next((value for value in (inf_free, says.inf_free) if value is not None), True)
+    if idf_path is not None and not by_table:
+        raise UserError(NO_TABLE)
     tokenizer = load_tokenizer(str(tokenizer_name or folder / says.mlm_subfolder), trust_remote_code=trust_remote_code)
     mlm = _load_mlm(folder / says.mlm_subfolder, model_overrides or {}, allow_new_head, trust_remote_code)
     encoder = SparseEncoder(
         mlm,
         tokenizer,
         activation_type=activation_type or says.activation_type or "relu",
-        inf_free=next((value for value in (inf_free, says.inf_free) if value is not None), True),
+        inf_free=by_table,
         max_seq_length=_length(max_seq_length, says, tokenizer, longest_input(mlm)),
         product_dtype=HEAD_DTYPES[head_dtype],
         max_active_dims=cut.max_active_dims,
         prune_ratio=cut.prune_ratio,
     )
-    if encoder.inf_free and idf_path is not None:
+    if idf_path is not None:
         encoder.use_idf(read_idf(str(idf_path), tokenizer, encoder.vocabulary_size))
     elif encoder.inf_free and says.query_table:
         encoder.use_idf(_read_query_table(says, encoder))

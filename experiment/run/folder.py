@@ -5,12 +5,12 @@ it is trained to its end, the number of steps.
 """
 
 import json
-import os
 import platform
 import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import metadata
@@ -40,9 +40,7 @@ def make_writable(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".write-test-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        tempfile.TemporaryFile(dir=folder).close()  # which no kill leaves behind
     except OSError as error:
         raise UserError(f"output_dir: {folder} cannot be written ({error.strerror}); give another.") from None
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from experiment.run.folder import make_writable
+from retrieval.files import has_ended
 from sparse_model.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -107,12 +108,4 @@ def _owner(file: IO[str]) -> str:
 
 def _has_ended(owner: str) -> bool:
     process = re.fullmatch(r"process (\d+) on (.*)", owner)
-    if not process or process[2] != platform.node():
-        return False
-    try:
-        os.kill(int(process[1]), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:  # somebody else's
-        pass
-    return False
+    return process is not None and process[2] == platform.node() and has_ended(int(process[1]))

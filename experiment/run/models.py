@@ -69,10 +69,13 @@ class Chosen:
         from transformers.utils import logging
 
         from sparse_model import load
+        from sparse_model.checkpoint import NO_TABLE
 
         logging.disable_progress_bar()  # of reading weights, which takes no time
         options = dict(self.options) | ({"idf_path": None} if self.idf_from_corpus else {})
         encoder = load(self.path, **options, allow_new_head=self.new_head).to(self.device)
+        if self.idf_from_corpus and not encoder.inf_free:
+            raise UserError(NO_TABLE)
         if self.encoding_dtype:
             encoder.encoding_dtype = getattr(torch, self.encoding_dtype)
         return encoder
@@ -185,7 +188,7 @@ def model_files(path: str) -> list[Path]:
     folder = resolve(path)
     others = (".", "checkpoint-")
     parts = [p for p in folder.iterdir() if (p / "config.json").is_file() and not p.name.startswith(others)]
-    names = ("*.json", "*.safetensors", "*.bin", "*.txt", "*.model")
+    names = ("*.json", "*.safetensors", "*.bin", "*.txt", "*.model", "*.py")
     files = {file for place in (folder, *parts) for name in names for file in place.glob(name)}
     return sorted(file for file in files if file.name not in NOT_THE_MODEL)
 

@@ -157,7 +157,7 @@ class Loader:
                 raise RunError("loading was given up.")
             wanted = lambda: not self._failed.is_set()  # noqa: E731
             answer = self._server.call("POST", self._path, b"".join(lines), dict(PARAMS), has=["items"], wanted=wanted)
-            kept = self._put_off(lines, [item["index"] for item in answer["items"]])
+            kept = self._put_off(lines, answer["items"])
             with self._lock:
                 self.requests += 1
                 self.documents += len(lines) - len(kept)
@@ -170,24 +170,34 @@ class Loader:
                 )
             lines = kept
 
-    def _put_off(self, lines: list[bytes], items: list[dict[str, Any]]) -> list[bytes]:
+    def _put_off(self, lines: list[bytes], items: Any) -> list[bytes]:
         """The lines that are to be sent again; RunError for a document that is rejected."""
-        if len(items) != len(lines):
-            raise RunError(f"{self._server.address}: {len(lines)} documents sent, {len(items)} answered.")
+        if not isinstance(items, list) or len(items) != len(lines):
+            answered = len(items) if isinstance(items, list) else f"{str(items)[:60]!r}"
+            raise RunError(f"{self._server.address}: {len(lines)} documents sent, {answered} answered.")
         kept = []
         for line, item in zip(lines, items, strict=True):
-            error = item.get("error")
+            status, error = self._outcome(item)
             if error is None:
                 continue
-            if is_block(item["status"], error.get("type")):
+            if is_block(status, error.get("type")):
                 raise RunError(f"{self._server.address}: {BLOCKED}")
-            if item["status"] == 404:
+            if status == 404:
                 raise RunError(f"{self._server.address}: {error.get('reason')}: the index was removed; start again.")
-            if item["status"] not in TRANSIENT:
+            if status not in TRANSIENT:
                 doc_id = json.loads(line.split(b"\n", 1)[0])["index"]["_id"]
                 raise RunError(f"{self._server.address}: document {doc_id!r} is rejected: {error.get('reason')}")
             kept.append(line)
         return kept
+
+    def _outcome(self, item: Any) -> tuple[int, dict[str, Any] | None]:
+        """(status, error) of one document; only what says that it was taken in counts as that."""
+        says = item.get("index") if isinstance(item, dict) else None
+        if isinstance(says, dict) and isinstance(status := says.get("status"), int):
+            error = says.get("error")
+            if error is None and 200 <= status < 300 or isinstance(error, dict):
+                return status, error
+        raise RunError(f"{self._server.address}: no answer to a bulk request of OpenSearch: {str(item)[:200]}")
 
 
 class BusyTime:

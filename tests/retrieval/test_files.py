@@ -1,11 +1,13 @@
-"""Room on the disk: what is too little, or can hold nothing, is said with its size and place."""
+"""Whole files, and what a kill leaves of them; room on the disk: what is too little is said with its size and place."""
 
+import os
+import subprocess
 from collections import namedtuple
 from pathlib import Path
 
 import pytest
 
-from retrieval.files import require_disk
+from retrieval.files import require_disk, write_json
 from sparse_model.errors import UserError
 
 Usage = namedtuple("Usage", "total used free")
@@ -22,3 +24,23 @@ def test_sizes_are_said_in_units_that_show_them(tmp_path: Path, monkeypatch: pyt
 def test_what_is_no_disk_is_said_to_be_none() -> None:
     with pytest.raises(UserError, match="output_dir: /proc/x/y: /proc is on no disk that can be written"):
         require_disk(Path("/proc/x/y"), 1, "one checkpoint")
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    """Its own pattern alone, of this file, of no process that runs."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    left = tmp_path / f".scores.json.{process.pid}.partial"
+    others = [
+        f".scores.json.{os.getppid()}.partial",
+        f".scores.json.{process.pid}",
+        ".scores.json.20260301",
+        f".totals.json.{process.pid}.partial",
+        f"scores.json.{process.pid}.partial",
+        ".scores.json.x.partial",
+        ".scores.json..partial",
+    ]
+    for name in (left.name, *others):
+        (tmp_path / name).touch()
+    write_json(tmp_path / "scores.json", {"a": 1})
+    assert {path.name for path in tmp_path.iterdir()} == {"scores.json", *others}

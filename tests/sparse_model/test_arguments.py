@@ -145,3 +145,14 @@ def test_saved_files_are_readable_as_the_umask_says(mask: int, encoder: SparseEn
         os.umask(before)
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "saved").rglob("*") if path.is_file()}
     assert "model.safetensors" in modes and set(modes.values()) == {0o666 & ~mask}
+
+
+def test_weights_of_queries_that_have_no_table(tiny_model: Path, tmp_path: Path) -> None:
+    """Queries through the model would pass them over; whether an argument or the checkpoint says so."""
+    (tmp_path / "idf.json").write_text('{"a": 2.0}')
+    encoder = sparse_model.load(tiny_model, inf_free=False)
+    encoder.save(tmp_path / "two-way")
+    for folder, options in ((tiny_model, {"inf_free": False}), (tmp_path / "two-way", {})):
+        with pytest.raises(UserError, match="idf_path: .*inf_free is false"):
+            sparse_model.load(folder, idf_path=str(tmp_path / "idf.json"), **options)
+    assert sparse_model.load(tmp_path / "two-way", inf_free=True, idf_path=str(tmp_path / "idf.json")).inf_free

@@ -152,6 +152,15 @@ def test_a_hash_of_the_models_files_alone(ours: Path, tmp_path: Path) -> None:
     assert chosen.vector_files() != before
 
 
+def test_a_models_own_code_counts(ours: Path, tmp_path: Path) -> None:
+    """The same weights under another modeling.py are another model."""
+    folder = shutil.copytree(ours, tmp_path / "copy")
+    (folder / "modeling.py").write_text("SCALE = 1\n")
+    before = Chosen(str(folder), {}, "cpu").vector_files()
+    (folder / "modeling.py").write_text("SCALE = 3\n")
+    assert Chosen(str(folder), {}, "cpu").vector_files() != before
+
+
 def test_what_decides_a_vector(ours: Path) -> None:
     chosen = Chosen(str(ours), {"prune_ratio": 0.1}, "cpu", "bfloat16")
     facts = chosen.vector_facts(chosen.load(), "hash")

@@ -176,3 +176,17 @@ def test_no_thread_goes_on_after_a_failure(tmp_path: Path) -> None:
     ] * 50
     with pytest.raises(RunError, match="rejected"):
         load(ScriptedServer(script), 12 * 1024, 150)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [None, [], 7, {}, {"index": None}, {"create": {"status": 201}}, {"index": {"status": "201"}}]
+    + [{"index": {"status": 500}}, {"index": {"status": 400, "error": "no"}}, {"index": {"error": {"type": "x"}}}],
+)
+def test_an_answer_that_takes_no_document_in_is_none(item: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing counts as loaded unless the server says that it is."""
+    for items, said in (([item], "no answer to a bulk request"), (item, "1 documents sent, .* answered")):
+        server = ScriptedServer([])
+        monkeypatch.setattr(server, "call", lambda *_, items=items, **__: {"items": items})
+        with pytest.raises(RunError, match=said):
+            load(server, 1, 3)
