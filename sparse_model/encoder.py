@@ -62,6 +62,7 @@ class SparseEncoder(nn.Module):
     Attributes:
         longest_input: tokens the masked LM has positions for; None: any number.
         encoding_dtype: if set, `encode_documents` runs the masked LM under autocast in this dtype.
+        micro_batch_documents: see `hidden.hidden_states`; of `document_weights` where it has gradients.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class SparseEncoder(nn.Module):
         self.product_dtype = product_dtype
         self.cut = Cut(max_active_dims, prune_ratio)
         self.encoding_dtype: torch.dtype | None = None
+        self.micro_batch_documents: int | None = None
         frame = sorted({*tokenizer("")["input_ids"], tokenizer.pad_token_id or 0})
         output = open_head(mlm)
         self.longest_input = longest_input(mlm)
@@ -165,7 +167,8 @@ class SparseEncoder(nn.Module):
             lengths: tokens of each document, if they are at hand: else they are asked of the device.
         """
         lengths = attention_mask.sum(dim=1).tolist() if lengths is None else lengths
-        hidden_TD, order = hidden_states(self.mlm, input_ids, attention_mask, lengths)
+        size = self.micro_batch_documents if torch.is_grad_enabled() else None
+        hidden_TD, order = hidden_states(self.mlm, input_ids, attention_mask, lengths, size)
         with torch.autocast(hidden_TD.device.type, enabled=False):
             logits_NV = self._positive_logits(
                 hidden_TD.float(), [lengths[row] for row in order], *self._output_layer(), self.product_dtype

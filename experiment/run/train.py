@@ -34,6 +34,7 @@ from training.averages import mean_of_checkpoints, mix_with_start, trained_weigh
 from training.collator import text_key
 from training.data import Examples
 from training.files import training_files
+from training.memory import memory_told
 from training.objective import Objective
 from training.step_checkpoints import complete_checkpoints, step_of
 from training.trainer import Trainer, epoch_sampler
@@ -103,10 +104,12 @@ def _train(
         trainer = _build_trainer(settings, encoder, args, parts, objective, run_id)
         start = trained_weights(encoder) if settings.model.start_share else {}
         on_main(lambda: require_unchanged("what is trained on", inputs, training_inputs(settings)))
-        if resume is not None and step_of(resume) >= trainer.planned_steps:
-            trainer.finish_from(resume)
-        else:
-            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        documents = args.per_device_train_batch_size * max(part.documents_per_example for part in parts)
+        with memory_told(documents, settings.loss.micro_batch_documents):
+            if resume is not None and step_of(resume) >= trainer.planned_steps:
+                trainer.finish_from(resume)
+            else:
+                trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         if is_main():
             if (last := settings.model.average_last) > 1:
                 mean_of_checkpoints(encoder, complete_checkpoints(folder)[-last:])
@@ -135,6 +138,7 @@ def _build_trainer(
     asked = asked_teachers(settings.loss.kd_ensemble_teacher_kwargs, settings.run.trust_remote_code)
     # What the checkpoint will say, and what evaluations while training use.
     encoder.max_seq_length = model.eval_max_seq_length or training_length
+    encoder.micro_batch_documents = settings.loss.micro_batch_documents
     return Trainer(
         encoder,
         args,

@@ -205,6 +205,9 @@ class LossKeys(Keys):
     """ranking losses, added up"""
     ranking_loss_weight: NonNegative = key(1.0, WEIGHTS)
     """weight of the ranking losses"""
+    micro_batch_documents: Positive | None = key(None, PACE)
+    """a batch's documents go through the model so many at a time, and once more in backward: gradients are those of the
+    whole batch, memory is that of a piece, a step takes about a third longer; null: all at once"""
     contrastive_temperature: Annotated[float, Field(gt=0)] = key(1.0, WEIGHTS)
     """divides scores in losses that need no teacher (infonce)"""
     elastic_lengths: Annotated[list[Positive | None], BeforeValidator(_or_null)] = key([], WEIGHTS)
