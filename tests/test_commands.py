@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import signal
 import time
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from safetensors.torch import load_file
 
 from experiment.run.locks import holder
 from tests.conftest import write_jsonl
-from tests.processes import TORCHRUN, call, free_port, ranks, run, start
+from tests.processes import TORCHRUN, begin, call, free_port, ranks, run, start
 
 pytestmark = pytest.mark.xdist_group("commands")
 NO_DROPOUT = "{hidden_dropout_prob: 0.0, attention_probs_dropout_prob: 0.0}"
@@ -161,12 +160,12 @@ def test_accelerate_launch_trains_too(config: Path, one_process: Path, tmp_path:
 def test_a_killed_training_goes_on(config: Path, tmp_path: Path) -> None:
     """kill -9 once a checkpoint is whole, the same weights in the end; dropout on, so that random states matter."""
     words = ["train_ir.py", str(config), "max_steps=60", "save_steps=20", "model_overrides={}"]
-    process = start(*words, f"output_dir={tmp_path / 'killed'}")
+    process = begin(*words, f"output_dir={tmp_path / 'killed'}")
     marker = tmp_path / "killed" / "checkpoint-20" / "complete.json"
-    while not marker.exists() and process.poll() is None:
+    while not marker.exists() and process.is_alive():
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     assert not (tmp_path / "killed" / "model.safetensors").exists(), "the run ended before it was killed"
     again = call(*words, f"output_dir={tmp_path / 'killed'}")
     assert again.returncode == 0 and "going on from" in again.stderr, again.stderr
@@ -213,12 +212,12 @@ def test_a_killed_evaluation_goes_on(
     copy = tmp_path / "again"
     shutil.copytree(beir_folder, copy)
     words = ["evaluate_beir.py", f"model_name_or_path={one_process}", f"beir_datasets={beir_folder},{copy}"]
-    process = start(*words, f"output_dir={tmp_path / 'killed'}")
+    process = begin(*words, f"output_dir={tmp_path / 'killed'}")
     first = tmp_path / "killed" / "evaluation" / "tiny.json"
-    while not first.exists() and process.poll() is None:
+    while not first.exists() and process.is_alive():
         time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     (tmp_path / "killed" / "evaluation" / "again.json").unlink(missing_ok=True)
     written = first.stat().st_mtime_ns
     again = call(*words, f"output_dir={tmp_path / 'killed'}")

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from mining.candidates import Corpus, Shards, corpus_of, mine, totals, with_positives
 from mining.scoring import read, reader, score
@@ -19,6 +18,7 @@ from retrieval.beir_data import load_beir
 from retrieval.exact_engine import ExactEngine
 from retrieval.vectors import VectorCache, pair_scores
 from sparse_model import RunError
+from tests.processes import fork
 from tests.retrieval.bag_of_words import BagOfWords, random_beir, write_beir
 
 
@@ -257,7 +257,7 @@ def _in_two_processes(rank: int, folder: str, out: str) -> None:
 @pytest.mark.distributed
 def test_two_processes_write_the_same_files(tmp_path: Path) -> None:
     folder = random_beir(tmp_path / "random", 2500)
-    mp.spawn(_in_two_processes, (str(folder), str(tmp_path)), nprocs=2)
+    fork(_in_two_processes, str(folder), str(tmp_path))
     corpus = corpus_of(load_beir(str(folder), ""))
     alone = _mine(corpus, tmp_path / "alone", _Counting())
     _scored(corpus, alone, tmp_path / "alone")

@@ -10,7 +10,6 @@ import datasets
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 import mining.dataset
 from mining.card import About
@@ -19,6 +18,7 @@ from mining.rows import Recipe
 from mining.scored_pairs import Teacher
 from sparse_model import UserError
 from tests.mining.synthetic import make_texts, reader
+from tests.processes import fork
 from training.data import Examples
 
 QUERIES, DOCUMENTS, CANDIDATES = 130, 60, 12
@@ -85,7 +85,7 @@ def _in_two_processes(rank: int, out: str) -> None:
 
 @pytest.mark.distributed
 def test_two_processes_equal_one(tmp_path: Path) -> None:
-    mp.spawn(_in_two_processes, (str(tmp_path),), nprocs=2)
+    fork(_in_two_processes, str(tmp_path))
     summary = write(tmp_path / "one")
     assert hashes(tmp_path / "two") == hashes(tmp_path / "one")
     for rank in range(2):
