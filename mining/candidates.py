@@ -1,7 +1,7 @@
 """Stage 1: each query's candidates, by the mining encoder; its judged positives are always among them."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from retrieval import distributed
 from retrieval.arrays import map_arrays, read_facts, write_arrays
 from retrieval.beir_data import BeirData
 from retrieval.engine import Engine
-from retrieval.score_dataset import trec_order
+from retrieval.score_dataset import DropQueryId, own_documents, trec_order
 from retrieval.vectors import VectorCache, pair_scores
 
 
@@ -28,9 +28,11 @@ class Corpus:
     """For each query the positions of the documents that the split judges relevant, ascending."""
     lost_positives: int
     """Judged positives that the corpus does not hold."""
+    own: Mapping[int, int] = field(default_factory=dict)
+    """Position of a query -> that of its own document, which is no candidate (see `own_documents`)."""
 
 
-def corpus_of(data: BeirData) -> Corpus:
+def corpus_of(data: BeirData, drop_query_id: DropQueryId = "auto") -> Corpus:
     """The data with its documents in order."""
     order = trec_order(data.doc_ids)
     doc_ids = [data.doc_ids[i] for i in order]
@@ -38,7 +40,9 @@ def corpus_of(data: BeirData) -> Corpus:
     judged = [[doc for doc, grade in data.qrels[qid].items() if grade > 0] for qid in data.query_ids]
     positives = [np.array(sorted(place[d] for d in docs if d in place), np.int64) for docs in judged]
     lost = sum(map(len, judged)) - sum(map(len, positives))
-    return Corpus(doc_ids, [data.texts[i] for i in order], data.query_ids, data.queries, positives, lost)
+    dropped = own_documents(data, drop_query_id)
+    own = {number: place[name] for number, name in enumerate(data.query_ids) if name in dropped}
+    return Corpus(doc_ids, [data.texts[i] for i in order], data.query_ids, data.queries, positives, lost, own)
 
 
 class Shards:
@@ -94,7 +98,12 @@ def mine(
         numbers = shards.queries(shard)
         queries = csr_matrix(encode_queries(corpus.queries[numbers.start : numbers.stop]), dtype=np.float32)
         queries.eliminate_zeros()
-        hits = [positions for positions, _ in engine.search(queries, num_candidates, exhaustive=True)]
+        # One more than asked for where a query's own document may be among them.
+        found_more = engine.search(queries, num_candidates + bool(corpus.own), exhaustive=True)
+        hits = [
+            positions[positions != corpus.own.get(q, -1)][:num_candidates]
+            for q, (positions, _) in zip(numbers, found_more, strict=True)
+        ]
         positives = [corpus.positives[q] for q in numbers] if include_positives else []
         found = _with_positives(queries, vectors, hits, positives, num_candidates) if positives else hits
         if distributed.is_main():

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from experiment.run.command import _fail, logged_to
+from experiment.run.folder import shown
+from experiment.settings.settings import load_settings
+from sparse_model import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted(
@@ -133,3 +136,14 @@ def test_what_is_logged_acts_nowhere(tmp_path: Path, capsys: pytest.CaptureFixtu
             show()
     assert r"a\x1b[2Jb" in (tmp_path / "log").read_text() and "\x1b" not in (tmp_path / "log").read_text()
     assert r"error: a\x1b[2Jb" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["hub_token=hf_a b"], ["--hub_token", "hf_a 'b'"], ["--hub_token=hf_a\nb"]])
+def test_a_secret_is_neither_stored_nor_shown(words: list[str]) -> None:
+    """Whatever characters it has, as it is typed; and of a mistaken one, no value."""
+    settings = load_settings([*words, "seed=7"])
+    stored = shown(["python", "train_ir.py", *words, "seed=7"]) + str(settings.resolved()) + str(settings.written())
+    assert "hub_token" in stored and "seed=7" in stored and "hf_a" not in stored and "b'" not in stored
+    with pytest.raises(UserError, match="hub_token: .*string") as error:
+        load_settings(["hub_token=[hf_a]"])
+    assert "hf_a" not in str(error.value)

@@ -243,6 +243,7 @@ def preparation_inputs(settings: Settings) -> str | None:
     names = keys_that_change(Changes.ROWS | Changes.VECTORS)
     counting = [name for name in names if name in settings.given or not effect(name).told]
     values = {name: settings.value(name) for name in counting} | {"teachers": list(map(asdict, prepared.teachers))}
+    values |= settings.other_than_default(["drop_query_id"])
     models = [str(settings.model.model_name_or_path), *(spec.model_name_or_path for spec in prepared.teachers)]
     hashes = [fingerprint(model_files(path)) for path in models]
     local = fingerprint(files_beside({name: settings.value(name) for name in ("idf_path", "tokenizer_name")}))

@@ -72,7 +72,10 @@ def command_line() -> str:
 
 def shown(words: Sequence[str]) -> str:
     """A command's words as one line, but for the values of secrets."""
-    return re.sub(r"((?:token|password)[=\s])\S+", r"\1***", without_credentials(shlex.join(words)))
+    public = [re.sub(r"((?:token|password)=).+", r"\1***", word, flags=re.DOTALL) for word in words]
+    follows = [False, *(re.search(r"(token|password)$", word) is not None for word in words)]
+    typed = ("***" if secret else word for word, secret in zip(public, follows, strict=False))
+    return without_credentials(shlex.join(typed))
 
 
 def versions() -> dict[str, str]:

@@ -3,7 +3,8 @@
 A folder is what its path resolves to, whatever it is called. It has a lock for each `Purpose`:
 
     writers   one at a time: a training, a data preparation, an evaluation in its own folder, a report
-    users     any number of evaluations at once; whoever moves the run or goes on with it must be alone for that moment
+    users     any number of evaluations at once; whoever moves the run or goes on with it must be alone for that moment.
+              Of prepared data: any number of trainings on it, or the preparation alone
     sweep     which sweep sees to the run
 
 The system's own locks (flock): they go when their owner ends, however it ends. The library filelock is not used: it

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,7 +65,7 @@ def prepare(settings: Settings) -> None:
     encoder = _checked(mistakes, lambda: miner(settings).load())
     on_main(lambda: _require_same(settings, inputs))
     data = _load_data(keys.dataset, settings.evaluation)
-    corpus = corpus_of(data)
+    corpus = corpus_of(data, settings.evaluation.drop_query_id)
     if keys.num_candidates > len(corpus.texts):
         raise UserError(
             f"num_candidates: {keys.num_candidates}, but the corpus of {data.name} has {len(corpus.texts)} documents; "
@@ -126,8 +126,11 @@ def _only_texts(keys: PreparationKeys, data: BeirData, output_dir: Path, run: Ru
 
 @contextmanager
 def _writing(output_dir: Path, overwrite: bool) -> Iterator[None]:
-    """Around everything that writes to output_dir: one command at a time, logged."""
-    with locked(output_dir) if is_main() else nullcontext():
+    """Around everything that writes to output_dir: one command at a time, none that reads it, logged."""
+    with ExitStack() as held:
+        if is_main():
+            held.enter_context(locked(output_dir))
+            held.enter_context(locked(output_dir, purpose="users"))  # a training that reads the rows
         on_main(lambda: open_folder(output_dir, overwrite))
         with logged_to(output_dir / "preparation.log" if is_main() else None):
             yield
@@ -183,7 +186,8 @@ def recipe(keys: PreparationKeys, teachers: list[TeacherSpec]) -> Recipe:
 
 def _notes(data: BeirData, corpus: Corpus) -> list[str]:
     lost = f"{corpus.lost_positives} judged positives are not in the corpus." if corpus.lost_positives else ""
-    return [*data.notes, *([lost] if lost else [])]
+    own = f"{len(corpus.own)} queries have no candidate of their own id (drop_query_id)." if corpus.own else ""
+    return [*data.notes, *filter(None, (lost, own))]
 
 
 def _checked(mistakes: list[Mistake], load: Callable[[], SparseEncoder]) -> SparseEncoder:

@@ -54,7 +54,7 @@ class Stages:
             encoder.use_idf(table)
         contents = model.vector_facts(encoder, on_main(model.vector_files)) | {"corpus": self.corpus_hash}
         vector_hash = hash_of(contents)
-        facts = {
+        facts: dict[str, Any] = {
             "vectors": vector_hash,
             "query weights": None
             if encoder.idf_V is None
@@ -63,6 +63,8 @@ class Stages:
             "keys": [keys.num_candidates, keys.include_positives, keys.shard_size],
             "engine": [evaluation.engine, evaluation.round_weights],
         }
+        if self.corpus.own:  # in the hash of those data sets alone where it changes something
+            facts["own documents"] = sorted(self.corpus.own.items())
         vectors = VectorCache(
             self.folder / f"vectors-miner-{vector_hash}",
             self.corpus.texts,

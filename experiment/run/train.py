@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def train(settings: Settings) -> None:
         if is_main():
             print(planned)
         return
-    with locked(settings.output_dir) if is_main() else nullcontext():
+    with _held(settings) if is_main() else nullcontext():
         _train(settings, inputs, encoder, args, [*notes, *planned.splitlines()], parts, objective)
 
 
@@ -119,6 +119,16 @@ def _train(
             encoder.save(folder, step=trainer.planned_steps, run=run_id, finished=length)
             close_run(folder, length)
         logger.info("the trained model is %s", folder)
+
+
+@contextmanager
+def _held(settings: Settings) -> Iterator[None]:
+    """Keep others from writing to the run's folder, and to the data sets that it is trained on."""
+    with ExitStack() as held:
+        held.enter_context(locked(settings.output_dir))
+        for path in filter(Path.is_dir, training_files(settings.data.train_file, settings.data.train_file_dir)):
+            held.enter_context(locked(path, purpose="users", shared=True))
+        yield
 
 
 def _clear(folder: Path, overwrite: bool) -> None:

@@ -253,4 +253,5 @@ def checked(name: str, value: Any) -> tuple[str, Any]:
     try:
         return name, TypeAdapter(type_of(name), config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
     except ValidationError as error:
-        raise ValueError(f"{error.errors()[-1]['msg']} (found {value!r})") from None
+        found = "" if "token" in name else f" (found {value!r})"
+        raise ValueError(f"{error.errors()[-1]['msg']}{found}") from None

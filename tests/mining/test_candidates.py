@@ -1,5 +1,6 @@
 """Mining: which documents become a query's candidates, and that nothing depends on kills or on processes."""
 
+import itertools
 import json
 import os
 import resource
@@ -16,6 +17,7 @@ from mining.scoring import read, reader, score
 from retrieval.arrays import read_arrays
 from retrieval.beir_data import load_beir
 from retrieval.exact_engine import ExactEngine
+from retrieval.score_dataset import DropQueryId
 from retrieval.vectors import VectorCache, pair_scores
 from sparse_model import RunError
 from tests.processes import fork
@@ -241,6 +243,31 @@ def test_judged_documents_that_the_corpus_lacks_are_counted(tmp_path: Path) -> N
     qrels = [("q", "a", 1), ("q", "gone", 1), ("q", "b", 0)]
     corpus = corpus_of(load_beir(str(write_beir(tmp_path / "d", documents, [{"_id": "q", "text": "x"}], qrels)), ""))
     assert corpus.doc_ids == ["b", "a"] and corpus.positives[0].tolist() == [1] and corpus.lost_positives == 1
+
+
+@pytest.mark.parametrize(
+    ("drop", "own", "expected"),
+    [
+        pytest.param("auto", {0: 1}, ["d", "ed", "f"], id="where the texts are the same"),
+        pytest.param(True, {0: 1, 1: 2}, ["d", "e", "f"], id="every one that is not judged relevant"),
+        pytest.param(False, {}, ["ed", "ed", "f"], id="none"),
+    ],
+)
+def test_a_querys_own_document_is_no_candidate(
+    tmp_path: Path, drop: DropQueryId, own: dict[int, int], expected: list[str]
+) -> None:
+    """e and d hold w1: query e asks with its document's text, d with another; f is its own positive."""
+    documents = [{"_id": "d", "text": "w1 w2"}, {"_id": "e", "text": "w1"}, {"_id": "f", "text": "w3"}]
+    queries = [{"_id": "e", "text": "w1"}, {"_id": "d", "text": "w1"}, {"_id": "f", "text": "w3"}]
+    qrels = [("e", "d", 1), ("d", "e", 1), ("f", "f", 1)]
+    corpus = corpus_of(load_beir(str(write_beir(tmp_path / "d", documents, queries, qrels)), ""), drop)
+    assert dict(corpus.own) == own
+    for limit in (2, 1):
+        shards = _mine(corpus, tmp_path / str(limit), _Counting(), limit=limit, include_positives=False)
+        found = read_arrays(shards.path(0))
+        names = "".join(corpus.doc_ids[i] for i in found["documents"])  # type: ignore[index]
+        parts = [names[a:b] for a, b in itertools.pairwise(found["offsets"])]  # type: ignore[index]
+        assert parts == [docs[:limit] for docs in expected]
 
 
 def _in_two_processes(rank: int, folder: str, out: str) -> None:

@@ -1,15 +1,19 @@
 """Locks of folders: by what a path resolves to, who shares them, who waits for whom."""
 
+import json
 import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import datasets
 import pytest
 
 from experiment.run import locks
+from experiment.run.done import planned_length
 from experiment.run.evaluate import run_evaluation
 from experiment.run.locks import FolderInUse, holder, lock_path, locked
+from experiment.run.prepare import _writing
 from experiment.run.scorers import Bm25Scorer
 from experiment.run.train import train
 from experiment.settings.settings import load_settings
@@ -120,3 +124,31 @@ def test_an_evaluation_waits_for_no_training(
         words = [f"output_dir={tmp_path / 'run'}", "baseline=bm25", f"beir_datasets={beir_folder}"]
         run_evaluation(load_settings(words))
     assert list((tmp_path / "run" / "evaluation").rglob("tiny.json"))
+
+
+def test_nobody_prepares_anew_what_is_trained_on(
+    tiny_model: Path, posnegs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A data set under a training, which another training may read too; and under a preparation, which none may."""
+    rows = tmp_path / "rows"
+    datasets.Dataset.from_list(list(map(json.loads, posnegs_file.read_text().splitlines()))).save_to_disk(rows)
+    words = words_for(tiny_model, rows, tmp_path / "run", "max_steps=1")
+    held: list[bool] = []
+
+    def act(value: Callable) -> object:
+        monkeypatch.setattr("experiment.run.train.planned_length", planned_length)
+        for overwrite in (True, False):
+            with pytest.raises(FolderInUse, match=f"process .* {rows}"), _writing(rows, overwrite):
+                pass
+            held.append((rows / "state.json").is_file())
+        train(load_settings([*words, f"output_dir={tmp_path / 'other'}"]))
+        return planned_length(value)
+
+    monkeypatch.setattr("experiment.run.train.planned_length", act)
+    train(load_settings(words))
+    assert held == [True, True] and (tmp_path / "other" / "model.safetensors").is_file()
+    with _writing(rows, False), pytest.raises(FolderInUse, match=f"process .* {rows}"):
+        train(load_settings([*words, f"output_dir={tmp_path / 'third'}"]))
+    with _writing(rows, True):
+        assert not (rows / "state.json").exists()
+    assert len(list(tmp_path.glob("rows.*/state.json"))) == 1
