@@ -21,6 +21,7 @@ from pathlib import Path
 
 import requests
 from tqdm import tqdm
+from urllib3.exceptions import HTTPError
 
 from retrieval.archives import MOST_BYTES, unpack
 from retrieval.files import move_aside
@@ -33,6 +34,8 @@ NANOBEIR_REPOSITORY = "zeta-alpha-ai/{name}"
 TEMPORARY = ".beir-download-"
 CHUNK_BYTES = 2**18  # what a broken connection loses at most
 ATTEMPTS = 5
+LEAST_RATE = 1024  # bytes a second; below it, for SLOW_SECONDS on average, a connection counts as broken
+SLOW_SECONDS = 60.0
 WAIT_SECONDS = 1.0  # before the second attempt; doubles each time
 
 # As published in BEIR's README.
@@ -188,11 +191,29 @@ def _fetch_once(url: str, part: Path) -> None:
         total = have + int(missing) if missing else None
         bar = tqdm(desc=part.stem, initial=have, total=total, unit="B", unit_scale=True, unit_divisor=1024)
         with open(part, "ab" if have else "wb") as file, bar:
-            for chunk in response.iter_content(CHUNK_BYTES):
+            for chunk in _as_it_comes(response):
                 file.write(chunk)
                 bar.update(len(chunk))
                 if bar.n > MOST_BYTES:
                     raise ValueError(f"the archive is larger than {MOST_BYTES / 2**30:.0f} GiB")
+
+
+def _as_it_comes(response: requests.Response) -> Iterator[bytes]:
+    """What each read of the network brings: waiting for a whole chunk would take a dripping server's whole day."""
+    missing = int(response.headers.get("Content-Length") or 0)
+    began, have = time.monotonic(), 0
+    try:
+        while chunk := response.raw.read1(CHUNK_BYTES):
+            have += len(chunk)
+            yield chunk
+            if (seconds := time.monotonic() - began) > SLOW_SECONDS:
+                if have < LEAST_RATE * seconds:
+                    raise requests.ConnectionError(f"{have} bytes came in {seconds:.0f} s")
+                began, have, missing = time.monotonic(), 0, missing - have
+    except (OSError, HTTPError) as error:
+        raise requests.ConnectionError(error) from error
+    if have < missing:
+        raise requests.ConnectionError(f"{missing - have} bytes did not come")
 
 
 def _md5(path: Path) -> str:

@@ -4,9 +4,11 @@ import hashlib
 import io
 import json
 import threading
+import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ class Server:
         self.break_after: list[int] = []  # bytes after which the next answers break off
         self.failures: list[int] = []  # status codes of the next answers
         self.knows_ranges = True
+        self.drips = 0  # of the next answers only a byte comes, then another, …
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         wanted = handler.headers.get("Range")
@@ -41,7 +44,15 @@ class Server:
         handler.send_response(206 if start else 200)
         handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()
+        if self.drips:
+            self.drips -= 1
+            with suppress(OSError):  # nobody listens any more
+                for byte in body[:40]:
+                    handler.wfile.write(bytes([byte]))
+                    time.sleep(0.05)
+            return None
         handler.wfile.write(body[: self.break_after.pop(0)] if self.break_after else body)
+        return None
 
 
 @pytest.fixture
@@ -132,6 +143,20 @@ def test_tries_again_and_resumes_after_failures(
     server.content, server.failures, server.break_after = archive(tiny), [503, 429], [200, 100]
     download.ensure("scifact", str(tmp_path), md5(server.content))
     assert server.ranges == [None, None, None, "bytes=200-", "bytes=300-"]
+
+
+def test_a_server_that_drips_is_given_up(
+    server: Server, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bytes count: the next answer goes on behind them. One that never does better ends it."""
+    monkeypatch.setattr(download, "SLOW_SECONDS", 0.3)
+    server.content, server.drips = archive(tiny), 2
+    download.ensure("scifact", str(tmp_path), md5(server.content))
+    first, second, third = server.ranges
+    assert first is None and 0 < int(second[6:-1]) < int(third[6:-1]) < 80  # type: ignore[index]
+    server.drips = 99
+    with pytest.raises(UserError, match=r"bytes came in 0 s"):
+        download.ensure("scifact", str(tmp_path / "other"), md5(server.content))
 
 
 def test_gives_up_with_the_address_and_the_folder(server: Server, tmp_path: Path) -> None:
