@@ -6,7 +6,7 @@ for each of its tokens. Score = Σ_j w_j(query) · w_j(document). (arXiv 2504.14
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from sparse_model import limits
 from sparse_model.activations import activate
 from sparse_model.arguments import as_texts
+from sparse_model.device import half_precision
 from sparse_model.errors import UserError
 from sparse_model.head import Head, positive_logits
 from sparse_model.heads import default_length, longest_input, open_head
@@ -56,7 +57,8 @@ class SparseEncoder(nn.Module):
         idf_V: query weights [V] (None: 1 for every token); unused when `inf_free` is false.
         max_seq_length: tokens a document (and a siamese query) is cut to, special tokens included; None: 512,
             or as many as there are positions.
-        product_dtype: precision of the head's product in the forward pass; None is float32.
+        product_dtype: precision of the head's product in the forward pass; None: float32, but on a GPU the half
+            precision that the run computes in (autocast's, or the masked LM's own).
         max_active_dims, prune_ratio: what documents are cut to as they are encoded (see `pruning.Cut`).
 
     Attributes:
@@ -169,19 +171,19 @@ class SparseEncoder(nn.Module):
         lengths = attention_mask.sum(dim=1).tolist() if lengths is None else lengths
         size = self.micro_batch_documents if torch.is_grad_enabled() else None
         hidden_TD, order = hidden_states(self.mlm, input_ids, attention_mask, lengths, size)
+        output = self._output_layer()
         with torch.autocast(hidden_TD.device.type, enabled=False):
-            logits_NV = self._positive_logits(
-                hidden_TD.float(), [lengths[row] for row in order], *self._output_layer(), self.product_dtype
-            )
+            logits_NV = self._positive_logits(hidden_TD.float(), [lengths[row] for row in order], *output)
             if order != sorted(order):
                 logits_NV = logits_NV[torch.tensor(order).argsort().to(logits_NV.device)]
             return activate(logits_NV, self.activation_type) * self._has_text(input_ids).unsqueeze(1)
 
     _positive_logits = staticmethod(positive_logits)
 
-    def _output_layer(self) -> tuple[Tensor, Tensor]:
+    def _output_layer(self) -> tuple[Tensor, Tensor, torch.dtype | None]:
+        """Weights and bias in float32, and the precision of their product."""
         output = self.mlm.get_output_embeddings()  # type: ignore[operator]
-        return output.weight.float(), output.bias.float()
+        return output.weight.float(), output.bias.float(), self.product_dtype or half_precision(output.weight)
 
     def _has_text(self, input_ids: Tensor) -> Tensor:
         return (~torch.isin(input_ids, self.frame_ids)).any(dim=1)  # type: ignore[arg-type]
@@ -319,10 +321,15 @@ class SparseEncoder(nn.Module):
             idf_V=self.idf_V,
         )
 
+    def _autocast(self) -> AbstractContextManager[Any]:
+        dtype = self.encoding_dtype
+        return torch.autocast(self.device.type, dtype=dtype) if dtype else nullcontext()
+
     @torch.inference_mode()
     def _encode_block(self, ids: list[list[int]], batch_size: int, progress: Callable[[int], object]) -> csr_matrix:
         batches = list(length_sorted_batches([len(row) for row in ids], batch_size * self.max_seq_length))
-        head = Head(*self._output_layer(), self.product_dtype, sum(map(len, ids)), winners=False)
+        with self._autocast():
+            head = Head(*self._output_layer(), sum(map(len, ids)), winners=False)
         parts = []
         with without_dropout(self):
             for batch in batches:
@@ -335,8 +342,7 @@ class SparseEncoder(nn.Module):
     def _encode(self, ids: list[list[int]], head: Head) -> csr_matrix:
         input_ids, attention_mask = (tensor.to(self.device) for tensor in self.pad(ids))
         lengths = [len(row) for row in ids]
-        dtype = self.encoding_dtype
-        with torch.autocast(self.device.type, dtype=dtype) if dtype else nullcontext():
+        with self._autocast():
             # Rows come longest first, and so they stay.
             hidden_TD, _ = hidden_states(self.mlm, input_ids, attention_mask, lengths)
         active = head.active(hidden_TD.float(), lengths)

@@ -11,25 +11,22 @@ Shapes: N documents, T tokens of all documents one after another, L tokens of on
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-# Tokens multiplied at a time, and elements of the product held at a time by each thread: on a CPU, about what a
-# core's second-level cache holds.
-CPU_TOKENS, CPU_TILE = 1024, 1 << 19
-GPU_TOKENS, GPU_TILE = 1 << 14, 1 << 28
+from sparse_model import segments
+from sparse_model.screen import Screen, screening_pays, tile_products
+
+# Tokens multiplied at a time: with `screen.CPU_TILE`, what a core's second-level cache holds.
+CPU_TOKENS = 1024
+# Outputs [N, V] held at a time on other devices.
+OUTPUTS = 1 << 28
 # From this share of entries passing the screen on, float32 for all of them is faster.
 DENSE = 0.3
-# Elements of the weights rounded at a time: all that comes of them stays in cache.
-CACHED = 1 << 17
-# From so many tokens on, making a screen takes less than it saves.
-SCREENED_TOKENS = 512
-
-Span = tuple[int, int]  # first token of a document, and the one after its last
 
 
 class Active(NamedTuple):
@@ -64,7 +61,7 @@ def positive_logits(
         lengths: tokens of each document, at least 1 each, T in all;
         weight_VD, bias_V: the output layer, in the dtype of `hidden_TD`;
         product_dtype: a lower precision for the product h · W of the forward pass (None: the inputs' own);
-            backward stays in the inputs' precision.
+            sums are in float32 (but on a CPU, where they are rounded to it), backward in the inputs' precision.
 
     Returns:
         [N, V] in the inputs' dtype.
@@ -75,70 +72,6 @@ def positive_logits(
     winners = torch.is_grad_enabled()
     head = Head(weight_VD.detach(), bias_V.detach(), product_dtype, len(hidden_TD), winners)
     return _PositiveLogits.apply(hidden_TD, lengths, weight_VD, bias_V, head)
-
-
-class Screen:
-    """Tells which entries may be above zero, from a product in 8-bit integers.
-
-    Rows are rounded to 127 steps either side of zero, ĥ and ŵ; ĥ · ŵ is exact in integers (D up to 65,000), and by
-    Cauchy–Schwarz |h·w − ĥ·ŵ| ≤ ‖h − ĥ‖·‖w‖ + ‖ĥ‖·‖w − ŵ‖, where all norms are measured. Added to that are the
-    errors of float32, in units of 2⁻²⁴·‖h‖·‖w‖: D in the product whose place this takes (Higham, Accuracy and
-    Stability of Numerical Algorithms, equation 3.5), and a few each in ĥ and ŵ as multiples of their step, in the
-    integer as float32 and in scaling it (32 in all); 2⁻¹⁰ of the bound for the sums in the norms, and 2⁻²² of the
-    bias and 2⁻¹²⁰ for the last additions and for what underflows.
-    """
-
-    def __init__(self, weight_VD: Tensor, bias_V: Tensor) -> None:
-        self.bias_V = bias_V
-        parts = zip(
-            *(
-                _rounded(rows, rows.abs().amax(dim=1, keepdim=True))
-                for rows in weight_VD.split(max(1, CACHED // weight_VD.shape[1]))
-            ),
-            strict=True,
-        )
-        self.weight_VD, self.step_V, self.norm_V, self.residual_V = map(torch.cat, parts)
-
-    def __call__(self, hidden_TD: Tensor, spans: list[Span]) -> Tensor:
-        """bool [len(spans), V]: false where the entry is at or below zero for every token of the span."""
-        start = spans[0][0]
-        hidden_TD, spans = hidden_TD[start : spans[-1][1]], [(a - start, b - start) for a, b in spans]
-        low_TD, step, norm_T, residual_T = _rounded(hidden_TD, hidden_TD.abs().max())
-        highest_NV = torch.empty(len(spans), len(self.bias_V), dtype=torch.int32, device=hidden_TD.device)
-        for tile, products in _products(low_TD, self.weight_VD, spans):
-            for row, product in enumerate(products):
-                torch.amax(product, 0, out=highest_NV[row, tile])
-        norm, residual = norm_T.max(), residual_T.max()
-        bound_V = (residual * self.norm_V + (norm + residual) * self.residual_V) * (1 + 2**-10)
-        bound_V += (hidden_TD.shape[1] + 32) * 2**-23 * norm * self.norm_V + 2**-22 * self.bias_V.abs() + 2**-120
-        # Not "> 0": where the model holds NaN this proves nothing, and float32 must show it.
-        return ~(highest_NV * (step * self.step_V) + (self.bias_V + bound_V) <= 0)
-
-
-def _rounded(x: Tensor, largest: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(x in steps of largest / 127 as int8, the steps, the norms of x's rows and of what rounding took from them)."""
-    step = largest.clamp(min=2**-50) / 127  # the product of two steps is then a normal number
-    low = (x / step).round()
-    # Squares below 2⁻¹⁵⁰ vanish: at most 2⁻⁷⁵ an element.
-    vanished = 2**-70 * x.shape[1] ** 0.5
-    norms = (torch.linalg.vector_norm(rows, dim=1) + vanished for rows in (x, x - low * step))
-    return low.to(torch.int8), step.flatten(), *norms
-
-
-def screening_pays(weight_VD: Tensor, tokens: float) -> bool:
-    """Whether 8-bit products are exact and fast here, and there are enough tokens for making the screen to pay.
-
-    That is on a CPU with instructions for them; without those they are slower than float32, and may saturate.
-    """
-    supported = getattr(torch.cpu, "_is_vnni_supported", None)  # private; in torch 2.4 to 2.13
-    return (
-        weight_VD.device.type == "cpu"
-        and weight_VD.dtype == torch.float32
-        and weight_VD.shape[1] > 1  # torch._int_mm returns rubbish for D = 1
-        and tokens >= SCREENED_TOKENS
-        and supported is not None
-        and supported()
-    )
 
 
 class Head:
@@ -167,15 +100,14 @@ class Head:
         """The entries that are above zero, in order of document and entry; see `positive_logits`."""
         if not lengths or min(lengths) < 1 or sum(lengths) != len(hidden_TD):
             raise ValueError(f"{len(hidden_TD)} tokens, but lengths {list(lengths)[:10]}…: at least 1 each, T in all.")
+        way = self._tiled if tiled(hidden_TD.device) else self._at_once
         with torch.autocast(hidden_TD.device.type, enabled=False):
-            parts = self._parts(hidden_TD, [0, *itertools.accumulate(lengths)])
+            parts = way(hidden_TD, [0, *itertools.accumulate(lengths)])
         return Active(*map(torch.cat, zip(*parts, strict=True)))
 
-    def _parts(self, hidden_TD: Tensor, bounds: list[int]) -> list[Active]:
-        most, threads = GPU_TOKENS, 1
-        if hidden_TD.device.type == "cpu":
-            threads = torch.get_num_threads()
-            most = max(1, min(CPU_TOKENS, bounds[-1] // (4 * threads)))
+    def _tiled(self, hidden_TD: Tensor, bounds: list[int]) -> list[Active]:
+        threads = torch.get_num_threads()
+        most = max(1, min(CPU_TOKENS, bounds[-1] // (4 * threads)))
         # The first document shows at little cost whether the screen is worth it: early in training it is not.
         first = self._screened(hidden_TD, bounds, range(1)) if self.screen else None
         if first is None:
@@ -185,6 +117,18 @@ class Head:
             return self._screened(hidden_TD, bounds, chunk) or self._plain(hidden_TD, bounds, chunk)
 
         return [first, *_map(documents, _chunks(bounds, 1, most), threads)]
+
+    def _at_once(self, hidden_TD: Tensor, bounds: list[int]) -> list[Active]:
+        """All documents, unless the outputs are too many; the device is waited for once: how many are above zero."""
+        parts, step = [], max(1, OUTPUTS // len(self.bias_V))
+        for n in range(0, len(bounds) - 1, step):
+            some = bounds[n : n + step + 1]
+            lengths = [end - start for start, end in itertools.pairwise(some)]
+            low_TD = hidden_TD[some[0] : some[-1]].to(self.product_VD.dtype)
+            values_NV, tokens_NV = segments.highest(low_TD, lengths, self.product_VD, self.winners)
+            values_NV = (values_NV + self.bias_V).to(hidden_TD.dtype)
+            parts.append(_above_zero(values_NV, tokens_NV, n, some[0]))
+        return parts
 
     def _screened(self, hidden_TD: Tensor, bounds: list[int], documents: range) -> Active | None:
         """Only the screen's candidates; None if they are so many that everything is faster."""
@@ -208,18 +152,27 @@ class Head:
         spans = [(bounds[n], bounds[n + 1]) for n in documents]
         values_NV = hidden_TD.new_empty(len(spans), len(self.bias_V))
         tokens_NV = torch.empty_like(values_NV, dtype=torch.long) if self.winners else None
-        for tile, products in _products(hidden_TD.to(self.product_VD.dtype), self.product_VD, spans):
+        for tile, products in tile_products(hidden_TD.to(self.product_VD.dtype), self.product_VD, spans):
             for n, (product, (start, _)) in enumerate(zip(products, spans, strict=True)):
                 if tokens_NV is None:
                     values_NV[n, tile] = product.amax(dim=0)
                 else:
                     values, tokens = _max_over_tokens(product)
                     values_NV[n, tile], tokens_NV[n, tile] = values, tokens + start
-        # Rounding is monotonic: adding b after the maximum gives the same as adding it to every token's logit.
         values_NV += self.bias_V
-        rows, entries = (~(values_NV <= 0)).nonzero(as_tuple=True)
-        tokens = rows if tokens_NV is None else tokens_NV[rows, entries]
-        return Active(rows + documents.start, entries, values_NV[rows, entries], tokens)
+        return _above_zero(values_NV, tokens_NV, documents.start)
+
+
+def tiled(device: torch.device) -> bool:
+    """Whether documents are taken in pieces that fit a core's cache; other devices take all in few large operations."""
+    return device.type == "cpu"
+
+
+def _above_zero(values_NV: Tensor, tokens_NV: Tensor | None, first_document: int, first_token: int = 0) -> Active:
+    """What is active among maxima to which the bias was added: afterwards, since rounding is monotonic."""
+    rows, entries = (~(values_NV <= 0)).nonzero(as_tuple=True)
+    tokens = rows if tokens_NV is None else tokens_NV[rows, entries].long() + first_token
+    return Active(rows + first_document, entries, values_NV[rows, entries], tokens)
 
 
 def _chunks(bounds: list[int], first: int, max_tokens: int) -> list[range]:
@@ -241,16 +194,6 @@ def _map(function: Callable[[range], Active], chunks: list[range], threads: int)
             return list(pool.map(torch.no_grad()(function), chunks))  # a thread starts with gradients on
     finally:
         torch.set_num_threads(threads)  # each thread has its own number, but new ones start with the last one set
-
-
-def _products(hidden_TD: Tensor, weight_VD: Tensor, spans: list[Span]) -> Iterator[tuple[slice, Sequence[Tensor]]]:
-    """(entries, products h · w [L, entries] of each span) for some entries at a time; int8 gives int32."""
-    first, last = spans[0][0], spans[-1][1]
-    multiply = torch._int_mm if hidden_TD.dtype == torch.int8 else torch.mm
-    width = max(64, (CPU_TILE if hidden_TD.device.type == "cpu" else GPU_TILE) // (last - first))
-    for start in range(0, len(weight_VD), width):
-        tile = slice(start, start + width)
-        yield tile, multiply(hidden_TD[first:last], weight_VD[tile].T).split([end - start for start, end in spans])
 
 
 def _max_over_tokens(product_LE: Tensor) -> tuple[Tensor, Tensor]:
@@ -297,6 +240,8 @@ class _PositiveLogits(torch.autograd.Function):
 
 def _sparse_product(rows: Tensor, columns: Tensor, values: Tensor, dense: Tensor, n_rows: int) -> Tensor:
     """Σ over entries of values · dense[column], added up per row: [n_rows, dense.shape[1]]."""
+    if not tiled(dense.device):
+        return segments.row_sums(rows, columns, values, dense, n_rows)
     indices = torch.stack([rows, columns])
     matrix = torch.sparse_coo_tensor(indices, values, (n_rows, len(dense)), check_invariants=False)
     return torch.sparse.mm(matrix, dense)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sparse_model import activate, head
+from sparse_model import activate, head, screen
 from sparse_model.head import Head, Screen, positive_logits, positive_logits_dense
 
 LENGTHS = [7, 3, 1, 5, 7]
@@ -35,7 +35,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iter
     """Both ways on every CPU: one without instructions for 8-bit products is slow, not wrong, at this size."""
     monkeypatch.setattr(head, "screening_pays", lambda weight, _: "screened" in request.param and weight.shape[1] > 1)
     monkeypatch.setattr(head, "CPU_TOKENS", 11)  # several chunks
-    monkeypatch.setattr(head, "CPU_TILE", 11 * 64)  # several tiles
+    monkeypatch.setattr(screen, "CPU_TILE", 11 * 64)  # several tiles
     threads = torch.get_num_threads()
     torch.set_num_threads(3 if "threads" in request.param else 1)
     yield request.param
