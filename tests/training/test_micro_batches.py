@@ -1,5 +1,6 @@
 """A batch in pieces: gradients, losses and weights of the whole batch, in the memory of a piece."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from experiment.settings.settings import load_settings
 from sparse_model import RunError, SparseEncoder
 from sparse_model import hidden as hidden_module
 from tests.conftest import SENTENCES
+from tests.mining.models import make_sparse
 from tests.processes import ranks
 from tests.training.runs import NO_DROPOUT, lines, weights, words_for
 from training.objective import Objective
@@ -26,16 +28,20 @@ OBJECTIVES = {
 }
 
 
-def _gradients(encoder: SparseEncoder, objective: Objective, size: int | None, autocast: bool = False) -> list[Tensor]:
+def _gradients(
+    encoder: SparseEncoder, objective: Objective, size: int | None, low: torch.dtype | None = None
+) -> list[Tensor]:
+    """low: of autocast; the loss in float16 is scaled, as by the Trainer, or small gradients would vanish."""
     encoder.zero_grad()
     encoder.micro_batch_documents = size
     rows = encoder.tokenize_documents(TEXTS)
     queries = encoder.pad(encoder.tokenize_queries(TEXTS[:6]))
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+    with torch.autocast("cpu", dtype=low, enabled=low is not None):
         query_QV, document_NV = encoder(*queries, *encoder.pad(rows), [len(row) for row in rows])
     loss, _ = objective(query_QV, document_NV, torch.empty(6, 0), torch.arange(12), torch.arange(6), 0)
-    loss.backward()
-    return [p.grad.clone() for p in encoder.parameters() if p.grad is not None]
+    scale = 1024.0 if low == torch.float16 else 1.0
+    (scale * loss).backward()
+    return [p.grad / scale for p in encoder.parameters() if p.grad is not None]
 
 
 def _difference(whole: list[Tensor], pieces: list[Tensor]) -> float:
@@ -55,7 +61,7 @@ def test_gradients_are_those_of_the_whole_batch(tiny_model: Path, name: str, siz
     assert _difference(whole, pieces) < 1e-6
 
 
-@pytest.mark.parametrize("option", ["checkpointing", "bfloat16", "trained idf"])
+@pytest.mark.parametrize("option", ["checkpointing", "bfloat16", "float16", "trained idf"])
 def test_with_other_options(tiny_model: Path, option: str) -> None:
     encoder = sparse_model.load(tiny_model)
     if option == "checkpointing":
@@ -64,7 +70,7 @@ def test_with_other_options(tiny_model: Path, option: str) -> None:
         encoder.activation_checkpointing_enable()
     if option == "trained idf":
         encoder.use_idf(torch.rand(encoder.vocabulary_size), requires_grad=True)
-    low = option == "bfloat16"
+    low = getattr(torch, option) if "float" in option else None
     whole, pieces = (_gradients(encoder, OBJECTIVES["in batch"], size, low) for size in (None, 4))
     assert _difference(whole, pieces) < (1e-2 if low else 1e-6)
 
@@ -107,22 +113,58 @@ def test_only_a_piece_is_kept(tiny_model: Path) -> None:
 RUN = [NO_DROPOUT, "max_steps=8", "gradient_accumulation_steps=2", "flops_threshold=5"]
 
 
-def test_a_run_in_pieces_is_the_run(tiny_model: Path, posnegs_file: Path, tmp_path: Path) -> None:
-    """The same losses and weights; a run may go on with other pieces, since they decide nothing."""
-    for folder, more in (("whole", []), ("pieces", ["micro_batch_documents=3"])):
-        train(load_settings(words_for(tiny_model, posnegs_file, tmp_path / folder, *RUN, *more)))
+def _teacher(folder: Path) -> str:
+    teacher = {"types": ["sparse"], "model_ids": [str(make_sparse(folder / "teacher"))]}
+    return f"kd_ensemble_teacher_kwargs={json.dumps(teacher)}"
+
+
+@pytest.mark.parametrize("teacher", [False, True])
+def test_a_run_in_pieces_is_the_run(tiny_model: Path, posnegs_file: Path, tmp_path: Path, teacher: bool) -> None:
+    more = [*RUN, "loss_types=kldiv", _teacher(tmp_path)] if teacher else RUN
+    for folder, size in (("whole", "null"), ("pieces", "3")):
+        words = words_for(tiny_model, posnegs_file, tmp_path / folder, *more, f"micro_batch_documents={size}")
+        train(load_settings(words))
     whole, pieces = lines(tmp_path / "whole"), lines(tmp_path / "pieces")
     assert [line["loss"] for line in pieces[:8]] == pytest.approx([line["loss"] for line in whole[:8]], rel=1e-5)
     for name, weight in weights(tmp_path / "whole").items():
         torch.testing.assert_close(weights(tmp_path / "pieces")[name], weight, rtol=1e-4, atol=1e-5, msg=name)
 
 
+@pytest.mark.parametrize("size", ["3", "null"])
+def test_a_stopped_run_goes_on(tiny_model: Path, posnegs_file: Path, tmp_path: Path, size: str) -> None:
+    """After step 4 of 8, dropout on. In the same pieces to the same bits; the whole batch may go on, too, but draws
+    dropout in another order."""
+    more = ["max_steps=8", "save_strategy=steps", "save_steps=4"]
+    for folder in ("whole", "stopped"):
+        words = words_for(tiny_model, posnegs_file, tmp_path / folder, *more, "micro_batch_documents=3")
+        train(load_settings(words))
+    stopped = tmp_path / "stopped"
+    (stopped / "checkpoint-8" / "complete.json").unlink()
+    record = json.loads((stopped / "run.json").read_text())
+    del record["finished"]
+    (stopped / "run.json").write_text(json.dumps(record))
+    (stopped / "model.safetensors").unlink()
+    train(load_settings(words_for(tiny_model, posnegs_file, stopped, *more, f"micro_batch_documents={size}")))
+    assert [line["step"] for line in lines(stopped) if "infonce" in line] == [1, 2, 3, 4, 5, 6, 7, 8]
+    same = [torch.equal(weight, weights(stopped)[name]) for name, weight in weights(tmp_path / "whole").items()]
+    assert all(same) == (size == "3")
+
+
+OTHER_WAYS = {
+    "mask": [],
+    "siamese, checkpointed": [
+        *("inf_free=false", "flops_q_lambda=0.01", "flops_q_T=2", "gradient_checkpointing=true"),
+    ],
+}
+
+
 @pytest.mark.distributed
-def test_two_processes_in_pieces(tiny_model: Path, posnegs_file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", OTHER_WAYS)
+def test_two_processes_in_pieces(tiny_model: Path, posnegs_file: Path, tmp_path: Path, way: str) -> None:
     """The weights of one process with the whole batch."""
-    alone = words_for(tiny_model, posnegs_file, tmp_path / "alone", *RUN)
-    train(load_settings(alone))
-    two = words_for(tiny_model, posnegs_file, tmp_path / "two", *RUN, "micro_batch_documents=2")
+    more = [*RUN, *OTHER_WAYS[way]]
+    train(load_settings(words_for(tiny_model, posnegs_file, tmp_path / "alone", *more)))
+    two = words_for(tiny_model, posnegs_file, tmp_path / "two", *more, "micro_batch_documents=2")
     done = ranks("train_ir.py", *[word.replace("batch_size=4", "batch_size=2") for word in two])
     assert done.returncode == 0, done.stderr
     for name, weight in weights(tmp_path / "alone").items():
