@@ -17,14 +17,13 @@ from scipy.sparse import csr_matrix, vstack
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from sparse_model import limits
+from sparse_model import hidden, limits
 from sparse_model.activations import activate
 from sparse_model.arguments import as_texts
 from sparse_model.device import half_precision
 from sparse_model.errors import UserError
 from sparse_model.head import Head, positive_logits
 from sparse_model.heads import default_length, longest_input, open_head
-from sparse_model.hidden import hidden_states
 from sparse_model.lexical import token_counts
 from sparse_model.manifest import replaced
 from sparse_model.modes import without_dropout
@@ -170,7 +169,7 @@ class SparseEncoder(nn.Module):
         """
         lengths = attention_mask.sum(dim=1).tolist() if lengths is None else lengths
         size = self.micro_batch_documents if torch.is_grad_enabled() else None
-        hidden_TD, order = hidden_states(self.mlm, input_ids, attention_mask, lengths, size)
+        hidden_TD, order = hidden.hidden_states(self.mlm, input_ids, attention_mask, lengths, size)
         output = self._output_layer()
         with torch.autocast(hidden_TD.device.type, enabled=False):
             logits_NV = self._positive_logits(hidden_TD.float(), [lengths[row] for row in order], *output)
@@ -344,7 +343,7 @@ class SparseEncoder(nn.Module):
         lengths = [len(row) for row in ids]
         with self._autocast():
             # Rows come longest first, and so they stay.
-            hidden_TD, _ = hidden_states(self.mlm, input_ids, attention_mask, lengths)
+            hidden_TD, _ = hidden.hidden_states(self.mlm, input_ids, attention_mask, lengths)
         active = head.active(hidden_TD.float(), lengths)
         weights = activate(active.values, self.activation_type)
         kept = (weights != 0) & self._has_text(input_ids)[active.documents]
@@ -359,7 +358,7 @@ def _leave_uncompiled() -> None:
 
     Not by decorators: those load the compiler, over a second of CPU, into commands that never build a model.
     """
-    SparseEncoder.document_weights = torch.compiler.disable(  # type: ignore[method-assign]
-        SparseEncoder.document_weights, recursive=False
-    )
+    for owner, name in ((SparseEncoder, "document_weights"), (hidden, "hidden_states"), (hidden, "_of_group")):
+        setattr(owner, name, torch.compiler.disable(getattr(owner, name), recursive=False))
+    hidden._groups = torch.compiler.disable(hidden._groups)
     SparseEncoder._positive_logits = staticmethod(torch.compiler.disable(positive_logits))  # type: ignore[method-assign,assignment]

@@ -106,17 +106,22 @@ def test_training_forward_equals_encoding(tiny_model: Path) -> None:
 @pytest.mark.slow
 def test_a_compiled_encoder(tiny_model: Path) -> None:
     """It gives the same weights and gradients. aot_eager: everything that torch.compile does but the C++ compiler."""
-    results = []
+    from torch._dynamo.testing import CompileCounterWithBackend
+
+    counter = CompileCounterWithBackend("aot_eager")
+    results, compilations = [], []
     for compiled in (False, True):
         encoder = sparse_model.load(tiny_model)
-        model = torch.compile(encoder, backend="aot_eager", dynamic=True) if compiled else encoder
+        model = torch.compile(encoder, backend=counter, dynamic=True) if compiled else encoder
         document_NV = torch.zeros(0)
         for texts in (SENTENCES, SENTENCES[:2], ["rain", SENTENCES[0]]):
             ids = encoder.pad(encoder.tokenize_documents(texts))
             _, document_NV = model(*ids, *ids)
             document_NV.log1p().sum().backward()
+            compilations.append(counter.frame_count)
         results.append([document_NV, *(p.grad for p in encoder.parameters() if p.grad is not None)])
     assert len(results[0]) == len(results[1]) > 10
+    assert 0 < compilations[3] == compilations[4], "fewer documents of other lengths are not compiled anew"
     for ours, eager in zip(results[1], results[0], strict=True):
         torch.testing.assert_close(ours, eager, rtol=1e-5, atol=1e-5)
 
