@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mining.rows import Recipe
-from mining.statistics import Statistics
+from mining.statistics import Statistics, target_sharpness
 from retrieval.files import write_atomically, write_json
 from retrieval.tables import markdown_table
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+SHARPNESS_ROWS = 1000
 SCORES_PICTURE, RANKS_PICTURE = "scores.png", "first_ranks.png"
 ENSEMBLE = "ensemble"
 
@@ -59,7 +60,8 @@ def write_card(
     """
     from mining.card_pictures import ranks_picture, scores_picture  # brings matplotlib
 
-    summary = summarise(statistics, recipe, about, documents) | {"key": key}
+    sharpness = target_sharpness(rows.select(range(min(SHARPNESS_ROWS, len(rows))))["scores"])
+    summary = summarise(statistics, recipe, about, documents) | {"targets": sharpness, "key": key}
     names = [*(teacher.name for teacher in recipe.teachers), ENSEMBLE]
     n_queries = statistics.counts.queries
     scores = (_flat(rows, "teacher_scores", teacher.name) for teacher in recipe.teachers)
@@ -123,9 +125,19 @@ def card(summary: Mapping[str, Any], output_dir: Path) -> str:
         f"```\npython train_ir.py CONFIG.yaml train_file={output_dir} data_type=kd loss_types=kldiv\n```",
         "An example takes `sample_num_one_query` documents of a row, spread over the ranks; rows with a first_rank "
         "below 0 or above `first_rank_thresh` are left out.",
+        _targets(summary["targets"]),
         *summary["notes"],
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _targets(sharpness: Mapping[str, float]) -> str:
+    pair, row = sharpness["of two documents"], sharpness["of a row"]
+    return (
+        "As targets at `score_scale: 1`, the likeliest of two documents of a row has a probability of "
+        f"{pair:.2f}, that of a whole row {row:.2f} (medians). Near 0.5 of two, a model learns little from them: "
+        "`score_scale: auto` brings their spread to that of the untrained model's scores."
+    )
 
 
 def _columns(summary: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """What the data card says of the rows, gathered part by part: counts that add up."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -29,6 +30,16 @@ class Scorer:
             "mrr@10": float(of_ten) / max(1, n_queries),
             "mean_first_rank": float(ranks @ self.first_ranks) / found if found else None,
         }
+
+
+def target_sharpness(scores: Sequence[Sequence[float]]) -> dict[str, float]:
+    """Medians of the largest probability in a softmax: of a row's scores, and of two of them half a row apart."""
+    rows = [np.asarray(row, dtype=np.float64) for row in scores if len(row) > 1]
+    pairs = [np.abs(row[: len(row) // 2] - row[len(row) // 2 :][: len(row) // 2]) for row in rows]
+    of_two = 1 / (1 + np.exp(-np.concatenate([np.zeros(0), *pairs])))
+    of_row = [1 / np.exp(row - row.max()).sum() for row in rows]
+    medians = {"of two documents": of_two, "of a row": np.asarray(of_row)}
+    return {name: float(np.median(values)) if len(values) else 1.0 for name, values in medians.items()}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from retrieval.distributed import world_size
 from sparse_model import SparseEncoder, UserError
 from training.data import Examples
 from training.row_counts import MOST_TEXTS, TextCounts, count_texts
+from training.targets import target_sentences
 
 
 def counted_texts(parts: list[Examples]) -> list[TextCounts]:
@@ -32,8 +33,9 @@ def plan(
     parts: list[Examples],
     texts: list[TextCounts],
     args: Any,
+    temperature: float = 1.0,
 ) -> str:
-    """The lines; texts: those of each part."""
+    """The lines; texts: those of each part; temperature: of the distillation losses."""
     batch = args.per_device_train_batch_size * world_size() * args.gradient_accumulation_steps
     length = f"{args.max_steps} steps" if args.max_steps > 0 else f"{args.num_train_epochs} epochs"
     threshold = loss.flops_threshold
@@ -41,7 +43,7 @@ def plan(
     lines = [
         f"model       {model.model_name_or_path}: V = {encoder.vocabulary_size}, {encoder.activation_type}, "
         f"{'inference-free' if encoder.inf_free else 'siamese'}",
-        *(line for part, found in zip(parts, texts, strict=True) for line in _data_lines(part, found)),
+        *(line for part, found in zip(parts, texts, strict=True) for line in _data_lines(part, found, temperature)),
         f"training    {length} of {batch} queries, {world_size()} process(es), seed {args.seed}",
         f"loss        {' + '.join(loss.loss_types)}, λ_d {loss.flops_d_lambda}, "
         + ("no ℓ0 mask" if threshold is None else f"ℓ0 mask at {threshold:g} tokens"),
@@ -51,12 +53,12 @@ def plan(
     return "\n".join(lines)
 
 
-def _data_lines(part: Examples, texts: TextCounts) -> Iterator[str]:
+def _data_lines(part: Examples, texts: TextCounts, temperature: float) -> Iterator[str]:
     yield (
         f"data        {part.path}: {len(part)} examples"
         + (f"; {part.dropped_rows} rows dropped (filtered, or too short)" if part.dropped_rows else "")
         + (f"; {part.dropped_documents} documents left over" if part.dropped_documents else "")
         + ("" if part.has_negatives else "; without hard negatives")
     )
-    for sentence in (*part.row_sentences(), *texts.sentences()):
+    for sentence in (*part.row_sentences(), *target_sentences(part, temperature), *texts.sentences()):
         yield f"{'':12}{sentence}"

@@ -24,7 +24,7 @@ from experiment.settings.mistakes import refuse
 from experiment.settings.settings import Settings
 from retrieval.beir_data import load_beir
 from retrieval.distributed import is_main, on_main, world_size
-from retrieval.files import move_aside, require_disk
+from retrieval.files import move_aside, read_json, require_disk
 from retrieval.metrics import LESS_IS_BETTER, figure_name
 from retrieval.score_dataset import score_dataset
 from sparse_model import SparseEncoder, UserError, corpus_idf
@@ -37,9 +37,12 @@ from training.files import training_files
 from training.memory import memory_told
 from training.objective import Objective
 from training.step_checkpoints import complete_checkpoints, step_of
+from training.targets import fitting_scale
 from training.trainer import Trainer, epoch_sampler
 
 logger = logging.getLogger(__name__)
+
+SCALE = "score scale"  # in run.json: what score_scale: auto came to
 
 
 def train(settings: Settings) -> None:
@@ -58,11 +61,15 @@ def train(settings: Settings) -> None:
     teachers = asked_teachers(settings.loss.kd_ensemble_teacher_kwargs, settings.run.trust_remote_code)
     on_main(lambda: online_teachers.check(teachers, encoder.max_seq_length))
     parts = load_examples(settings.data, settings.loss.use_in_batch_negatives, args.seed)
+    if settings.data.score_scale == "auto":
+        scale = on_main(lambda: _recorded_scale(settings) or _fitting_scale(settings, encoder, parts))
+        for part in parts:
+            part.score_scale = scale
     on_main(lambda: require_disk(settings.output_dir, _checkpoint_bytes(encoder), "one checkpoint"))
     objective = build_objective(settings.loss, settings.data.temperature, settings.model.inf_free)
     epoch_sampler(parts, objective, args)
     texts = on_main(lambda: counted_texts(parts))
-    planned = plan(settings.model, settings.loss, encoder, parts, texts, args)
+    planned = plan(settings.model, settings.loss, encoder, parts, texts, args, settings.data.temperature)
     if settings.run.dry_run:
         if is_main():
             print(planned)
@@ -89,7 +96,8 @@ def _train(
         return
     deciding = [key for key in keys_that_change(DECIDE_WEIGHTS) if is_known(key)]
     config = {key: settings.value(key) for key in deciding} | settings.resolved()
-    run_id = on_main(lambda: open_run(folder, status, config, facts | {"given": settings.written()}))
+    scales = {SCALE: parts[0].score_scale} if settings.data.score_scale == "auto" else {}
+    run_id = on_main(lambda: open_run(folder, status, config, facts | {"given": settings.written()} | scales))
     with logged_to(folder / "train.log" if is_main() else None):
         for line in notes if is_main() else []:
             logger.info(line)
@@ -129,6 +137,17 @@ def _held(settings: Settings) -> Iterator[None]:
         for path in filter(Path.is_dir, training_files(settings.data.train_file, settings.data.train_file_dir)):
             held.enter_context(locked(path, purpose="users", shared=True))
         yield
+
+
+def _recorded_scale(settings: Settings) -> float | None:
+    """The scale that a run which goes on began with."""
+    return None if settings.run.overwrite else read_json(settings.output_dir / "run.json").get(SCALE)
+
+
+def _fitting_scale(settings: Settings, encoder: SparseEncoder, parts: list[Examples]) -> float:
+    if encoder.inf_free and settings.model.idf_path == "corpus":
+        encoder.use_idf(_training_idf(encoder, parts))
+    return fitting_scale(encoder, parts)
 
 
 def _clear(folder: Path, overwrite: bool) -> None:
@@ -184,7 +203,7 @@ def load_examples(data: DataKeys, without_negatives: bool, seed: int) -> list[Ex
                 str(data.data_type),
                 documents_per_query=data.sample_num_one_query,
                 first_rank_thresh=data.first_rank_thresh,
-                score_scale=data.score_scale,
+                score_scale=1.0 if data.score_scale == "auto" else data.score_scale,
                 swap_times=data.swap_times,
                 seed=seed,
                 without_negatives=without_negatives,

@@ -165,8 +165,8 @@ class DataKeys(Keys):
     """kd: random swaps in a row's sorted documents before it is cut into examples"""
     first_rank_thresh: int = key(10000, WEIGHTS)
     """rows whose first_rank is negative or above this are dropped"""
-    score_scale: float = key(1.0, WEIGHTS)
-    """multiplies kd scores"""
+    score_scale: float | Literal["auto"] = key(1.0, WEIGHTS)
+    """multiplies kd scores; auto: what brings their spread to that of the untrained model's scores"""
     temperature: Annotated[float, Field(gt=0)] = key(1.0, WEIGHTS)
     """divides student and teacher scores in kldiv and marginmse"""
 

@@ -101,6 +101,8 @@ def _data_mistakes(data: DataKeys, loss: LossKeys) -> list[Mistake]:
     if data.data_type is None:
         needed = "missing; kd (rows query, docs, scores) or posnegs (rows query, pos, negs)."
         found.append(Mistake("data_type", needed))
+    if data.score_scale == "auto" and data.data_type == "posnegs":
+        found.append(Mistake("score_scale", "auto is for data_type: kd; posnegs rows have no scores."))
     if data.data_type == "kd" and data.sample_num_one_query < 2 and not loss.use_in_batch_negatives:
         why = "1 leaves a query one document and nothing to rank; give 2 or more."
         found.append(Mistake("sample_num_one_query", why))

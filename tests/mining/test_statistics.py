@@ -1,9 +1,11 @@
 """Counts that add up, and what they say."""
 
+import math
+
 import numpy as np
 import pytest
 
-from mining.statistics import Counts, Scorer, Statistics
+from mining.statistics import Counts, Scorer, Statistics, target_sharpness
 
 
 def test_figures_of_a_scorer() -> None:
@@ -21,3 +23,13 @@ def test_statistics_survive_json() -> None:
     both = again + statistics
     assert both.counts == Counts(queries=4, pairs=6, scopes=2) and both.scorers[0].constant_scopes == 6
     assert both.scorers[0].first_ranks.tolist() == [0, 4]
+
+
+def test_target_sharpness_by_hand() -> None:
+    """Rows (2, 1, 1, 0) and (1, 0): pairs half a row apart differ by 1 and 1, and by 1; a single score is no target."""
+    found = target_sharpness([[2.0, 1.0, 1.0, 0.0], [1.0, 0.0], [5.0]])
+    first = math.e**2 / (math.e**2 + 2 * math.e + 1)
+    of_pair = math.e / (1 + math.e)
+    assert found["of two documents"] == pytest.approx(of_pair)
+    assert found["of a row"] == pytest.approx((first + of_pair) / 2)
+    assert target_sharpness([]) == {"of two documents": 1.0, "of a row": 1.0}
