@@ -7,7 +7,6 @@ from pathlib import Path
 
 from retrieval import distributed, download
 from retrieval.beir_files import read_judgements, read_records
-from retrieval.dataset_names import BEIR_13 as BEIR_13
 from retrieval.dataset_names import parse_name, scored_split, splits_of
 from retrieval.fingerprint import fingerprint
 from retrieval.metrics import Qrels

@@ -9,9 +9,9 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from experiment.run import folder as run_folder
 from experiment.run.done import require_own_model
 from experiment.run.engines import check_engine
+from experiment.run.folder import make_writable, read_yaml, yaml_text
 from experiment.run.inputs import require_unchanged
 from experiment.run.locks import locked
 from experiment.run.models import scored_model
@@ -25,6 +25,7 @@ from retrieval.beir_data import load_beir
 from retrieval.dataset_names import dataset_name, parse_name
 from retrieval.distributed import is_main, on_main
 from retrieval.download import NAMES, is_whole
+from retrieval.files import write_atomically
 from retrieval.metrics import beyond
 from retrieval.plain import plain
 from sparse_model.errors import UserError
@@ -73,8 +74,8 @@ def _run_evaluation(settings: Settings) -> None:
     if settings.run.overwrite or not keys.do_search or not on_main(lambda: _has_all(results, keys)):
         scorer.load()  # before anything is written
     with _writing(settings.output_dir, folder) if is_main() else nullcontext(), scorer:
-        on_main(lambda: run_folder.make_writable(folder / "runs"))
-        on_main(lambda: run_folder.write_atomically(folder / "config.yaml", _recorded(settings, folder, scorer)))
+        on_main(lambda: make_writable(folder / "runs"))
+        on_main(lambda: write_atomically(folder / "config.yaml", _recorded(settings, folder, scorer)))
         facts = {"seed": settings.value("seed")}
         found = [_evaluate(name, keys, scorer, results, facts, settings.run.overwrite) for name in keys.beir_datasets]
     if keys.do_search:
@@ -96,10 +97,10 @@ def _has_all(results: ResultFolder, keys: EvaluationKeys) -> bool:
 
 def _recorded(settings: Settings, folder: Path, scorer: Scorer) -> str:
     """The settings with what the model that is scored says of itself, not with what the config says of it."""
-    before = run_folder.read_yaml(folder / "config.yaml")
+    before = read_yaml(folder / "config.yaml")
     told = [key for key in OURS if effect(key).told and key in before and not settings.evaluation.baseline]
     says = scorer.model_says or {key: before[key] for key in told}
-    return run_folder.yaml_text(settings.with_values(**says).resolved())
+    return yaml_text(settings.with_values(**says).resolved())
 
 
 def _evaluate(

@@ -21,11 +21,6 @@ import yaml
 
 from experiment.settings.files import from_yaml
 from experiment.settings.settings import without_credentials
-from retrieval.files import move_aside as move_aside
-from retrieval.files import read_json as read_json
-from retrieval.files import write_atomically as write_atomically
-from retrieval.files import write_json as write_json
-from retrieval.fingerprint import hash_of as hash_of
 from sparse_model.errors import UserError
 
 SWEEP_LOG = "sweep.log"

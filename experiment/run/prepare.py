@@ -6,9 +6,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from experiment.run import folder as run_folder
 from experiment.run.command import logged_to
 from experiment.run.done import PREPARED, preparation_inputs, preparation_status
+from experiment.run.folder import make_writable
 from experiment.run.inputs import require_unchanged
 from experiment.run.locks import locked
 from experiment.run.models import miner
@@ -140,7 +140,7 @@ def open_folder(output_dir: Path, overwrite: bool) -> None:
     """Make the folder ready to be written to."""
     if overwrite and output_dir.exists():
         move_aside(output_dir)
-    run_folder.make_writable(output_dir)
+    make_writable(output_dir)
     # What is written from here on may be other rows than those that the record stands for.
     (output_dir / PREPARED).unlink(missing_ok=True)
 

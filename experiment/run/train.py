@@ -19,7 +19,7 @@ from experiment.run.models import load_start
 from experiment.run.online_teachers import asked_teachers
 from experiment.run.plan import counted_texts, plan
 from experiment.run.train_folder import checkpoint_to_resume, close_run, open_run
-from experiment.settings.keys import DataKeys, EvaluationKeys, LossKeys, is_known, keys_that_change
+from experiment.settings.keys import DataKeys, EvaluationKeys, LossKeys, OnlineTeachers, is_known, keys_that_change
 from experiment.settings.mistakes import refuse
 from experiment.settings.settings import Settings
 from retrieval.beir_data import load_beir
@@ -75,13 +75,14 @@ def train(settings: Settings) -> None:
             print(planned)
         return
     with _held(settings) if is_main() else nullcontext():
-        _train(settings, inputs, encoder, args, [*notes, *planned.splitlines()], parts, objective)
+        _train(settings, inputs, encoder, teachers, args, [*notes, *planned.splitlines()], parts, objective)
 
 
 def _train(
     settings: Settings,
     inputs: Mapping[str, str | None],
     encoder: SparseEncoder,
+    teachers: OnlineTeachers | None,
     args: Any,
     notes: list[str],
     parts: list[Examples],
@@ -109,7 +110,7 @@ def _train(
             from_texts = settings.model.idf_path == "corpus" and resume is None
             table = on_main(lambda: _training_idf(encoder, parts)) if from_texts else encoder.idf_V
             encoder.use_idf(table, requires_grad=settings.model.idf_requires_grad)  # type: ignore[arg-type]
-        trainer = _build_trainer(settings, encoder, args, parts, objective, run_id)
+        trainer = _build_trainer(settings, encoder, teachers, args, parts, objective, run_id)
         start = trained_weights(encoder) if settings.model.start_share else {}
         on_main(lambda: require_unchanged("what is trained on", inputs, training_inputs(settings)))
         documents = args.per_device_train_batch_size * max(part.documents_per_example for part in parts)
@@ -160,11 +161,16 @@ def _clear(folder: Path, overwrite: bool) -> None:
 
 
 def _build_trainer(
-    settings: Settings, encoder: SparseEncoder, args: Any, parts: list[Examples], objective: Objective, run_id: str
+    settings: Settings,
+    encoder: SparseEncoder,
+    teachers: OnlineTeachers | None,
+    args: Any,
+    parts: list[Examples],
+    objective: Objective,
+    run_id: str,
 ) -> Trainer:
     model = settings.model
     training_length = encoder.max_seq_length
-    asked = asked_teachers(settings.loss.kd_ensemble_teacher_kwargs, settings.run.trust_remote_code)
     # What the checkpoint will say, and what evaluations while training use.
     encoder.max_seq_length = model.eval_max_seq_length or training_length
     encoder.micro_batch_documents = settings.loss.micro_batch_documents
@@ -176,8 +182,8 @@ def _build_trainer(
         max_seq_length=training_length,
         idf_lr=model.idf_lr,
         evaluate_figures=lambda: evaluate_while_training(settings.evaluation, encoder),
-        teachers=online_teachers.load(asked, training_length, args.device),
-        teacher_scale=asked.score_scale if asked else 1.0,
+        teachers=online_teachers.load(teachers, training_length, args.device),
+        teacher_scale=teachers.score_scale if teachers else 1.0,
         run_id=run_id,
     )
 

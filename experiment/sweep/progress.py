@@ -7,9 +7,9 @@ from textwrap import shorten
 import torch
 from huggingface_hub import try_to_load_from_cache
 
-from experiment.run import folder as run_folder
 from experiment.run.done import Status, is_evaluated, training_status
 from experiment.run.engines import check_engine
+from experiment.run.folder import FAILED
 from experiment.run.inputs import training_inputs
 from experiment.run.locks import Purpose, holder
 from experiment.run.results import evaluation_folder
@@ -19,6 +19,7 @@ from experiment.sweep.data import has_training_data, preparations
 from experiment.sweep.runs import PlannedRun
 from retrieval.beir_data import data_files, local_folder, why_missing
 from retrieval.dataset_names import parse_name, scored_split
+from retrieval.files import read_json
 from sparse_model.errors import RunError, UserError
 
 # Whoever holds one of these locks of a run's folder is at work on it.
@@ -56,7 +57,7 @@ def state(run: PlannedRun) -> str:
     """How far a run is, who works on it, or why it stopped."""
     if is_finished(run):
         return "evaluated"
-    failure = run_folder.read_json(run.folder / run_folder.FAILED)
+    failure = read_json(run.folder / FAILED)
     if owner := next(filter(None, (holder(run.folder, purpose) for purpose in WORKS)), None):
         return f"{_reached(run)}, {owner} is at it"
     if failure:

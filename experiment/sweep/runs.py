@@ -10,12 +10,12 @@ from pathlib import Path
 
 import torch
 
-from experiment.run import folder as run_folder
 from experiment.settings.effects import Changes
 from experiment.settings.files import COMMAND_LINE
 from experiment.settings.keys import PreparationKeys, keys_that_change
 from experiment.settings.old_keys import OLD
 from experiment.settings.settings import Settings, load_settings
+from retrieval.files import read_json
 from sparse_model.errors import UserError
 from training.step_checkpoints import complete_checkpoints
 
@@ -212,7 +212,7 @@ def count_processes() -> int:
 
 def training_processes(run: PlannedRun, processes: int) -> int:
     """What a training was begun with, since it can only go on with as many; else `processes`."""
-    recorded = run_folder.read_json(run.folder / "run.json").get("processes")
+    recorded = read_json(run.folder / "run.json").get("processes")
     return recorded if isinstance(recorded, int) and complete_checkpoints(run.folder) else processes
 
 

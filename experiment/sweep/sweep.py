@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from experiment.run import folder as run_folder
+from experiment.run.folder import FAILED, SWEEP_LOG, make_writable, shown
 from experiment.run.locks import FolderInUse, locked
 from experiment.sweep.child import run_teed
 from experiment.sweep.data import check_preparations, preparations
@@ -44,6 +44,7 @@ from experiment.sweep.runs import (
 )
 from experiment.sweep.time_left import Estimate
 from retrieval.error_record import read_error
+from retrieval.files import write_json
 from retrieval.plain import plain
 from retrieval.tables import text_table
 from sparse_model.errors import RunError, UserError
@@ -69,7 +70,7 @@ class StepFailed(Exception):
             "step": step,
             "exit code": code,
             "reason": reason,
-            "command": run_folder.shown(command),
+            "command": shown(command),
             "time": time.strftime("%Y-%m-%d %H:%M:%S"),
             "last lines": str(message).splitlines() if message else list(lines),
         }
@@ -120,8 +121,8 @@ class Sweep:
 
     def _run(self, run: PlannedRun, title: str) -> None:
         """Everything that is missing of one run."""
-        run_folder.make_writable(run.folder)
-        failed = run.folder / run_folder.FAILED
+        make_writable(run.folder)
+        failed = run.folder / FAILED
         failed.unlink(missing_ok=True)
         try:
             if run.trains and not is_trained(run):
@@ -131,7 +132,7 @@ class Sweep:
             if not is_finished(run):
                 self._step(run, "evaluate", self.processes, results_folder(run), title)
         except StepFailed as error:
-            run_folder.write_json(failed, error.record)
+            write_json(failed, error.record)
             raise
 
     def _step(self, run: PlannedRun, step: str, processes: int, writes_to: Path, title: str) -> None:
@@ -145,7 +146,7 @@ class Sweep:
         used = locked(run.folder, ORPHAN_S, "users", shared=step == "evaluate")
         with used, locked(writes_to, patience=ORPHAN_S):
             pass
-        self._execute(step, run.command(step, processes), run.folder / run_folder.SWEEP_LOG)
+        self._execute(step, run.command(step, processes), run.folder / SWEEP_LOG)
 
     def _prepare(self, run: PlannedRun) -> None:
         """Each set of training data once; a second sweep waits for the first one's."""
@@ -166,7 +167,7 @@ class Sweep:
     def _execute(self, step: str, command: list[str], log: Path | None) -> None:
         with TemporaryDirectory() as folder:
             error_file = Path(folder, "error.json")
-            code, lines = run_teed(command, log, run_folder.shown(command), error_file)
+            code, lines = run_teed(command, log, shown(command), error_file)
             said = read_error(error_file)
         if code:
             raise StepFailed(step, code, command, said, lines)
@@ -187,7 +188,7 @@ class Sweep:
 
 
 def _has_failed(run: PlannedRun) -> bool:
-    return (run.folder / run_folder.FAILED).is_file()
+    return (run.folder / FAILED).is_file()
 
 
 def table(runs: Sequence[PlannedRun], processes: int) -> str:

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from statistics import mean
 from typing import Any
 
-from experiment.run import folder as run_folder
 from experiment.settings.effects import Changes
 from experiment.settings.keys import GROUP_OF, keys_that_change
 from experiment.sweep.progress import is_finished, results_folder, training
 from experiment.sweep.runs import PlannedRun, training_processes
 from retrieval.dataset_names import dataset_name
+from retrieval.files import read_json
 from training.step_checkpoints import step_of
 
 # What decides the seconds of a step, and of an evaluation.
@@ -86,7 +86,7 @@ def _measured_pace(run: PlannedRun) -> float | None:
 
 def _measured_scoring(run: PlannedRun) -> Iterator[tuple[str, float]]:
     for name in run.scored.evaluation.beir_datasets:
-        result = run_folder.read_json(results_folder(run) / f"{dataset_name(name)}.json")
+        result = read_json(results_folder(run) / f"{dataset_name(name)}.json")
         if isinstance(result.get("seconds"), (int, float)):
             yield dataset_name(name), result["seconds"]
 

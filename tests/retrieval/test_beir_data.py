@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from retrieval import beir_data, beir_files
-from retrieval.beir_data import BEIR_13, load_beir
-from retrieval.dataset_names import dataset_name, default_split
+from retrieval.beir_data import load_beir
+from retrieval.dataset_names import BEIR_13, dataset_name, default_split
 from sparse_model.errors import UserError
 from tests.conftest import write_jsonl
 from tests.retrieval.bag_of_words import write_beir

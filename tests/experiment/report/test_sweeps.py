@@ -20,7 +20,7 @@ from experiment.report.runs import load_runs
 from experiment.report.significance import compare, holm
 from experiment.report.systems import find_baseline
 from experiment.report.training_curves import training_picture
-from retrieval.beir_data import BEIR_13
+from retrieval.dataset_names import BEIR_13
 from tests.experiment.report.made_runs import DATASETS, PAPER, make_runs, write_json
 from tests.experiment.report.small_runs import PNG_START, Page
 

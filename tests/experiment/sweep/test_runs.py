@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiment.run import folder as run_folder
 from experiment.run.command import run_command
 from experiment.run.done import planned_length
 from experiment.run.inputs import training_data
@@ -186,7 +185,7 @@ def test_states_follow_the_files(configs: Path) -> None:
     (run.folder / "checkpoint-4" / "complete.json").touch()
     begin(run)
     assert progress.state(run) == "goes on from checkpoint-4" and plan.training_processes(run, 8) == 2
-    run_folder.write_json(run.folder / "failed.json", {"step": "train", "reason": "no room"})
+    write_json(run.folder / "failed.json", {"step": "train", "reason": "no room"})
     assert progress.state(run) == "goes on from checkpoint-4, failed to train: no room"
     with locked(run.folder, purpose="sweep"):
         assert "at it" in progress.state(run) and f"process {os.getpid()}" in progress.state(run)
