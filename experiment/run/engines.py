@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from experiment.settings.engine_rules import keeps_index
-from experiment.settings.keys import EXACT, OPENSEARCH, EvaluationKeys, OpenSearchKeys
+from experiment.settings.keys import EvaluationKeys, OpenSearchKeys
+from experiment.settings.value_types import EXACT, OPENSEARCH
 from retrieval import distributed
 from retrieval.engine import Engine
 from retrieval.opensearch.heap import MIB, needed_heap

@@ -3,8 +3,9 @@
 import ssl
 from collections.abc import Container
 
-from experiment.settings.keys import EXACT, EvaluationKeys, OpenSearchKeys
+from experiment.settings.keys import EvaluationKeys, OpenSearchKeys
 from experiment.settings.mistakes import Mistake
+from experiment.settings.value_types import EXACT
 from retrieval.opensearch.address import NO_ADDRESS, split_address
 from retrieval.opensearch.heap import BASE_HEAP, MIB
 from sparse_model.errors import UserError

@@ -1,109 +1,35 @@
 """Every key of ours with its type, default and meaning, in groups; the meaning stands under the key."""
 
-import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from experiment.settings.effects import Changes, Effect, key
 from experiment.settings.trainer_keys import EFFECTS as TRAINER_EFFECTS
 from experiment.settings.trainer_keys import effect_of
 from experiment.settings.trainer_keys import fields as trainer_fields
-from losses import RANKING
-from mining.teachers import TYPES, TeacherSpec
+from experiment.settings.value_types import (
+    EXACT,
+    Activation,
+    Cuts,
+    EngineName,
+    Length,
+    Name,
+    Names,
+    NonNegative,
+    OnlineType,
+    Positive,
+    RankingLosses,
+    Seeds,
+    Several,
+    Share,
+)
+from mining.teachers import TeacherSpec
 from retrieval.dataset_names import BEIR_13
 from retrieval.metrics import DEFAULT_METRICS
-from sparse_model import limits
-from sparse_model.activations import ACTIVATIONS
 
 WEIGHTS, BEST, VECTORS, RESULT = Changes.WEIGHTS, Changes.BEST, Changes.VECTORS, Changes.RESULT
 FIGURES, ROWS, PACE, NOTHING = Changes.FIGURES, Changes.ROWS, Changes.PACE, Changes.NOTHING
-
-
-def _split_commas(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    parts = re.split(r",(?![^()]*\))", value)  # a metric may hold commas between parentheses
-    return [part.strip() for part in parts if part.strip()]
-
-
-Names = Annotated[list[str], BeforeValidator(_split_commas)]
-Positive = Annotated[int, Field(ge=1)]
-NonNegative = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(ge=limits.SHARE_FROM, lt=limits.SHARE_BELOW)]
-Length = Annotated[int, Field(ge=limits.SHORTEST)]
-
-
-Name = Annotated[str, Field(min_length=1)]
-
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, int) else _split_commas(value)
-
-
-def _distinct(seeds: list[int]) -> list[int]:
-    if len({*seeds}) < len(seeds):
-        raise ValueError("each seed once")
-    return seeds
-
-
-def _or_null(value: Any) -> Any:
-    parts = _split_commas(value)
-    return [None if part == "null" else part for part in parts] if isinstance(parts, list) else parts
-
-
-def _each(value: Any, checked: ValidatorFunctionWrapHandler) -> Any:
-    parts = _or_null(value)
-    if not isinstance(parts, list):
-        return checked(value)
-    if not parts:
-        raise ValueError("at least one value")
-    values = [checked(part) for part in parts]
-    return values[0] if len(values) == 1 else values
-
-
-T = TypeVar("T")
-# One value, or a list (or comma string) of several; whoever uses it is given one (`Settings.one_by_one`).
-if TYPE_CHECKING:
-    Several = Annotated[T, "one"]
-else:
-    Several = Annotated[T, WrapValidator(_each)]
-
-Seed = Annotated[int, Field(ge=0)]
-Seeds = Annotated[list[Seed], BeforeValidator(_as_list), AfterValidator(_distinct), Field(min_length=1)]
-# The values of `engine`; what each of them opens: experiment/run/engines.py.
-ENGINE_NAMES = EXACT, OPENSEARCH = "exact", "opensearch"
-if TYPE_CHECKING:
-    Activation = str
-    EngineName = str
-    RankingLoss = str
-    EncodingType = str
-else:
-    Activation = Literal[tuple(ACTIVATIONS)]
-    EngineName = Literal[ENGINE_NAMES]
-    RankingLoss = Literal[tuple(RANKING)]
-    EncodingType = Literal[tuple(sorted(name for name, kind in TYPES.items() if kind.encodes))]
-
-
-def _encodes_texts(kind: Any) -> Any:
-    if isinstance(kind, str) and kind in TYPES and not TYPES[kind].encodes:
-        raise ValueError(
-            f"{kind} reads query and document together, which takes too long for the pairs of every batch; score rows "
-            "with it once (data_preparation.py) and train on data_type: kd."
-        )
-    return kind
-
-
-OnlineType = Annotated[EncodingType, BeforeValidator(_encodes_texts)]
 
 
 class Keys(BaseModel):
@@ -199,9 +125,7 @@ class OnlineTeachers(Keys):
 class LossKeys(Keys):
     """The loss = ranking_loss_weight × Σ ranking losses + λ_d(step) · FLOPS_d (+ λ_q(step) · FLOPS_q)"""
 
-    loss_types: Annotated[list[RankingLoss], BeforeValidator(_split_commas), Field(min_length=1)] = key(
-        ["kldiv"], WEIGHTS, main_for="train"
-    )
+    loss_types: RankingLosses = key(["kldiv"], WEIGHTS, main_for="train")
     """ranking losses, added up"""
     ranking_loss_weight: NonNegative = key(1.0, WEIGHTS)
     """weight of the ranking losses"""
@@ -210,7 +134,7 @@ class LossKeys(Keys):
     whole batch, memory is that of a piece, a step takes about a third longer; null: all at once"""
     contrastive_temperature: Annotated[float, Field(gt=0)] = key(1.0, WEIGHTS)
     """divides scores in losses that need no teacher (infonce)"""
-    elastic_lengths: Annotated[list[Positive | None], BeforeValidator(_or_null)] = key([], WEIGHTS)
+    elastic_lengths: Cuts = key([], WEIGHTS)
     """ranking losses of documents cut to these lengths (max_active_dims), one a step in turn, null: not cut; the model
     can then be cut to any of them when it is used"""
     elastic_whole_weight: NonNegative = key(0.5, WEIGHTS)
