@@ -82,9 +82,9 @@ def _size(
             modules[low], losses[low] = modules[exact], _autocast(losses[exact])
     off = _differences(modules, losses)
     steps: dict[str, Callable[[], Any] | str] = {}
-    optimizers = {id(module): _optimizer(module) for module in modules.values()}
+    optimizers = {id(module): optimizer_of(module) for module in modules.values()}
     for name, loss in losses.items():
-        steps[name] = _step(loss, optimizers[id(modules[name])])
+        steps[name] = step_of(loss, optimizers[id(modules[name])])
     steps.update(missing)
     for module in modules.values():
         module.train()
@@ -151,11 +151,14 @@ def _differences(modules: dict[str, nn.Module], losses: dict[str, Loss]) -> dict
     return off
 
 
-def _optimizer(module: nn.Module) -> torch.optim.Optimizer:
+def optimizer_of(module: nn.Module) -> torch.optim.Optimizer:
+    """AdamW as the step takes it."""
     return torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], RATE, fused=True)
 
 
-def _step(loss: Loss, optimizer: torch.optim.Optimizer) -> Callable[[], None]:
+def step_of(loss: Loss, optimizer: torch.optim.Optimizer) -> Callable[[], None]:
+    """One training step by this loss."""
+
     def step() -> None:
         loss().backward()
         optimizer.step()

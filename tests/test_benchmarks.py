@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks import distillation_rows as rows
-from benchmarks import encode, growth, head, measure, page, search, training_step
+from benchmarks import encode, growth, head, measure, micro_batches, page, search, training_step
 from benchmarks import made_models as models
 from retrieval.tables import text_table
 
@@ -60,6 +60,15 @@ def test_the_training_losses_agree(results: dict) -> None:
     rows = {row["name"]: row for row in results["training_step"]["rows"]}
     assert rows[training_step.PEER]["loss_off"] <= training_step.AGREEMENT
     assert rows[training_step.OURS]["ratio"] > 0
+
+
+def test_pieces_have_the_gradients_of_the_whole_batch() -> None:
+    rows = micro_batches.run({"tiny": None}, (4, 8), piece=2, length=32, rounds=1, most_at_once=4, vocabulary=1000)[
+        "rows"
+    ]
+    assert [row["x"] for row in rows] == [4, 4, 8, 8]
+    assert rows[0]["gradients_off"] == 0 < rows[1]["gradients_off"] < 1e-5
+    assert "missing" in rows[2] and rows[3]["median_s"] > 0
 
 
 def test_encodings_equal_plain_torch(results: dict) -> None:
