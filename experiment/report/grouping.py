@@ -69,7 +69,7 @@ def _same(run: RunResults, evaluation: Evaluation) -> str:
         )
     if not run.is_trained or not evaluation.datasets:
         return repr((run.name, evaluation.name))
-    keys = {key: run.config.get(key) for key in (*DECIDING, "use_l0") if key not in SEEDS}
+    keys = {key: run.config.get(key) for key in DECIDING if key not in SEEDS}
     facts = [run.record.get(fact) for fact in ("data hash", "processes")]
     return repr((evaluation.name, evaluation.datasets, keys, facts))
 

@@ -20,7 +20,7 @@ def read_failure(path: Path) -> list[str]:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The keys of a config.yaml; {} without one."""
+    """The keys of a config.yaml by today's names; {} without one."""
     if not path.is_file():
         return {}
     try:
@@ -29,6 +29,8 @@ def read_config(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read as YAML ({error}); restore it or leave this run out") from error
     if not isinstance(config, dict):
         raise UserError(f"{path}: holds no 'key: value' lines; restore it or leave this run out")
+    if config.pop("use_l0", False) and config.get("activation_type") in (None, "relu"):
+        config["activation_type"] = "l1_relu"  # which version 0.1 called so
     return config
 
 

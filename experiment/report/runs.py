@@ -117,9 +117,8 @@ class RunResults:
 
     @property
     def activation(self) -> str:
-        """The activation_type, use_l0 being an older name of one."""
-        activation = str(self.config.get("activation_type") or "relu")
-        return "l1_relu" if activation == "relu" and self.config.get("use_l0") else activation
+        """The activation_type."""
+        return str(self.config.get("activation_type") or "relu")
 
 
 def load_runs(folders: Iterable[str | Path]) -> list[RunResults]:

@@ -8,7 +8,9 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from experiment.run.launcher import GONE, end_with_launcher, launcher_is_gone, say_when_it_has_ended
@@ -46,7 +48,7 @@ def run_command(
         if is_done and _function(is_done)(settings):
             return 0
         start_processes(name, bool(settings.value("use_cpu")))
-        _do(_function(work), settings)
+        _do(partial(_function(work), settings), settings.output_dir)
         _close_processes()
     except (UserError, RunError) as error:
         if rank:
@@ -67,11 +69,11 @@ def run_command(
     return 0
 
 
-def _do(work: Callable[[Settings], None], settings: Settings) -> None:
+def _do(work: Callable[[], None], folder: Path) -> None:
     try:
-        work(settings)
+        work()
     except Exception as error:
-        if problem := disk_problem(error, settings.output_dir):
+        if problem := disk_problem(error, folder):
             raise problem from error
         raise
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from experiment.run.folder import read_yaml
 from experiment.run.inputs import training_inputs
-from experiment.run.models import VECTOR_KEYS, files_beside, model_files, scores_own_model
+from experiment.run.models import VECTOR_KEYS, asked_model, files_beside, model_files
 from experiment.run.results import data_hash, evaluation_folder, metrics_of, recorded_inputs
 from experiment.settings.effects import Changes
 from experiment.settings.keys import GROUP_OF, GROUPS, effect, keys_that_change
@@ -120,7 +120,7 @@ def require_own_model(settings: Settings) -> None:
         UserError: if the run has not ended, or went on since the model was written; if the model is damaged.
     """
     folder = settings.output_dir
-    recorded = read_json(folder / "run.json") if scores_own_model(settings) else {}
+    recorded = read_json(folder / "run.json") if asked_model(settings).is_own else {}
     if not recorded or not (folder / "modules.json").is_file():
         return
     config = settings.config_path or "…"
@@ -133,15 +133,16 @@ def require_own_model(settings: Settings) -> None:
     if problem := model_problem(folder):
         raise UserError(f"output_dir: {problem} python train_ir.py {config} writes it again.")
     if config != folder / "config.yaml":
-        _say_other_settings(settings, differences(settings, before), length)
+        others = {key: both for key, both in differences(settings, before).items() if key not in _NOT_ASKED}
+        planned = planned_length(settings.value).items()
+        lengths = {key: f"{length.get(key)} before, {now} now" for key, now in planned if length.get(key) != now}
+        _say_other_settings(folder, config, others, lengths)
 
 
-def _say_other_settings(settings: Settings, others: Mapping[str, str], length: Mapping[str, Any]) -> None:
+def _say_other_settings(
+    folder: Path, config: Path | str, others: Mapping[str, str], lengths: Mapping[str, str]
+) -> None:
     """Warn that a run of other keys, or of another length, is scored."""
-    folder, config = settings.output_dir, settings.config_path or "…"
-    others = {key: both for key, both in others.items() if key not in _NOT_ASKED}
-    planned = planned_length(settings.value)
-    lengths = {key: f"{length.get(key)} before, {now} now" for key, now in planned.items() if length.get(key) != now}
     if others or lengths:
         logger.warning(
             "%s holds a run of other settings, and that is what is scored:\n  %s\npython train_ir.py %s%s trains as "
@@ -235,7 +236,10 @@ def preparation_status(output_dir: Path, inputs: str | None) -> Status:
 
 
 def preparation_inputs(settings: Settings) -> str | None:
-    """A hash over all that prepared rows are made of: keys, data and models; None while the data are not here."""
+    """A hash over all that prepared rows are made of: keys, data and models.
+
+    None while the data are not here, and where a model cannot be used, which loading it explains.
+    """
     keys, prepared = settings.evaluation, settings.preparation
     data = data_hash(prepared.dataset, keys.beir_dir, keys.split)
     if data is None or prepared.source:
@@ -245,7 +249,10 @@ def preparation_inputs(settings: Settings) -> str | None:
     values = {name: settings.value(name) for name in counting} | {"teachers": list(map(asdict, prepared.teachers))}
     values |= settings.other_than_default(["drop_query_id"])
     models = [str(settings.model.model_name_or_path), *(spec.model_name_or_path for spec in prepared.teachers)]
-    hashes = [fingerprint(model_files(path)) for path in models]
+    try:
+        hashes = [fingerprint(model_files(path)) for path in models]
+    except UserError:
+        return None
     local = fingerprint(files_beside({name: settings.value(name) for name in ("idf_path", "tokenizer_name")}))
     return hash_of({"keys": values, "data": data, "models": hashes, "files": local})
 

@@ -109,8 +109,7 @@ def load_start(settings: Settings) -> tuple["SparseEncoder", Settings]:
     place = device(settings.value("use_cpu"))
     start = Chosen(str(settings.model.model_name_or_path), settings.given_values(LOADED), place, new_head=True)
     encoder = start.load()
-    says = {name: getattr(encoder, name) for name in ("activation_type", "inf_free", "max_seq_length")}
-    settings = settings.told(says)
+    settings = settings.told(said_by(encoder))
     refuse(settings.unfit_for_training())
     if (length := settings.model.eval_max_seq_length) is not None:
         encoder.usable_length(length, "eval_max_seq_length")
@@ -123,25 +122,24 @@ def scored_model(settings: Settings) -> Chosen:
     Raises:
         UserError: if a config that trains has no finished checkpoint, or there is no model at all.
     """
-    path, meant = model_path(settings), overriding(settings)
-    is_own = scores_own_model(settings)
-    is_plain = describe(resolve(path)).activation_type is None and not is_own
+    asked = asked_model(settings)
+    path, meant = asked.path, asked.overriding
+    is_plain = describe(resolve(path)).activation_type is None and not asked.is_own
     keys = LOADED if is_plain else LOADED_ANYWAY
     options = settings.given_values(keys) | {key: value for key, value in meant.items() if key in LOADED}
     length = settings.model.eval_max_seq_length
     if length and "max_seq_length" not in meant and (is_plain or "eval_max_seq_length" in meant):
         options["max_seq_length"] = length
-    # A run's own config says how it was trained: to score it, or a checkpoint of it, by a corpus is asked in words.
-    is_of_a_run = is_own or _is_recorded(settings)
-    asked = meant if is_of_a_run else settings.given_values(["idf_path"])
-    if asked.get("idf_path") == "corpus":
+    # In a run's config, idf_path: corpus is how it was trained: only on the command line it is about what is scored.
+    is_of_a_run = asked.is_own or _is_recorded(settings.config_path)
+    weights = meant if is_of_a_run else settings.given_values(["idf_path"])
+    if weights.get("idf_path") == "corpus":
         options["idf_path"] = "corpus"
     return _encoding(path, options, settings.value)
 
 
-def _is_recorded(settings: Settings) -> bool:
-    """Whether the config is the one that a run has left."""
-    path = settings.config_path
+def _is_recorded(path: Path | None) -> bool:
+    """Whether a config is the one that a run has left."""
     return path is not None and path.name == "config.yaml" and path.with_name("run.json").is_file()
 
 
@@ -154,33 +152,47 @@ def miner(settings: Settings) -> Chosen:
     return _encoding(_named(settings.model.model_name_or_path), settings.given_values(LOADED), settings.value)
 
 
-def model_path(settings: Settings) -> str:
-    """Folder or hub id of the model to score."""
-    if not scores_own_model(settings):
-        return _named(settings.model.model_name_or_path)
-    folder = settings.output_dir
-    if not (folder / "modules.json").is_file():
-        raise UserError(
-            f"output_dir: {folder} holds no trained model. Train it first (python train_ir.py "
-            f"{settings.config_path or '…'}), or name one: model_name_or_path=…"
-        )
-    return str(folder)
+@dataclass(frozen=True)
+class Asked:
+    """The model that an evaluation is asked to score: what the config's own training left, or a named one."""
+
+    is_own: bool
+    """it is what the config's own training leaves in output_dir"""
+    overriding: Mapping[str, Any]
+    """keys of the model on the command line that differ from what the run in output_dir was trained with"""
+    named: str | None
+    output_dir: Path
+    config: Path | None
+
+    @property
+    def path(self) -> str:
+        """Folder or hub id; UserError if nothing was trained yet, or no model is named."""
+        if not self.is_own:
+            return _named(self.named)
+        if not (self.output_dir / "modules.json").is_file():
+            raise UserError(
+                f"output_dir: {self.output_dir} holds no trained model. Train it first (python train_ir.py "
+                f"{self.config or '…'}), or name one: model_name_or_path=…"
+            )
+        return str(self.output_dir)
 
 
-def scores_own_model(settings: Settings) -> bool:
-    """Whether an evaluation is of the model that the config's own training leaves in output_dir."""
-    return settings.trains and "model_name_or_path" not in overriding(settings)
+def asked_model(settings: Settings) -> Asked:
+    """Which model the settings of an evaluation mean.
 
-
-def overriding(settings: Settings) -> dict[str, Any]:
-    """Model keys on the command line that differ from what the run in output_dir was trained with.
-
-    The words of a training typed again for its evaluation mean that run, not another model.
+    The words of a training, typed again for its evaluation, mean that run and no other model.
     """
     recorded = read_yaml(settings.output_dir / "config.yaml") if settings.trains else {}
     given = settings.on_command_line([*VECTOR_KEYS, "model_name_or_path"])
     same = {key for key, value in given.items() if key in recorded and recorded[key] == value}
-    return {key: value for key, value in given.items() if key not in same or effect(key).always_meant}
+    overriding = {key: value for key, value in given.items() if key not in same or effect(key).always_meant}
+    is_own = settings.trains and "model_name_or_path" not in overriding
+    return Asked(is_own, overriding, settings.model.model_name_or_path, settings.output_dir, settings.config_path)
+
+
+def said_by(encoder: "SparseEncoder") -> dict[str, Any]:
+    """The keys that a loaded model says the values of."""
+    return {name: getattr(encoder, name) for name in ("activation_type", "max_seq_length", "inf_free")}
 
 
 def model_files(path: str) -> list[Path]:

@@ -57,7 +57,7 @@ def prepare(settings: Settings) -> None:
         replace(t, trust_remote_code=t.trust_remote_code or settings.run.trust_remote_code) for t in keys.teachers
     ]
     mistakes += on_main(lambda: preparation_mistakes(*places, teachers))
-    inputs = None if mistakes else on_main(lambda: _inputs(settings))
+    inputs = None if mistakes else on_main(lambda: preparation_inputs(settings))
     is_done = preparation_status(settings.output_dir, inputs).is_done
     if inputs and is_done and not (settings.run.overwrite or settings.run.dry_run):
         logger.info("%s holds these rows already; nothing to do", settings.output_dir)
@@ -82,21 +82,13 @@ def prepare(settings: Settings) -> None:
     with _writing(settings.output_dir, settings.run.overwrite):
         _run(settings, encoder, teachers, data, corpus)
         on_main(lambda: _require_same(settings, inputs))
-        on_main(lambda: write_json(settings.output_dir / PREPARED, {"inputs": inputs or _inputs(settings)}))
-
-
-def _inputs(settings: Settings) -> str | None:
-    """See `preparation_inputs`; None too where a model cannot be used, which loading it will explain."""
-    try:
-        return preparation_inputs(settings)
-    except UserError:
-        return None
+        on_main(lambda: write_json(settings.output_dir / PREPARED, {"inputs": inputs or preparation_inputs(settings)}))
 
 
 def _require_same(settings: Settings, inputs: str | None) -> None:
     """Raise a UserError if data or models are no longer those that the rows are to be of."""
     if inputs:
-        require_unchanged("what the rows are made of", inputs, _inputs(settings))
+        require_unchanged("what the rows are made of", inputs, preparation_inputs(settings))
 
 
 def _only_texts(keys: PreparationKeys, data: BeirData, output_dir: Path, run: RunKeys) -> None:

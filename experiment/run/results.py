@@ -1,7 +1,7 @@
 """Results of an evaluation: the folder they are filed in, and the inputs that they belong to."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,13 @@ from experiment.run.folder import read_yaml
 from experiment.run.models import (
     LOADED_ANYWAY,
     VECTOR_KEYS,
+    asked_model,
     files_beside,
     model_files,
-    model_path,
-    overriding,
-    scores_own_model,
 )
 from experiment.settings.effects import Changes
-from experiment.settings.keys import GROUP_OF, effect, keys_that_change
+from experiment.settings.keys import GROUP_OF, keys_that_change
+from experiment.settings.old_keys import IN_EFFECT
 from experiment.settings.settings import Settings
 from retrieval.beir_data import data_files, local_folder
 from retrieval.dataset_names import parse_name, scored_split
@@ -36,7 +35,7 @@ def evaluation_folder(settings: Settings) -> Path:
     name = settings.evaluation.evaluation_name
     if name is None:
         differing = settings.other_than_default(RESULT_KEYS)
-        other = overriding(settings)
+        other = dict(asked_model(settings).overriding)
         if not settings.trains:
             other.pop("model_name_or_path", None)  # it names the output folder already
         checkpoint = _own_checkpoint(settings.config_path, settings.output_dir, other)
@@ -56,53 +55,60 @@ def _own_checkpoint(config: Path | None, output_dir: Path, other: dict[str, Any]
 
 def result_inputs(settings: Settings) -> dict[str, Any]:
     """What a result depends on beside the data: the model's name, and a hash over files and keys that change it."""
+    counting = settings.counting(RESULT_KEYS)
     if settings.evaluation.baseline:
-        return {"model": settings.evaluation.baseline, "config hash": hash_of(_result_keys(settings))}
-    given = settings.given_values(VECTOR_KEYS)
-    written = settings.old_names.as_written(given) | {
-        name: value for name, value in settings.old_names.values.items() if name == "use_l0"
-    }
-    return {"model": model_path(settings), "config hash": _hash(settings, given, written)}
+        return {"model": settings.evaluation.baseline, "config hash": hash_of(counting)}
+    path, given = asked_model(settings).path, settings.given_values(VECTOR_KEYS)
+    written = settings.old_names.as_written(given) | settings.old_names.in_effect
+    return {"model": path, "config hash": _hash(path, counting, given, written)}
 
 
 def recorded_inputs(settings: Settings, folder: Path) -> dict[str, Any]:
-    """As `result_inputs`; those of the results in `folder` if they are of these settings in other words."""
+    """As `result_inputs`; those of the results in `folder` if they are of these settings in other words.
+
+    What a run's checkpoint says of itself counts, whatever became of its config: its results are found by the keys that
+    it was trained with, too.
+    """
     inputs = result_inputs(settings)
     recorded = read_json(folder / "summary.json").get("config hash")
-    if recorded is None or settings.evaluation.baseline or not scores_own_model(settings):
+    if recorded is None or settings.evaluation.baseline or not asked_model(settings).is_own:
         return inputs
-    return inputs | {"config hash": recorded} if recorded in _in_other_words(settings) else inputs
-
-
-def _in_other_words(settings: Settings) -> Iterator[str]:
-    """The hashes of the same results of a run, which are over the model's keys as they were written.
-
-    What the checkpoint says of itself counts, whatever a config says that was edited since: the words of the training
-    may stand for it. A run of version 0.1 does not say which these were: every choice among its keys may be it.
-    """
-    given, asked = settings.given_values(VECTOR_KEYS), settings.on_command_line(VECTOR_KEYS)
+    given, typed = settings.given_values(VECTOR_KEYS), settings.on_command_line(VECTOR_KEYS)
     trained = read_json(settings.output_dir / "run.json").get("given")
+    words: Iterable[Words] = []
     if isinstance(trained, dict):
-        told = {*VECTOR_KEYS, "use_l0"} - {*LOADED_ANYWAY, *asked}
-        words = {key: value for key, value in given.items() if key not in told}
-        words |= {key: value for key, value in trained.items() if key in told}
-        yield _hash(settings, words, words)
-    elif settings.config_path == settings.output_dir / "config.yaml":
-        config = read_yaml(settings.config_path)
-        unsure = [key for key in (*VECTOR_KEYS, "use_l0") if key in config and key not in asked]
-        for choice in (choice for n in range(len(unsure) + 1) for choice in combinations(unsure, n)):
-            yield _hash(settings, given, asked | {key: config[key] for key in choice})
+        words = [_as_trained(given, typed, trained)]
+    elif settings.config_path == (config := settings.output_dir / "config.yaml"):  # a run of version 0.1
+        words = _perhaps_written(given, typed, read_yaml(config))
+    counting = settings.counting(RESULT_KEYS)
+    hashes = (_hash(inputs["model"], counting, given, written) for given, written in words)
+    return inputs | {"config hash": recorded} if recorded in hashes else inputs
 
 
-def _hash(settings: Settings, given: Mapping[str, Any], written: Mapping[str, Any]) -> str:
-    """Of the given keys of the model: its files, those that they name, and the keys as they are written."""
-    files = fingerprint([*model_files(model_path(settings)), *files_beside(given)])
-    return hash_of(_result_keys(settings) | {"model keys": written, "files": files})
+# (the given keys of the model, the same under the names that they were written with)
+Words = tuple[Mapping[str, Any], Mapping[str, Any]]
+_NAMES = [*VECTOR_KEYS, *IN_EFFECT]
 
 
-def _result_keys(settings: Settings) -> dict[str, Any]:
-    by_default = {key: settings.value(key) for key in RESULT_KEYS if effect(key).by_default}
-    return by_default | settings.other_than_default(RESULT_KEYS)
+def _as_trained(given: Mapping[str, Any], typed: Mapping[str, Any], trained: Mapping[str, Any]) -> Words:
+    """The given keys, those that the checkpoint tells as the training was given them; typed: on the command line."""
+    told = {*_NAMES} - {*LOADED_ANYWAY, *typed}
+    words = {key: value for key, value in given.items() if key not in told}
+    words |= {key: value for key, value in trained.items() if key in told}
+    return words, words
+
+
+def _perhaps_written(given: Mapping[str, Any], typed: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[Words]:
+    """Every choice among a recorded config's keys: it does not say which of them were given."""
+    unsure = [key for key in _NAMES if key in config and key not in typed]
+    for choice in (choice for n in range(len(unsure) + 1) for choice in combinations(unsure, n)):
+        yield given, {**typed, **{key: config[key] for key in choice}}
+
+
+def _hash(path: str, counting: Mapping[str, Any], given: Mapping[str, Any], written: Mapping[str, Any]) -> str:
+    """Of what counts in a result, the model's files and those that its keys name, and these keys as written."""
+    files = fingerprint([*model_files(path), *files_beside(given)])
+    return hash_of({**counting, "model keys": written, "files": files})
 
 
 def metrics_of(record: Mapping[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from experiment.run.engines import MakeEngine, check_engine, open_engines, tokens_of
 from experiment.run.kept_vectors import kept_vectors
-from experiment.run.models import Chosen
+from experiment.run.models import Chosen, said_by
 from experiment.settings.engine_rules import keeps_index
 from experiment.settings.keys import EvaluationKeys, OpenSearchKeys
 from retrieval.beir_data import BeirData
@@ -129,8 +129,7 @@ class ModelScorer:
         """See `Scorer.model_says`."""
         if "encoder" not in self.__dict__:
             return {}
-        says = {name: getattr(self.encoder, name) for name in ("activation_type", "max_seq_length", "inf_free")}
-        return says | {"idf_path": self._model.options.get("idf_path")}
+        return said_by(self.encoder) | {"idf_path": self._model.options.get("idf_path")}
 
     def score(self, data: BeirData) -> DatasetScores:
         """See `Scorer.score`."""

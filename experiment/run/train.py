@@ -62,7 +62,12 @@ def train(settings: Settings) -> None:
     on_main(lambda: online_teachers.check(teachers, encoder.max_seq_length))
     parts = load_examples(settings.data, settings.loss.use_in_batch_negatives, args.seed)
     if settings.data.score_scale == "auto":
-        scale = on_main(lambda: _recorded_scale(settings) or _fitting_scale(settings, encoder, parts))
+        scale = on_main(
+            lambda: (
+                _recorded_scale(settings.output_dir, settings.run.overwrite)
+                or _fitting_scale(encoder, parts, settings.model.idf_path)
+            )
+        )
         for part in parts:
             part.score_scale = scale
     on_main(lambda: require_disk(settings.output_dir, _checkpoint_bytes(encoder), "one checkpoint"))
@@ -74,7 +79,7 @@ def train(settings: Settings) -> None:
         if is_main():
             print(planned)
         return
-    with _held(settings) if is_main() else nullcontext():
+    with _held(settings.output_dir, settings.data) if is_main() else nullcontext():
         _train(settings, inputs, encoder, teachers, args, [*notes, *planned.splitlines()], parts, objective)
 
 
@@ -131,22 +136,22 @@ def _train(
 
 
 @contextmanager
-def _held(settings: Settings) -> Iterator[None]:
+def _held(output_dir: Path, data: DataKeys) -> Iterator[None]:
     """Keep others from writing to the run's folder, and to the data sets that it is trained on."""
     with ExitStack() as held:
-        held.enter_context(locked(settings.output_dir))
-        for path in filter(Path.is_dir, training_files(settings.data.train_file, settings.data.train_file_dir)):
+        held.enter_context(locked(output_dir))
+        for path in filter(Path.is_dir, training_files(data.train_file, data.train_file_dir)):
             held.enter_context(locked(path, purpose="users", shared=True))
         yield
 
 
-def _recorded_scale(settings: Settings) -> float | None:
+def _recorded_scale(folder: Path, overwrite: bool) -> float | None:
     """The scale that a run which goes on began with."""
-    return None if settings.run.overwrite else read_json(settings.output_dir / "run.json").get(SCALE)
+    return None if overwrite else read_json(folder / "run.json").get(SCALE)
 
 
-def _fitting_scale(settings: Settings, encoder: SparseEncoder, parts: list[Examples]) -> float:
-    if encoder.inf_free and settings.model.idf_path == "corpus":
+def _fitting_scale(encoder: SparseEncoder, parts: list[Examples], idf_path: str | None) -> float:
+    if encoder.inf_free and idf_path == "corpus":
         encoder.use_idf(_training_idf(encoder, parts))
     return fitting_scale(encoder, parts)
 

@@ -23,6 +23,8 @@ OLD: dict[str, tuple[Any, Callable[[Any], dict[str, Any]], str]] = {
     "split_batch": (Annotated[int, Field(ge=1)], _nothing, "without effect"),
     "preprocess_func": (None, _nothing, "without effect; only null is accepted"),
 }
+# Those that stand for something: recorded configs and hashes hold them as they were written.
+IN_EFFECT = [name for name, (_, stands_for, _) in OLD.items() if stands_for is not _nothing]
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ class OldNames:
     """old name -> value, as written"""
     implied: Mapping[str, str]
     """key that stands under no name of its own -> the old name that stands for it"""
+
+    @property
+    def in_effect(self) -> dict[str, Any]:
+        """Those that stand for something, with their values."""
+        return {name: value for name, value in self.values.items() if name in IN_EFFECT}
 
     def as_written(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Keys with their values, those that an old name stands for under the old one."""

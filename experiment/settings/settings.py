@@ -27,6 +27,7 @@ from experiment.settings.keys import (
     OpenSearchKeys,
     PreparationKeys,
     RunKeys,
+    effect,
 )
 from experiment.settings.limits import key_faults
 from experiment.settings.missing import missing_for_training
@@ -112,6 +113,11 @@ class Settings:
     def other_than_default(self, keys: Iterable[str]) -> dict[str, Any]:
         """Those of `keys` whose values are not the default ones."""
         return {key: self.value(key) for key in keys if self.value(key) != self.default(key)}
+
+    def counting(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Those of `keys` that are part of a result's hash: with other than default values, some with any."""
+        names = list(keys)
+        return {key: self.value(key) for key in names if effect(key).by_default} | self.other_than_default(names)
 
     def unfit_for_training(self) -> list[Mistake]:
         """Everything that keeps the settings from being trained."""

@@ -44,6 +44,19 @@ def test_runs_that_differ_only_in_their_seed_are_one(tmp_path):
     assert system.figure("ndcg@10", ("a", "c")) is None and system.values("map", ("a",)) == []
 
 
+@pytest.mark.parametrize(
+    ("old", "says"), [({"use_l0": True}, "l1_relu"), ({"use_l0": False}, "relu"), ({"use_l0": None}, "relu")]
+)
+def test_an_older_name_of_an_activation(tmp_path, old, says):
+    """Version 0.1 recorded use_l0 beside activation_type; without effect it keeps no runs apart."""
+    folders = [Path(path) for path in make_runs(tmp_path, {"f": SMALL["mask"][:1]}, (1, 2), ("a", "b"), 3)]
+    config = yaml.safe_load((folders[1] / "config.yaml").read_text())
+    assert config["activation_type"] == "relu"
+    (folders[1] / "config.yaml").write_text(yaml.safe_dump(config | old))
+    runs = load_runs(folders)
+    assert runs[1].activation == says and len(make_systems(runs)) == (1 if says == "relu" else 2)
+
+
 @pytest.mark.parametrize("difference", ["config", "processes", "data", "data sets", "seed"])
 def test_what_differs_in_more_than_the_seed_stays_apart(tmp_path, difference):
     folders = [Path(path) for path in make_runs(tmp_path, {"f": SMALL["mask"][:1]}, (1, 2), ("a", "b"), 3)]

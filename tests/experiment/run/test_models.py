@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import sparse_model
-from experiment.run.models import Chosen, load_start, miner, model_files, model_path, overriding, scored_model
+from experiment.run.models import Chosen, asked_model, load_start, miner, model_files, scored_model
 from experiment.settings.settings import Settings, load_settings
 from sparse_model import UserError
 
@@ -70,14 +70,14 @@ def test_words_of_the_training_override_nothing(trained: tuple[Path, Path], tiny
     """Typed again for the evaluation they mean the run; other values mean another model."""
     folder, config = trained
     same = load_settings([str(config), f"model_name_or_path={tiny_model}", "activation_type=l1_relu"])
-    assert overriding(same) == {} and model_path(same) == str(folder)
+    assert asked_model(same).overriding == {} and asked_model(same).path == str(folder)
     other = load_settings([str(config), "activation_type=relu", "max_seq_length=9"])
-    assert overriding(other) == {"activation_type": "relu", "max_seq_length": 9}
-    assert scored_model(other).options == overriding(other)
+    assert asked_model(other).overriding == {"activation_type": "relu", "max_seq_length": 9}
+    assert scored_model(other).options == asked_model(other).overriding
 
 
 def test_another_model_than_the_trained_one(trained: tuple[Path, Path], ours: Path) -> None:
-    assert model_path(load_settings([str(trained[1]), f"model_name_or_path={ours}"])) == str(ours)
+    assert asked_model(load_settings([str(trained[1]), f"model_name_or_path={ours}"])).path == str(ours)
 
 
 def test_what_was_never_trained_is_said(trained: tuple[Path, Path]) -> None:
