@@ -7,7 +7,7 @@ QUICKSTART_CONFIGS := $(QUICKSTART:%=config/quickstart/%.yaml)
 PACKAGES := sparse_model losses training mining pairs retrieval experiment
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart quickstart-smoke test test-fast test-attack test-attack-short test-paper-versions lint docs benchmark
+.PHONY: help install quickstart quickstart-smoke test test-fast test-kernels test-attack test-attack-short test-paper-versions lint docs benchmark
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1 \t\2/' | expand -t 28
@@ -45,10 +45,20 @@ quickstart-smoke: install  ## the quickstart with a few steps, to see that every
 
 # Tests of one group (those of a node) stay in one process.
 test: install  ## the test suite, offline
-	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadgroup --ignore tests/attack
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadgroup --ignore tests/attack --ignore tests/kernels
 
 test-fast: install  ## the tests that start no other process and are not slow: a minute
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadgroup -m "not process and not distributed and not opensearch and not slow"
+
+# Beside the other packages, not among them: torch for NVIDIA's GPUs brings a version of its own and needs that one.
+.venv/kernels/installed: .venv/installed
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv/kernels triton==3.9.0
+	@touch $@
+
+# The interpreter and the compiler cannot be had in one process.
+test-kernels: install .venv/kernels/installed  ## the head's GPU kernels on a CPU: interpreted, and compiled for three generations
+	OMP_NUM_THREADS=1 PYTHONPATH=.venv/kernels TRITON_INTERPRET=1 $(PY) -m pytest -q -n 2 tests/kernels/test_interpreted.py
+	OMP_NUM_THREADS=1 PYTHONPATH=.venv/kernels $(PY) -m pytest -q -n 2 tests/kernels/test_compiled.py
 
 test-attack: install  ## kills and broken disks at every file operation of every command: an hour or more
 	SPARSE_ATTACK=1 OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 -rP tests/attack

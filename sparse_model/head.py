@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sparse_model import segments
+from sparse_model import head_kernel, segments
 from sparse_model.screen import Screen, screening_pays, tile_products
 
 # Tokens multiplied at a time: with `screen.CPU_TILE`, what a core's second-level cache holds.
@@ -125,7 +125,8 @@ class Head:
             some = bounds[n : n + step + 1]
             lengths = [end - start for start, end in itertools.pairwise(some)]
             low_TD = hidden_TD[some[0] : some[-1]].to(self.product_VD.dtype)
-            values_NV, tokens_NV = segments.highest(low_TD, lengths, self.product_VD, self.winners)
+            highest = head_kernel.highest if head_kernel.pays(low_TD) else segments.highest
+            values_NV, tokens_NV = highest(low_TD, lengths, self.product_VD, self.winners)
             values_NV = (values_NV + self.bias_V).to(hidden_TD.dtype)
             parts.append(_above_zero(values_NV, tokens_NV, n, some[0]))
         return parts
@@ -241,7 +242,8 @@ class _PositiveLogits(torch.autograd.Function):
 def _sparse_product(rows: Tensor, columns: Tensor, values: Tensor, dense: Tensor, n_rows: int) -> Tensor:
     """Σ over entries of values · dense[column], added up per row: [n_rows, dense.shape[1]]."""
     if not tiled(dense.device):
-        return segments.row_sums(rows, columns, values, dense, n_rows)
+        row_sums = head_kernel.row_sums if head_kernel.sums_here(values) else segments.row_sums
+        return row_sums(rows, columns, values, dense, n_rows)
     indices = torch.stack([rows, columns])
     matrix = torch.sparse_coo_tensor(indices, values, (n_rows, len(dense)), check_invariants=False)
     return torch.sparse.mm(matrix, dense)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sparse_model import SparseEncoder, activate, device, head, load, segments
+from sparse_model import SparseEncoder, activate, device, head, head_kernel, load, segments
 from sparse_model.head import positive_logits, positive_logits_dense
 from tests.conftest import SENTENCES
 
@@ -241,3 +242,32 @@ def test_tf32_is_as_torch_says() -> None:
     finally:
         torch.set_float32_matmul_precision(before)
     assert not device.tf32_asked()
+
+
+def test_a_machine_that_cannot_build_kernels_says_so_and_does_without(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Here it is the GPU that is missing; without Triton, or without torch for GPUs, nothing is tried."""
+    head_kernel._here.cache_clear()
+    assert not head_kernel._here() and not caplog.records
+    head_kernel._here.cache_clear()
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    monkeypatch.setattr(head_kernel.importlib.util, "find_spec", lambda name: name)
+    assert not head_kernel._here() and "Triton cannot build kernels here" in caplog.text
+    head_kernel._here.cache_clear()
+
+
+def test_the_kernel_is_chosen_where_its_product_is_on_tensor_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pays(dtype: torch.dtype, generation: tuple[int, int] = (8, 0), cuda: bool = True) -> bool:
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: generation)
+        place = SimpleNamespace(dtype=dtype, is_cuda=cuda, device=None)
+        return head_kernel.pays(place)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(head_kernel, "_here", lambda: True)
+    assert pays(torch.bfloat16) and pays(torch.float16, (9, 0))
+    assert not pays(torch.bfloat16, (7, 0)) and not pays(torch.bfloat16, cuda=False)
+    assert not pays(torch.float32) and not pays(torch.float64)
+    monkeypatch.setattr(head_kernel, "tf32_asked", lambda: True)
+    assert pays(torch.float32) and not pays(torch.float64)
+    monkeypatch.setattr(head_kernel, "_here", lambda: False)
+    assert not pays(torch.bfloat16)

@@ -1,0 +1,1 @@
+"""What needs Triton, and no GPU: `make test-kernels`."""
