@@ -20,6 +20,7 @@ from retrieval.beir_data import BeirData
 from retrieval.fingerprint import fingerprint
 from retrieval.row_files import is_list_of, is_number, read_rows, rows_on_hub
 from sparse_model.errors import UserError
+from sparse_model.pins import repository_and_revision
 
 if TYPE_CHECKING:
     import datasets
@@ -33,7 +34,8 @@ class Published:
     """Candidates and scores of somebody's rows of ids, with a data set's texts (see mining.scored_pairs).
 
     Args:
-        source: a hub id, or the path of a save_to_disk folder, of a folder of .parquet or .jsonl files, or of one.
+        source: a hub id (or id@revision), or the path of a save_to_disk folder, of a folder of .parquet or .jsonl
+            files, or of one.
 
     Raises:
         UserError: if it cannot be read, a column is missing, or (all of them together) ids that data lacks, lists of
@@ -124,7 +126,8 @@ def _open(source: str) -> datasets.Dataset:
     path = Path(source)
     try:
         if not path.exists():
-            rows = rows_on_hub(source)
+            repository, revision = repository_and_revision(source)
+            rows = rows_on_hub(repository, revision=revision)
         elif path.is_dir() and not any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
             rows = _folder_of_files(path)
         else:

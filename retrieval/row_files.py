@@ -48,12 +48,12 @@ def read_rows(path: Path) -> datasets.Dataset:
     return rows
 
 
-def rows_on_hub(repository: str, config: str | None = None) -> datasets.Dataset:
+def rows_on_hub(repository: str, config: str | None = None, revision: str | None = None) -> datasets.Dataset:
     """The train split of a data set on the hub; code that it brings is not run, nor asked for on the terminal."""
     import datasets
 
     datasets.config.HF_DATASETS_TRUST_REMOTE_CODE = False  # type: ignore[attr-defined]  # which versions before 4 read
-    return datasets.load_dataset(repository, config, split="train")
+    return datasets.load_dataset(repository, config, split="train", revision=revision)
 
 
 def is_whole_data_set(folder: Path) -> bool:

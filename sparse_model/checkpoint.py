@@ -16,10 +16,12 @@ from sparse_model.description import Description, describe
 from sparse_model.encoder import SparseEncoder
 from sparse_model.errors import UserError
 from sparse_model.heads import default_length, longest_input
-from sparse_model.layout import dtype_argument, load_tokenizer, require_object, resolve
+from sparse_model.layout import load_tokenizer, require_object, resolve
 from sparse_model.manifest import check_manifest
+from sparse_model.pins import Code, at, code_of
 from sparse_model.pruning import Cut
 from sparse_model.query_weights import read_idf, usable_weights
+from sparse_model.remote_code import is_remote, load_model
 from sparse_model.tensors import check_layers, unknown_tensors
 
 HEAD_DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
@@ -39,7 +41,9 @@ def load(
     tokenizer_name: str | None = None,
     model_overrides: dict[str, Any] | None = None,
     allow_new_head: bool = False,
+    revision: str | None = None,
     trust_remote_code: bool = False,
+    code_revision: str | None = None,
 ) -> SparseEncoder:
     """An encoder from a checkpoint of ours, a sentence-transformers sparse encoder or any masked LM.
 
@@ -57,14 +61,17 @@ def load(
         tokenizer_name: folder or hub id of another tokenizer than the model's.
         model_overrides: fields of the model's config, e.g. {"hidden_dropout_prob": 0.0}.
         allow_new_head: accept a checkpoint without masked-LM head, which then starts at random (for training).
-        trust_remote_code: run the Python code that the checkpoint brings.
+        revision: a branch, tag or commit of a hub repository; None: that of `pins.PINS`, else the newest.
+        trust_remote_code: run the Python code that the checkpoint brings; that of `pins.PINS` runs without.
+        code_revision: the same as revision, of the repository that the code lies in.
 
     Raises:
         UserError: for whatever cannot be used, with the remedy.
     """
     _check_arguments(activation_type, head_dtype, inf_free)
     cut = Cut(max_active_dims, prune_ratio)
-    folder = resolve(str(name_or_path) if isinstance(name_or_path, Path) else name_or_path, with_code=trust_remote_code)
+    name = at(str(name_or_path), revision) if isinstance(name_or_path, (str, Path)) else name_or_path
+    folder = resolve(name, with_code=trust_remote_code)
     if not any(folder.rglob("config.json")):
         raise UserError(f"model_name_or_path: {folder} holds no model (no config.json).")
     check_manifest(folder)
@@ -73,8 +80,9 @@ def load(
     by_table = next((value for value in (inf_free, says.inf_free) if value is not None), True)
     if idf_path is not None and not by_table:
         raise UserError(NO_TABLE)
-    tokenizer = load_tokenizer(str(tokenizer_name or folder / says.mlm_subfolder), trust_remote_code=trust_remote_code)
-    mlm = _load_mlm(folder / says.mlm_subfolder, model_overrides or {}, allow_new_head, trust_remote_code)
+    place, code = folder / says.mlm_subfolder, (trust_remote_code, code_revision)
+    tokenizer = load_tokenizer(str(tokenizer_name or place), "tokenizer_name", *code)
+    mlm = _load_mlm(place, model_overrides or {}, allow_new_head, code_of(place, *code))
     encoder = SparseEncoder(
         mlm,
         tokenizer,
@@ -126,7 +134,7 @@ def load_weights(encoder: SparseEncoder, folder: Path) -> None:
     Raises:
         UserError: if a weight is missing, unknown or of another shape.
     """
-    stored = load(folder)
+    stored = load(folder, trust_remote_code=is_remote(encoder.mlm))
     try:
         encoder.mlm.load_state_dict(stored.mlm.state_dict())
     except RuntimeError as error:
@@ -136,14 +144,14 @@ def load_weights(encoder: SparseEncoder, folder: Path) -> None:
             encoder.idf_V.copy_(stored.idf_V)
 
 
-def _load_mlm(folder: Path, overrides: dict[str, Any], allow_new_head: bool, trust_remote_code: bool) -> Any:
+def _load_mlm(folder: Path, overrides: dict[str, Any], allow_new_head: bool, code: Code) -> Any:
     if (folder / "adapter_config.json").is_file():
         raise UserError(
             f"model_name_or_path: {folder} holds an adapter (adapter_config.json), which is not read here: merge it "
             "into its model (merge_and_unload of peft), and save that."
         )
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=code.trusted, **code.revision)
         unknown = [key for key in overrides if not hasattr(config, key)]
         if unknown:
             raise UserError(
@@ -152,13 +160,7 @@ def _load_mlm(folder: Path, overrides: dict[str, Any], allow_new_head: bool, tru
         for key, value in overrides.items():
             setattr(config, key, value)
         check_layers(config, folder)
-        mlm, info = AutoModelForMaskedLM.from_pretrained(
-            folder,
-            config=config,
-            **dtype_argument(torch.float32),
-            output_loading_info=True,
-            trust_remote_code=trust_remote_code,
-        )
+        mlm, info = load_model(AutoModelForMaskedLM, folder, config, torch.float32, code)
     except UserError:
         raise
     except Exception as error:  # whatever a model's files or overrides make transformers raise

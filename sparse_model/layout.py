@@ -7,6 +7,7 @@ from typing import Any
 
 from sparse_model.errors import UserError
 from sparse_model.manifest import check_manifest
+from sparse_model.pins import code_of, repository_and_revision
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
 
@@ -15,6 +16,7 @@ def resolve(name_or_path: str, key: str = "model_name_or_path", with_code: bool 
     """The local folder of a model or tokenizer: itself, or a hub repository fetched into the cache.
 
     Args:
+        name_or_path: a folder, a hub id, or id@revision; without a revision that of `pins.PINS`, else the newest.
         key: what messages begin with; with_code: fetch Python files too.
 
     Raises:
@@ -25,7 +27,8 @@ def resolve(name_or_path: str, key: str = "model_name_or_path", with_code: bool 
     path = Path(name_or_path)
     if path.is_dir():
         return path
-    if path.exists() or is_path(name_or_path):
+    repository, revision = repository_and_revision(name_or_path)
+    if path.exists() or is_path(repository):
         raise UserError(f"{key}: there is no folder {path}.")
     from huggingface_hub import snapshot_download
 
@@ -34,14 +37,16 @@ def resolve(name_or_path: str, key: str = "model_name_or_path", with_code: bool 
         kinds = ("*.json", "*.txt", "*.model", "*.safetensors")
         patterns = [*kinds, *(f"*/{kind}" for kind in kinds)]
         patterns += ["*.py"] if with_code else []
-        folder = Path(snapshot_download(name_or_path, allow_patterns=patterns))
+        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
         if not any(folder.rglob("*.safetensors")):
-            folder = Path(snapshot_download(name_or_path, allow_patterns=[*patterns, "pytorch_model*.bin"]))
+            patterns.append("pytorch_model*.bin")
+            folder = Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
         return folder
     except (OSError, ValueError) as error:
         raise UserError(
             f"{key}: {name_or_path} is neither a folder nor a hub repository that can be reached "
-            f"({type(error).__name__}). Check the name, or fetch the model once where there is a network."
+            f"({type(error).__name__}{f', at {revision}' if revision else ''}). Check the name, or fetch the model "
+            "once where there is a network."
         ) from None
 
 
@@ -56,8 +61,10 @@ def dtype_argument(dtype: Any) -> dict[str, Any]:
     return {"dtype" if version >= (4, 56) else "torch_dtype": dtype}
 
 
-def load_tokenizer(name_or_path: str, key: str = "tokenizer_name", trust_remote_code: bool = False) -> Any:
-    """The fast tokenizer of a folder or hub id.
+def load_tokenizer(
+    name_or_path: str, key: str = "tokenizer_name", trust_remote_code: bool = False, code_revision: str | None = None
+) -> Any:
+    """The fast tokenizer of a folder or hub id; of its own code see `pins.code_of`.
 
     Raises:
         UserError: beginning with `key`, if there is none.
@@ -73,7 +80,8 @@ def load_tokenizer(name_or_path: str, key: str = "tokenizer_name", trust_remote_
 
     try:
         # Unless it is said, transformers asks on the terminal whether code may run.
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        code = code_of(folder, trust_remote_code, code_revision)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=code.trusted, **code.revision)
     except Exception as error:  # whatever a tokenizer's files make transformers raise
         raise UserError(f"{key}: {name_or_path} holds no tokenizer that can be read: {error}") from None
     if not tokenizer.is_fast:

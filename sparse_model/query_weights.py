@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from sparse_model.errors import UserError
 from sparse_model.limits import MAX_WEIGHT
 from sparse_model.manifest import check_manifest
+from sparse_model.pins import repository_and_revision
 from sparse_model.tokens import distinct_ids
 from sparse_model.vocabulary import tokens_by_id
 
@@ -68,7 +69,7 @@ def usable_weights(weights_V: Tensor, tokenizer: Any, where: str) -> Tensor:
 def read_idf(
     idf_path: str, tokenizer: Any, vocabulary_size: int, *, missing: float = 1.0, key: str = "idf_path"
 ) -> Tensor:
-    """A table of token -> weight (JSON) as float32 [V]: a file, a folder with idf.json, or a hub id.
+    """A table of token -> weight (JSON) as float32 [V]: a file, a folder with idf.json, a hub id or id@revision.
 
     Args:
         missing: what a token weighs that the file does not name: 1.0 in OpenSearch; special tokens 0.
@@ -135,12 +136,13 @@ def _find_idf(idf_path: str) -> Path:
         path = path / "idf.json"
     if path.is_file():
         return path
-    if path.suffix == ".json" or idf_path.count("/") != 1 or path.is_absolute():
+    repository, revision = repository_and_revision(idf_path)
+    if path.suffix == ".json" or repository.count("/") != 1 or path.is_absolute():
         raise UserError(f"idf_path: there is no file {path}. Give a JSON file, a hub id, or corpus.")
     from huggingface_hub import hf_hub_download
 
     try:
-        return Path(hf_hub_download(idf_path, "idf.json"))
+        return Path(hf_hub_download(repository, "idf.json", revision=revision))
     except (OSError, ValueError) as error:
         raise UserError(
             f"idf_path: {idf_path} is neither a file nor a hub repository with an idf.json that can be reached "

@@ -6,7 +6,7 @@ Commands and sweeps ask the same functions. They go by recorded hashes of inputs
 import logging
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from experiment.run.folder import read_yaml
 from experiment.run.inputs import training_inputs
-from experiment.run.models import VECTOR_KEYS, asked_model, files_beside, model_files
+from experiment.run.models import VECTOR_KEYS, asked_model, files_beside, model_files, named
 from experiment.run.results import data_hash, evaluation_folder, metrics_of, recorded_inputs
 from experiment.settings.effects import Changes
 from experiment.settings.keys import GROUP_OF, GROUPS, effect, keys_that_change
@@ -245,11 +245,11 @@ def preparation_inputs(settings: Settings) -> str | None:
     if data is None or prepared.source:
         return None
     names = keys_that_change(Changes.ROWS | Changes.VECTORS)
-    counting = [name for name in names if name in settings.given or not effect(name).told]
-    values = {name: settings.value(name) for name in counting} | {"teachers": list(map(asdict, prepared.teachers))}
-    values |= settings.other_than_default(["drop_query_id"])
-    models = [str(settings.model.model_name_or_path), *(spec.model_name_or_path for spec in prepared.teachers)]
+    counting = [name for name in names if name in settings.given or not (effect(name).told or effect(name).only_given)]
+    values = {name: settings.value(name) for name in counting}
+    values |= {"teachers": [spec.facts for spec in prepared.teachers], **settings.other_than_default(["drop_query_id"])}
     try:
+        models = [named(settings.model), *(spec.located for spec in prepared.teachers)]
         hashes = [fingerprint(model_files(path)) for path in models]
     except UserError:
         return None

@@ -4,14 +4,14 @@ A command chooses (`start_model`, `scored_model`, `miner`), and everything after
 settings. Loading returns what the checkpoint said; nothing is written back.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiment.run.folder import FAILED, read_yaml
 from experiment.settings.effects import Changes
-from experiment.settings.keys import effect, keys_that_change
+from experiment.settings.keys import ModelKeys, effect, keys_that_change
 from experiment.settings.mistakes import refuse
 from experiment.settings.settings import Settings
 from retrieval.fingerprint import fingerprint
@@ -19,6 +19,7 @@ from sparse_model.description import describe
 from sparse_model.errors import UserError
 from sparse_model.layout import resolve
 from sparse_model.manifest import MANIFEST
+from sparse_model.pins import at
 
 if TYPE_CHECKING:
     from sparse_model import SparseEncoder
@@ -28,7 +29,7 @@ NOT_THE_MODEL = ("run.json", MANIFEST, "trainer_state.json", "error.json", FAILE
 # Keys of the model that decide a vector: on an evaluation's command line each overrides what the checkpoint says.
 VECTOR_KEYS = [key for key in keys_that_change(Changes.VECTORS, "model") if key != "model_name_or_path"]
 # Those of them that `sparse_model.load` takes.
-LOADED = [key for key in VECTOR_KEYS if key != "eval_max_seq_length"]
+LOADED = [key for key in VECTOR_KEYS if key not in ("eval_max_seq_length", "revision", "idf_revision")]
 # Those that a checkpoint does not say of itself.
 LOADED_ANYWAY = [key for key in LOADED if not effect(key).told]
 
@@ -38,7 +39,7 @@ class Chosen:
     """A model and how it is loaded; what its checkpoint says of itself counts where `options` says nothing."""
 
     path: str
-    """folder or hub id"""
+    """folder, hub id, or id@revision"""
     options: Mapping[str, Any]
     """arguments of `sparse_model.load`"""
     device: str
@@ -46,6 +47,8 @@ class Chosen:
     """what documents are encoded in, by name; None: float32"""
     new_head: bool = False
     """a missing masked-LM head is made at random, to be trained"""
+    trust_remote_code: bool = False
+    """run the Python code that it brings"""
 
     @property
     def idf_from_corpus(self) -> bool:
@@ -73,7 +76,8 @@ class Chosen:
 
         logging.disable_progress_bar()  # of reading weights, which takes no time
         options = dict(self.options) | ({"idf_path": None} if self.idf_from_corpus else {})
-        encoder = load(self.path, **options, allow_new_head=self.new_head).to(self.device)
+        options |= {"allow_new_head": self.new_head, "trust_remote_code": self.trust_remote_code}
+        encoder = load(self.path, **options).to(self.device)
         if self.idf_from_corpus and not encoder.inf_free:
             raise UserError(NO_TABLE)
         if self.encoding_dtype:
@@ -95,6 +99,7 @@ class Chosen:
             "prune": encoder.prune_ratio,
             "precision": [str(encoder.encoding_dtype), str(encoder.product_dtype)],
             "overrides": self.options.get("model_overrides", {}),
+            **{name: self.options[name] for name in ("code_revision",) if self.options.get(name)},
         }
 
 
@@ -106,9 +111,9 @@ def load_start(settings: Settings) -> tuple["SparseEncoder", Settings]:
     Raises:
         UserError: if the model cannot be trained as the settings say.
     """
-    place = device(settings.value("use_cpu"))
-    start = Chosen(str(settings.model.model_name_or_path), settings.given_values(LOADED), place, new_head=True)
-    encoder = start.load()
+    place, options = device(settings.value("use_cpu")), _options(settings, LOADED)
+    trusts = settings.run.trust_remote_code
+    encoder = Chosen(named(settings.model), options, place, new_head=True, trust_remote_code=trusts).load()
     settings = settings.told(said_by(encoder))
     refuse(settings.unfit_for_training())
     if (length := settings.model.eval_max_seq_length) is not None:
@@ -126,7 +131,7 @@ def scored_model(settings: Settings) -> Chosen:
     path, meant = asked.path, asked.overriding
     is_plain = describe(resolve(path)).activation_type is None and not asked.is_own
     keys = LOADED if is_plain else LOADED_ANYWAY
-    options = settings.given_values(keys) | {key: value for key, value in meant.items() if key in LOADED}
+    options = _options(settings, [*keys, *(key for key in meant if key in LOADED)])
     length = settings.model.eval_max_seq_length
     if length and "max_seq_length" not in meant and (is_plain or "eval_max_seq_length" in meant):
         options["max_seq_length"] = length
@@ -135,7 +140,7 @@ def scored_model(settings: Settings) -> Chosen:
     weights = meant if is_of_a_run else settings.given_values(["idf_path"])
     if weights.get("idf_path") == "corpus":
         options["idf_path"] = "corpus"
-    return _encoding(path, options, settings.value)
+    return _encoding(path, options, settings)
 
 
 def _is_recorded(path: Path | None) -> bool:
@@ -149,7 +154,7 @@ def miner(settings: Settings) -> Chosen:
     Raises:
         UserError: if none is named.
     """
-    return _encoding(_named(settings.model.model_name_or_path), settings.given_values(LOADED), settings.value)
+    return _encoding(named(settings.model), _options(settings, LOADED), settings)
 
 
 @dataclass(frozen=True)
@@ -160,7 +165,7 @@ class Asked:
     """it is what the config's own training leaves in output_dir"""
     overriding: Mapping[str, Any]
     """keys of the model on the command line that differ from what the run in output_dir was trained with"""
-    named: str | None
+    model: ModelKeys
     output_dir: Path
     config: Path | None
 
@@ -168,7 +173,7 @@ class Asked:
     def path(self) -> str:
         """Folder or hub id; UserError if nothing was trained yet, or no model is named."""
         if not self.is_own:
-            return _named(self.named)
+            return named(self.model)
         if not (self.output_dir / "modules.json").is_file():
             raise UserError(
                 f"output_dir: {self.output_dir} holds no trained model. Train it first (python train_ir.py "
@@ -187,7 +192,7 @@ def asked_model(settings: Settings) -> Asked:
     same = {key for key, value in given.items() if key in recorded and recorded[key] == value}
     overriding = {key: value for key, value in given.items() if key not in same or effect(key).always_meant}
     is_own = settings.trains and "model_name_or_path" not in overriding
-    return Asked(is_own, overriding, settings.model.model_name_or_path, settings.output_dir, settings.config_path)
+    return Asked(is_own, overriding, settings.model, settings.output_dir, settings.config_path)
 
 
 def said_by(encoder: "SparseEncoder") -> dict[str, Any]:
@@ -219,14 +224,27 @@ def device(use_cpu: bool) -> str:
     return "cuda" if torch.cuda.is_available() and not use_cpu else "cpu"
 
 
-def _named(path: str | None) -> str:
-    if not path:
+def named(model: ModelKeys) -> str:
+    """What model_name_or_path names, at its revision.
+
+    Raises:
+        UserError: if it names nothing, or something without revisions.
+    """
+    if not model.model_name_or_path:
         raise UserError("model_name_or_path: missing; name a checkpoint, or give a config that was trained.")
-    return path
+    return at(model.model_name_or_path, model.revision)
 
 
-def _encoding(path: str, options: Mapping[str, Any], value: Callable[[str], Any]) -> Chosen:
+def _options(settings: Settings, keys: Iterable[str]) -> dict[str, Any]:
+    """Those of these keys that are given, as arguments of `sparse_model.load`."""
+    options = settings.given_values(keys)
+    idf, revision = options.get("idf_path"), settings.model.idf_revision
+    return options | ({"idf_path": at(idf, revision, "idf_revision")} if idf and idf != "corpus" else {})
+
+
+def _encoding(path: str, options: Mapping[str, Any], settings: Settings) -> Chosen:
     """A model that encodes, where and as precisely as use_cpu, bf16_full_eval and fp16_full_eval say."""
-    place = device(value("use_cpu"))
+    place, value = device(settings.value("use_cpu")), settings.value
     half = "float16" if value("fp16_full_eval") and place == "cuda" else None
-    return Chosen(path, options, place, half or ("bfloat16" if value("bf16_full_eval") else None))
+    dtype = half or ("bfloat16" if value("bf16_full_eval") else None)
+    return Chosen(path, options, place, dtype, trust_remote_code=settings.run.trust_remote_code)

@@ -44,7 +44,8 @@ def load(asked: OnlineTeachers | None, max_length: int, device: Any) -> Sequence
 def _specs(asked: OnlineTeachers | None, max_length: int) -> list[TeacherSpec]:
     if asked is None:
         return []
-    tokenizers: Sequence[str | None] = asked.teacher_tokenizer_ids or [None] * len(asked.types)
+    none = [None] * len(asked.types)
+    each = (asked.teacher_tokenizer_ids or none, asked.revisions or none, asked.code_revisions or none)
     return [
         TeacherSpec(
             type=kind,
@@ -52,6 +53,8 @@ def _specs(asked: OnlineTeachers | None, max_length: int) -> list[TeacherSpec]:
             max_length=max_length,
             trust_remote_code=asked.trust_remote_code,
             tokenizer_name=tokenizer,
+            revision=revision,
+            code_revision=code,
         )
-        for kind, model, tokenizer in zip(asked.types, asked.model_ids, tokenizers, strict=True)
+        for kind, model, tokenizer, revision, code in zip(asked.types, asked.model_ids, *each, strict=True)
     ]

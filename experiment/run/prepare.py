@@ -11,7 +11,7 @@ from experiment.run.done import PREPARED, preparation_inputs, preparation_status
 from experiment.run.folder import make_writable
 from experiment.run.inputs import require_unchanged
 from experiment.run.locks import locked
-from experiment.run.models import miner
+from experiment.run.models import miner, named
 from experiment.run.prepare_checks import preparation_mistakes, require_room_and_engine
 from experiment.run.prepare_estimate import estimate
 from experiment.run.stages import Stages
@@ -33,6 +33,7 @@ from retrieval.distributed import is_main, on_main, world_size
 from retrieval.files import move_aside, write_json
 from retrieval.fingerprint import hash_of
 from sparse_model import SparseEncoder, UserError
+from sparse_model.pins import at
 from sparse_model.query_weights import write_idf
 
 logger = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ def _require_same(settings: Settings, inputs: str | None) -> None:
 
 def _only_texts(keys: PreparationKeys, data: BeirData, output_dir: Path, run: RunKeys) -> None:
     """The last stage alone, for rows of ids that somebody published."""
-    published = Published(str(keys.source), data)
+    published = Published(at(str(keys.source), keys.source_revision, "source_revision"), data)
     # One column of scores is what the teachers' scores became already.
     method: Normalization = keys.normalization if len(published.teachers) > 1 else "none"
     how = Recipe(published.teachers, method, keys.normalization_scope, keys.normalization_batch_size)
@@ -150,7 +151,7 @@ def _run(
     about = About(
         dataset=keys.dataset,
         split=data.split,
-        miner=str(settings.model.model_name_or_path),
+        miner=named(settings.model),
         num_candidates=keys.num_candidates,
         hashes={"data": data.fingerprint, **{shards.folder.name: shards.key for shards in (candidates, *scores)}},
         positives_added=counts["positives_added"],
@@ -170,8 +171,7 @@ def recipe(keys: PreparationKeys, teachers: list[TeacherSpec]) -> Recipe:
     # Two teachers of one name are told apart by their number.
     distinct = [name if names.count(name) == 1 else f"{name} {i}" for i, name in enumerate(names, start=1)]
     named = tuple(
-        Teacher(name, spec.weight, f"{spec.type} {spec.model_name_or_path}")
-        for name, spec in zip(distinct, teachers, strict=True)
+        Teacher(name, spec.weight, f"{spec.type} {spec.located}") for name, spec in zip(distinct, teachers, strict=True)
     )
     return Recipe(named, keys.normalization, keys.normalization_scope, keys.normalization_batch_size)
 

@@ -9,7 +9,7 @@ Each folder's name ends in a hash of all that decides its content: what a change
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ class Stages:
     def scores(self, teacher: TeacherSpec, candidates: Shards) -> Shards:
         """Stage 2 for one teacher, whole."""
         name, place = teacher.name, torch.device(self.miner.device)
-        hashed = lambda: fingerprint(model_files(teacher.model_name_or_path))  # noqa: E731
+        hashed = lambda: fingerprint(model_files(teacher.located))  # noqa: E731
         files = on_main(hashed)
 
         def load() -> Any:
@@ -95,8 +95,10 @@ class Stages:
             return made
 
         # Without what changes no score: where it lies, how much is done at once, how much it counts afterwards.
-        same = replace(teacher, model_name_or_path=name, batch_size=1, weight=1.0, trust_remote_code=False)
-        facts = {"teacher": asdict(same), "files": files, "dtype": str(teacher.dtype_on(place))}
+        same = replace(
+            teacher, model_name_or_path=name, revision=None, batch_size=1, weight=1.0, trust_remote_code=False
+        )
+        facts = {"teacher": same.facts, "files": files, "dtype": str(teacher.dtype_on(place))}
         vectors = self.folder / f"vectors-{name}-{hash_of(facts | {'corpus': self.corpus_hash})}"
         shards = self._shards(f"scores-{name}", facts | {"candidates": candidates.key})
         score(name, load, self.corpus, candidates, shards, vectors)

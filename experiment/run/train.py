@@ -109,7 +109,7 @@ def _train(
             logger.info(line)
         resume = on_main(lambda: checkpoint_to_resume(folder))
         if resume is not None:
-            encoder.tokenizer = load_tokenizer(str(resume))
+            encoder.tokenizer = load_tokenizer(str(resume), trust_remote_code=settings.run.trust_remote_code)
         if encoder.inf_free:
             # A checkpoint brings its own table: the corpus need not be read again.
             from_texts = settings.model.idf_path == "corpus" and resume is None

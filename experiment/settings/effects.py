@@ -51,6 +51,8 @@ class Effect:
     """on an evaluation's command line it counts even where it repeats what the run was trained with"""
     by_default: bool = False
     """part of a result's hash even with its default value, as in the first version; later keys: only with others"""
+    only_given: bool = False
+    """counts for a prepared data set only where it is given: a later key, without which older sets stay as they are"""
     each: bool = False
     """takes several values: an evaluation is made with each of them in turn (see `Settings.one_by_one`)"""
     main_for: frozenset[str] = frozenset()
@@ -73,6 +75,7 @@ def key(
     told: bool = False,
     always_meant: bool = False,
     by_default: bool = False,
+    only_given: bool = False,
     each: bool = False,
     main_for: str = "",
     **constraints: Any,
@@ -82,5 +85,5 @@ def key(
     Args:
         main_for: commands with spaces between, "train evaluate".
     """
-    effect = Effect(changes, told, always_meant, by_default, each, frozenset(main_for.split()))
+    effect = Effect(changes, told, always_meant, by_default, only_given, each, frozenset(main_for.split()))
     return Field(default, json_schema_extra={"effect": effect}, **constraints)  # type: ignore[dict-item]

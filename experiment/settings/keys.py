@@ -43,10 +43,16 @@ class ModelKeys(Keys):
 
     model_name_or_path: str | None = key(None, WEIGHTS | VECTORS | ROWS | PACE, main_for="train evaluate prepare")
     """a masked LM, a checkpoint of ours or a sentence-transformers sparse encoder: folder or hub id"""
+    revision: Name | None = key(None, WEIGHTS | VECTORS, only_given=True)
+    """branch, tag or commit of the model's hub repository; null: the newest (or as sparse_model/pins.py says)"""
+    code_revision: Name | None = key(None, WEIGHTS | VECTORS, only_given=True)
+    """the same of the repository that its Python code lies in (trust_remote_code)"""
     activation_type: Activation = key("relu", WEIGHTS | VECTORS, told=True, main_for="train")
     """saturation: log1p applied 1, 2, 3 or 4 times to relu of the maximum logit"""
     idf_path: str | None = key(None, WEIGHTS | VECTORS, told=True, always_meant=True, main_for="train evaluate")
     """query weights: null (the checkpoint's, else 1 for every token), a JSON file, a hub id, or corpus"""
+    idf_revision: Name | None = key(None, WEIGHTS | VECTORS, only_given=True)
+    """branch, tag or commit of the hub repository that idf_path names; null: the newest"""
     max_seq_length: Length = key(
         512, WEIGHTS | VECTORS | PACE, told=True, always_meant=True, main_for="train evaluate prepare"
     )
@@ -58,7 +64,7 @@ class ModelKeys(Keys):
     prune_ratio: Several[Share | None] = key(None, VECTORS, each=True)
     """at encoding, weights below this share of the document's largest are dropped; an evaluation takes several"""
     tokenizer_name: str | None = key(None, WEIGHTS | VECTORS)
-    """folder or hub id of the tokenizer; null: the model's"""
+    """folder or hub id of the tokenizer (id@revision for other than its newest); null: the model's"""
     model_overrides: dict[str, Any] = key({}, WEIGHTS | VECTORS)
     """fields of the model's config, e.g. {hidden_dropout_prob: 0.0}"""
     eval_max_seq_length: Length | None = key(None, VECTORS)
@@ -106,6 +112,10 @@ class OnlineTeachers(Keys):
     """folder or hub id, one for each teacher"""
     teacher_tokenizer_ids: list[Name] | None = None
     """folder or hub id of the tokenizers, one for each teacher; null: the models'"""
+    revisions: list[Name | None] | None = None
+    """branch, tag or commit of the models' repositories, one for each teacher; null: the newest"""
+    code_revisions: list[Name | None] | None = None
+    """the same of the repositories that their Python code lies in"""
     score_scale: Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)] = 30.0
     """multiplies the teachers' mean score"""
     trust_remote_code: bool = False
@@ -114,7 +124,8 @@ class OnlineTeachers(Keys):
     @model_validator(mode="after")
     def _one_for_each(self) -> "OnlineTeachers":
         """Raises ValueError if the lists differ in length."""
-        lists = {name: getattr(self, name) for name in ("types", "model_ids", "teacher_tokenizer_ids")}
+        names = ("types", "model_ids", "teacher_tokenizer_ids", "revisions", "code_revisions")
+        lists = {name: getattr(self, name) for name in names}
         counts = {name: len(listed) for name, listed in lists.items() if listed is not None}
         if len(set(counts.values())) > 1:
             found = ", ".join(f"{name} has {count}" for name, count in counts.items())
@@ -254,6 +265,8 @@ class PreparationKeys(Keys):
     """a data set with training qrels: a name, or the path of a BEIR folder; its split: train unless `split` says so"""
     source: str | None = key(None, ROWS)
     """published rows of ids to turn into texts instead of mining: hub id, or a file or folder of that form"""
+    source_revision: Name | None = key(None, ROWS, only_given=True)
+    """branch, tag or commit of the hub repository that source names; null: the newest"""
     num_candidates: Positive = key(100, ROWS, main_for="prepare")
     """documents a query"""
     include_positives: bool = key(True, ROWS)
@@ -282,7 +295,8 @@ class RunKeys(Keys):
     seeds: Seeds | None = key(None, NOTHING)
     """run_reproduce.sh: one run for each of these seeds, in folders <name>_seed<N> (without suffix that of `seed`)"""
     trust_remote_code: bool = key(False, NOTHING)
-    """run the code that teachers' repositories bring, as if every teacher said so"""
+    """run the code that models' repositories bring, as if every teacher said so too; that of gte-large, at a fixed
+    commit, runs without"""
     traceback: bool = key(False, NOTHING)
     """show tracebacks"""
 

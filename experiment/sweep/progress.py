@@ -21,6 +21,7 @@ from retrieval.beir_data import data_files, local_folder, why_missing
 from retrieval.dataset_names import parse_name, scored_split
 from retrieval.files import read_json
 from sparse_model.errors import RunError, UserError
+from sparse_model.pins import at, repository_and_revision
 
 # Whoever holds one of these locks of a run's folder is at work on it.
 WORKS: tuple[Purpose, ...] = ("sweep", "writers", "users")
@@ -88,9 +89,9 @@ class Lacking:
         model = settings.model.model_name_or_path
         idf = None if settings.model.idf_path == "corpus" else settings.model.idf_path
         if not settings.evaluation.baseline:
-            if model and not Path(model).exists() and not cached(model, "config.json"):
+            if model and not Path(model).exists() and not cached(at(model, settings.model.revision), "config.json"):
                 yield f"model {model} is not on this disk"
-            if idf and not Path(idf).exists() and not cached(idf, "idf.json"):
+            if idf and not Path(idf).exists() and not cached(at(idf, settings.model.idf_revision), "idf.json"):
                 yield f"query weights {idf} are not on this disk"
         makes = lambda key: making(data, settings.given, key)  # noqa: E731
         prepared = preparations(run)
@@ -131,7 +132,8 @@ class Lacking:
 def cached(model: str, file: str) -> Path | None:
     """A file of a hub's model; None if it is not on this disk."""
     try:
-        found = try_to_load_from_cache(model, file)
+        repository, revision = repository_and_revision(model)
+        found = try_to_load_from_cache(repository, file, revision=revision)
     except ValueError:  # not the form of a hub id
         return None
     return Path(found) if isinstance(found, str) else None

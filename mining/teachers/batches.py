@@ -9,7 +9,9 @@ from transformers import AutoConfig
 
 from mining.teachers.spec import Progress, TeacherSpec
 from sparse_model.errors import UserError
-from sparse_model.layout import dtype_argument, load_tokenizer
+from sparse_model.layout import load_tokenizer
+from sparse_model.pins import code_of
+from sparse_model.remote_code import load_model
 from sparse_model.tensors import check_layers
 from sparse_model.tokens import CPU_TOKENS, length_sorted_batches, one_ahead, pad
 
@@ -38,21 +40,15 @@ class Runner:
         self, spec: TeacherSpec, auto_class: Any, folder: Any, device: torch.device, unused: str | None = None
     ) -> None:
         self.device = device
-        self.tokenizer = load_tokenizer(
-            spec.tokenizer_name or str(folder), f"{spec.name}: tokenizer_name", spec.trust_remote_code
-        )
+        allowed = spec.trust_remote_code, spec.code_revision
+        self.tokenizer = load_tokenizer(spec.tokenizer_name or str(folder), f"{spec.name}: tokenizer_name", *allowed)
         # On a CPU more tokens at once would only leave the cache.
         self.max_tokens = spec.max_tokens if device.type != "cpu" else min(spec.max_tokens, CPU_TOKENS)
         try:
-            config = AutoConfig.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
+            code = code_of(folder, *allowed)
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=code.trusted, **code.revision)
             check_layers(config, folder)
-            self.model, info = auto_class.from_pretrained(
-                folder,
-                config=config,
-                **dtype_argument(spec.dtype_on(device)),
-                trust_remote_code=spec.trust_remote_code,
-                output_loading_info=True,
-            )
+            self.model, info = load_model(auto_class, folder, config, spec.dtype_on(device), code)
         except Exception as error:  # whatever a model's files make transformers raise
             raise UserError(
                 f"{spec.model_name_or_path} cannot be read as a teacher of type {spec.type}: {error}"

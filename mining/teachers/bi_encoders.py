@@ -25,13 +25,14 @@ class SparseTeacher:
 
     def __init__(self, spec: TeacherSpec, device: torch.device) -> None:
         self.spec, self.device = spec, device
-        says = describe(resolve(spec.model_name_or_path, with_code=spec.trust_remote_code))
+        says = describe(resolve(spec.located, with_code=spec.trust_remote_code))
         self.encoder = load(
-            spec.model_name_or_path,
+            spec.located,
             inf_free=bool(says.inf_free),
             max_seq_length=spec.max_length,
             tokenizer_name=spec.tokenizer_name,
             trust_remote_code=spec.trust_remote_code,
+            code_revision=spec.code_revision,
         )
         self.encoder.requires_grad_(False).to(device)
         dtype = spec.dtype_on(device)
@@ -66,7 +67,7 @@ class DenseTeacher:
     encodes = True
 
     def __init__(self, spec: TeacherSpec, device: torch.device) -> None:
-        folder = resolve(spec.model_name_or_path, with_code=spec.trust_remote_code)
+        folder = resolve(spec.located, with_code=spec.trust_remote_code)
         layout = dense_layout(folder, spec.pooling)
         check_prompts(folder, spec.prefixes)
         self.spec, self.pooling = spec, layout.pooling

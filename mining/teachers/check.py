@@ -9,6 +9,7 @@ from mining.teachers.types import TYPES
 from sparse_model import limits
 from sparse_model.errors import UserError
 from sparse_model.layout import load_tokenizer, require_object, resolve
+from sparse_model.pins import code_of
 from sparse_model.tensors import check_layers
 from sparse_model.vocabulary import highest_id
 
@@ -23,20 +24,28 @@ def check_teacher(spec: TeacherSpec, key: str, length_key: str = "max_length") -
     Raises:
         UserError: with all that is wrong, each with its remedy.
     """
-    folder = resolve(spec.model_name_or_path, key, with_code=spec.trust_remote_code)
+    folder = resolve(_located(spec, key), key, with_code=spec.trust_remote_code)
     try:
         folder, described = TYPES[spec.type].locate(spec, folder)
         config = _config(spec, folder)
-        tokenizer = load_tokenizer(spec.tokenizer_name or str(folder), "tokenizer_name", spec.trust_remote_code)
+        code = spec.trust_remote_code, spec.code_revision
+        tokenizer = load_tokenizer(spec.tokenizer_name or str(folder), "tokenizer_name", *code)
     except UserError as error:
         raise UserError(f"{key}: {error}") from None
     found = [
         *_wrong_kind(spec, config),
-        *_wrong_sizes(spec, config, tokenizer, length_key),
+        *_wrong_sizes(spec, folder, config, tokenizer, length_key),
         *TYPES[spec.type].mistakes(spec, config, tokenizer, described),
     ]
     if found:
         raise UserError("\n".join(f"{key}: {mistake}" for mistake in found))
+
+
+def _located(spec: TeacherSpec, key: str) -> str:
+    try:
+        return spec.located
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from None
 
 
 def _config(spec: TeacherSpec, folder: Path) -> Any:
@@ -48,7 +57,8 @@ def _config(spec: TeacherSpec, folder: Path) -> Any:
         raise UserError(f"{name} holds no model (no config.json).")
     says = require_object(folder / "config.json")
     kind, version = says.get("model_type"), f"transformers {transformers.__version__}"
-    if kind not in CONFIG_MAPPING and "auto_map" in says and not spec.trust_remote_code:
+    code = code_of(folder, spec.trust_remote_code, spec.code_revision)
+    if kind not in CONFIG_MAPPING and "auto_map" in says and not code.trusted:
         raise UserError(
             f"{name} is a model that {version} does not know (model_type {kind}) and brings its own code. If you trust "
             "it, allow it to run: trust_remote_code: true for this teacher, or trust_remote_code=true for all."
@@ -56,7 +66,7 @@ def _config(spec: TeacherSpec, folder: Path) -> Any:
     if kind not in CONFIG_MAPPING and "auto_map" not in says:
         raise UserError(f"{name} is a model that {version} does not know (model_type {kind}); a newer one may.")
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=code.trusted, **code.revision)
     except Exception as error:  # whatever a config or its code make transformers raise
         raise UserError(f"{name}: {folder / 'config.json'} cannot be read: {error}") from None
     check_layers(config, folder)
@@ -72,10 +82,10 @@ def _wrong_kind(spec: TeacherSpec, config: Any) -> Iterator[str]:
         yield f"{name} is an encoder-decoder, which a teacher of type {spec.type} cannot be."
 
 
-def _wrong_sizes(spec: TeacherSpec, config: Any, tokenizer: Any, length_key: str) -> Iterator[str]:
+def _wrong_sizes(spec: TeacherSpec, folder: Path, config: Any, tokenizer: Any, length_key: str) -> Iterator[str]:
     framed = tokenizer.num_special_tokens_to_add(pair=TYPES[spec.type].frames_pairs)
     try:
-        limits.length(spec.max_length, length_key, framed, _positions(spec, config))
+        limits.length(spec.max_length, length_key, framed, _positions(spec, folder, config))
     except UserError as error:
         yield str(error)
     vocabulary = getattr(config, "vocab_size", None)
@@ -86,15 +96,19 @@ def _wrong_sizes(spec: TeacherSpec, config: Any, tokenizer: Any, length_key: str
         )
 
 
-def _positions(spec: TeacherSpec, config: Any) -> int | None:
+def _positions(spec: TeacherSpec, folder: Path, config: Any) -> int | None:
     """Looked up in the model itself, made without weights."""
     import torch
     from transformers import AutoModel
 
     from sparse_model.heads import longest_input
+    from sparse_model.remote_code import own_class
 
+    code = code_of(folder, spec.trust_remote_code, spec.code_revision)
     try:
+        if own := own_class(AutoModel, folder, config, code):  # which may need real numbers where it is built
+            return longest_input(own._from_config(config))
         with torch.device("meta"):
-            return longest_input(AutoModel.from_config(config, trust_remote_code=spec.trust_remote_code))
+            return longest_input(AutoModel.from_config(config, trust_remote_code=False))
     except Exception as error:  # whatever a config or its code make transformers raise
         raise UserError(f"{spec.model_name_or_path}: no model can be made of its config.json: {error}") from None

@@ -25,7 +25,7 @@ class CrossEncoderTeacher:
 
     def __init__(self, spec: TeacherSpec, device: torch.device) -> None:
         self.spec = spec
-        folder = resolve(spec.model_name_or_path, with_code=spec.trust_remote_code)
+        folder = resolve(spec.located, with_code=spec.trust_remote_code)
         self._runner = Runner(spec, AutoModelForSequenceClassification, folder, device)
 
     def score(self, pairs: Sequence[Pair], progress: Progress = no_progress) -> np.ndarray:
@@ -55,7 +55,7 @@ class MonoT5Teacher:
 
     def __init__(self, spec: TeacherSpec, device: torch.device) -> None:
         self.spec = spec
-        folder = resolve(spec.model_name_or_path, with_code=spec.trust_remote_code)
+        folder = resolve(spec.located, with_code=spec.trust_remote_code)
         self._runner = Runner(spec, AutoModelForSeq2SeqLM, folder, device)
         self.answers = answer_ids(self._runner.tokenizer)
 

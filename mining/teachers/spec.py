@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from mining.teachers.types import TYPES
 from sparse_model.limits import SHORTEST
+from sparse_model.pins import at
 
 if TYPE_CHECKING:  # a config is checked without them
     import numpy as np
@@ -56,9 +58,23 @@ class TeacherSpec:
     document_prefix: str = ""
     """text before each document"""
     trust_remote_code: bool = False
-    """run the Python code that the model's repository brings"""
+    """run the Python code that the model's repository brings (gte-large's, at a fixed commit, runs without)"""
     tokenizer_name: str | None = None
-    """folder or hub id of the tokenizer; null: the model's"""
+    """folder or hub id of the tokenizer (id@revision for other than its newest); null: the model's"""
+    revision: str | None = None
+    """branch, tag or commit of the model's repository; null: the newest (or as sparse_model/pins.py says)"""
+    code_revision: str | None = None
+    """the same of the repository that its Python code lies in"""
+
+    @property
+    def located(self) -> str:
+        """Folder, hub id, or id@revision."""
+        return at(self.model_name_or_path, self.revision)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Every field, for a hash; a later one only where it is given, so that older hashes stay as they are."""
+        return {name: value for name, value in asdict(self).items() if value is not None or name not in _LATER}
 
     @property
     def teacher_class(self) -> Callable[[TeacherSpec, torch.device], BiEncoder | PairScorer]:
@@ -94,6 +110,9 @@ class TeacherSpec:
     def prefixed(self, texts: Sequence[str], role: Role) -> list[str]:
         """The texts with the prefix of their role."""
         return [self.prefixes[role] + text for text in texts]
+
+
+_LATER = ("revision", "code_revision")
 
 
 class BiEncoder(Protocol):

@@ -56,6 +56,18 @@ def test_every_format_gives_the_same_candidates(tmp_path: Path, data: BeirData, 
     assert [pairs.query for pairs in published.read(1, 2)] == [1]
 
 
+def test_rows_on_the_hub_at_a_revision(data: BeirData, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def stored(name: str, revision: str | None) -> datasets.Dataset:
+        asked.append((name, revision))
+        return datasets.Dataset.from_list(ROWS)
+
+    monkeypatch.setattr("mining.published_rows.rows_on_hub", stored)
+    assert [len(Published(name, data).queries) for name in ("some-org/rows", "some-org/rows@v1")] == [2, 2]
+    assert asked == [("some-org/rows", None), ("some-org/rows", "v1")]
+
+
 def test_rows_of_texts_come_out(tmp_path: Path, data: BeirData) -> None:
     published = Published(_stored(tmp_path, "jsonl", ROWS), data)
     write_rows(

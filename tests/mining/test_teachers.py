@@ -214,3 +214,11 @@ def test_a_trained_sparse_teacher() -> None:
 @pytest.mark.skipif(MINILM is None, reason="SPARSE_MINILM names no folder of all-MiniLM-L6-v2")
 def test_a_trained_dense_teacher() -> None:
     _compare_dense(Path(str(MINILM)), 64, [*SENTENCES, LONG * 3])
+
+
+def test_later_fields_change_no_older_hash() -> None:
+    """What a teacher's stage is named by: revision and code_revision count where they are given."""
+    before = "type model_name_or_path max_length batch_size weight dtype pooling query_prefix document_prefix"
+    spec = tiny_spec("dense", Path("a/b"))
+    assert list(spec.facts) == [*before.split(), "trust_remote_code", "tokenizer_name"]
+    assert replace(spec, code_revision="v1").facts == spec.facts | {"code_revision": "v1"}

@@ -188,3 +188,25 @@ def test_a_runs_checkpoint_keeps_its_query_weights(ours: Path, tmp_path: Path) -
         assert (chosen.path, chosen.idf_from_corpus) == (str(folder), False)
         asked = scored_model(load_settings([str(folder), "idf_path=corpus"], takes_folder=True))
         assert asked.idf_from_corpus
+
+
+def test_revisions_stand_behind_the_ids() -> None:
+    """Of the model and of the query weights; the code's is an argument of its own."""
+    words = ["revision=v1", "code_revision=v2", "idf_path=some-org/idf", "idf_revision=v3", "trust_remote_code=true"]
+    chosen = miner(load_settings(["model_name_or_path=some-org/model", *words, "use_cpu=true"]))
+    assert chosen.path == "some-org/model@v1" and chosen.trust_remote_code
+    assert chosen.options == {"code_revision": "v2", "idf_path": "some-org/idf@v3"}
+
+
+def test_a_folder_has_no_revision(tiny_model: Path) -> None:
+    with pytest.raises(UserError, match="^revision: v1, but .* lies on this disk"):
+        miner(_named(tiny_model, "revision=v1"))
+    with pytest.raises(UserError, match="^idf_revision: v1, but"):
+        miner(_named(tiny_model, f"idf_path={tiny_model}", "idf_revision=v1"))
+
+
+def test_a_trained_model_is_no_revision_of_its_start(trained: tuple[Path, Path]) -> None:
+    """`revision` in a config is that of the model that the training starts from."""
+    _, config = trained
+    config.write_text(config.read_text().replace("model_name_or_path: ", "revision: v1\nmodel_name_or_path: some-org"))
+    assert scored_model(load_settings([str(config)])).path == str(trained[0])

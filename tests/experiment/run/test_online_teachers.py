@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiment.run.online_teachers import asked_teachers, check, load
+from experiment.run.online_teachers import _specs, asked_teachers, check, load
 from experiment.settings.keys import OnlineTeachers
 from experiment.settings.mistakes import Mistakes
 from mining.teachers import load_teacher
@@ -77,3 +77,13 @@ def test_a_length_that_a_teacher_has_not(folders: dict[str, Path]) -> None:
     """Said of the key that sets it: the student's."""
     with pytest.raises(Mistakes, match="max_seq_length"):
         check(_asked(folders), 99)
+
+
+def test_each_teacher_has_its_revisions() -> None:
+    asked = OnlineTeachers(
+        types=["dense", "sparse"], model_ids=["a/one", "a/two"], revisions=["v1", None], code_revisions=["v2", None]
+    )
+    one, two = _specs(asked, 32)
+    assert (one.located, one.code_revision, two.located, two.code_revision) == ("a/one@v1", "v2", "a/two", None)
+    with pytest.raises(ValueError, match="revisions has 1"):
+        OnlineTeachers(types=["dense", "sparse"], model_ids=["a/one", "a/two"], revisions=["v1"])
