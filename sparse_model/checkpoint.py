@@ -1,6 +1,7 @@
 """Reads checkpoints: `load` makes an encoder of one of ours, of sentence-transformers' or of any masked LM."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def load(
     Raises:
         UserError: for whatever cannot be used, with the remedy.
     """
-    _check_arguments(activation_type, head_dtype, inf_free)
+    _check_arguments(activation_type, head_dtype, inf_free, model_overrides)
     cut = Cut(max_active_dims, prune_ratio)
     name = at(str(name_or_path), revision) if isinstance(name_or_path, (str, Path)) else name_or_path
     folder = resolve(name, with_code=trust_remote_code)
@@ -102,13 +103,19 @@ def load(
     return encoder.eval()
 
 
-def _check_arguments(activation_type: Any, head_dtype: Any, inf_free: Any) -> None:
+def _check_arguments(activation_type: Any, head_dtype: Any, inf_free: Any, overrides: Any) -> None:
     for key, value, known in (
         ("activation_type", "relu" if activation_type is None else activation_type, ACTIVATIONS),
         ("head_dtype", head_dtype, HEAD_DTYPES),
     ):
         if not isinstance(value, str) or value not in known:
             raise UserError(f"{key}: {value!r} is none of {', '.join(known)}.")
+    if overrides is not None and not (
+        isinstance(overrides, Mapping) and all(isinstance(key, str) for key in overrides)
+    ):
+        raise UserError(
+            f"model_overrides: {str(overrides)[:60]} is no mapping of fields of the model's config to values."
+        )
     if inf_free is not None and not isinstance(inf_free, bool):
         raise UserError(f"inf_free: {inf_free!r} is neither true nor false.")
 
@@ -152,7 +159,7 @@ def _load_mlm(folder: Path, overrides: dict[str, Any], allow_new_head: bool, cod
         )
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=code.trusted, **code.revision)
-        unknown = [key for key in overrides if not hasattr(config, key)]
+        unknown = [key for key in overrides if not hasattr(config, key) or callable(getattr(config, key))]
         if unknown:
             raise UserError(
                 f"model_overrides: {folder}'s config has no {', '.join(unknown)}; it has {sorted(vars(config))}"

@@ -1,6 +1,7 @@
 """Where a model lies (a folder, the hub's cache), its tokenizer, and its JSON files. torch is not needed for it."""
 
 import json
+import os
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,10 @@ def resolve(name_or_path: str, key: str = "model_name_or_path", with_code: bool 
     if not isinstance(name_or_path, str) or not name_or_path.strip():
         raise UserError(f"{key}: {name_or_path!r} is no folder and no hub id.")
     path = Path(name_or_path)
-    if path.is_dir():
+    if os.path.isdir(path):  # which bears names that none can be
         return path
     repository, revision = repository_and_revision(name_or_path)
-    if path.exists() or is_path(repository):
+    if os.path.exists(path) or is_path(repository):
         raise UserError(f"{key}: there is no folder {path}.")
     from huggingface_hub import snapshot_download
 

@@ -5,6 +5,7 @@ section 3.1). Special tokens weigh 0.
 """
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
@@ -132,9 +133,9 @@ def _find_idf(idf_path: str) -> Path:
     path = Path(idf_path)
     if not idf_path:
         raise UserError("idf_path: '' names no file. Give a JSON file, a hub id, or corpus.")
-    if path.is_dir():
+    if os.path.isdir(path):
         path = path / "idf.json"
-    if path.is_file():
+    if os.path.isfile(path):
         return path
     repository, revision = repository_and_revision(idf_path)
     if path.suffix == ".json" or repository.count("/") != 1 or path.is_absolute():

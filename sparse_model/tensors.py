@@ -14,14 +14,16 @@ _COUNTS = re.compile("(layers|groups|networks|group_num)$")
 
 
 def check_layers(config: Any, folder: Path) -> None:
-    """Refuse a config of more layers than the weights have tensors, before they are built.
+    """Refuse a config of more layers than the weights have tensors, or of less than none, before they are built.
 
     Raises:
         UserError: naming the key.
     """
     tensors = sum(map(_tensors, [*folder.glob("*.safetensors"), *folder.glob("*.bin")]))
     for key, value in config.to_dict().items():
-        if _COUNTS.search(key) and isinstance(value, int) and tensors and value > tensors:
+        if not _COUNTS.search(key) or not isinstance(value, int):
+            continue
+        if value < 0 or tensors and value > tensors:
             raise UserError(f"{folder / 'config.json'}: {key}: {value}, but the weights hold {tensors} tensors in all.")
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from experiment.settings.files import from_yaml
-from experiment.settings.settings import without_credentials
+from experiment.settings.mistakes import without_credentials
 from sparse_model.errors import UserError
 
 SWEEP_LOG = "sweep.log"

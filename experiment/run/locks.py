@@ -33,15 +33,15 @@ A_LOOK_S = 0.5  # `holder` holds a lock for a moment, which is to refuse nobody
 
 
 class FolderInUse(UserError):
-    """Another process works in the folder; `owner` says which."""
+    """Another process works in the folder, which `key` names; `owner` says which."""
 
-    def __init__(self, folder: Path, owner: str) -> None:
-        self.folder, self.owner = folder, owner
-        super().__init__(f"output_dir: {owner} is writing to {folder}; wait, or give another.")
+    def __init__(self, folder: Path, owner: str, key: str = "output_dir") -> None:
+        self.folder, self.owner, self.key = folder, owner, key
+        super().__init__(f"{key}: {owner} is working in {folder}; wait, or give another.")
 
-    def __reduce__(self) -> tuple[type["FolderInUse"], tuple[Path, str]]:
+    def __reduce__(self) -> tuple[type["FolderInUse"], tuple[Path, str, str]]:
         """Rank 0 sends it to the other processes."""
-        return FolderInUse, (self.folder, self.owner)
+        return FolderInUse, (self.folder, self.owner, self.key)
 
 
 def lock_path(folder: Path, purpose: Purpose = "writers") -> Path:
@@ -51,7 +51,13 @@ def lock_path(folder: Path, purpose: Purpose = "writers") -> Path:
 
 
 @contextmanager
-def locked(folder: Path, patience: float = 0.0, purpose: Purpose = "writers", shared: bool = False) -> Iterator[None]:
+def locked(
+    folder: Path,
+    patience: float = 0.0,
+    purpose: Purpose = "writers",
+    shared: bool = False,
+    key: str = "output_dir",
+) -> Iterator[None]:
     """Keep other processes away from the folder meanwhile; to be entered by the main process.
 
     On a disk without locks a warning is logged, and nothing is kept away.
@@ -59,6 +65,7 @@ def locked(folder: Path, patience: float = 0.0, purpose: Purpose = "writers", sh
     Args:
         patience: seconds to wait for the owner.
         shared: with others that share it.
+        key: what names the folder, for the message.
 
     Raises:
         FolderInUse: if another process holds it (two runs would mix their files).
@@ -74,7 +81,7 @@ def locked(folder: Path, patience: float = 0.0, purpose: Purpose = "writers", sh
         try:
             while not _take(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
                 if time.monotonic() >= deadline:
-                    raise FolderInUse(folder, _owner(file))
+                    raise FolderInUse(folder, _owner(file), key)
                 time.sleep(0.1)
             if not shared:
                 file.truncate(0)

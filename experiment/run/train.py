@@ -140,8 +140,9 @@ def _held(output_dir: Path, data: DataKeys) -> Iterator[None]:
     """Keep others from writing to the run's folder, and to the data sets that it is trained on."""
     with ExitStack() as held:
         held.enter_context(locked(output_dir))
+        key = "train_file" if data.train_file else "train_file_dir"
         for path in filter(Path.is_dir, training_files(data.train_file, data.train_file_dir)):
-            held.enter_context(locked(path, purpose="users", shared=True))
+            held.enter_context(locked(path, purpose="users", shared=True, key=key))
         yield
 
 

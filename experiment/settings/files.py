@@ -3,7 +3,9 @@
 import copy
 import difflib
 import io
+import math
 import os
+import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from experiment.settings.keys import GROUP_OF, GROUPS
 from sparse_model import UserError
 
 COMMAND_LINE = "command line"
+# Characters of a config, and values that one stands for once its aliases are written out.
+LARGEST, MOST_VALUES = 2**20, 100_000
 # What reading a text as YAML raises; ValueError: the 45th of a month; RecursionError: lists in lists in lists.
 _NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
 
@@ -46,7 +50,7 @@ def parse_arguments(argv: list[str]) -> tuple[Path | None, dict[str, Any]]:
 
 def from_yaml(text: str) -> Any:
     """What a text says as YAML. Commands ask many times what one config says: each text is parsed once."""
-    return copy.deepcopy(_parsed(text, yaml.SafeLoader, ""))
+    return copy.deepcopy(_parsed(text, _Loader, ""))
 
 
 @lru_cache(maxsize=256)
@@ -71,7 +75,10 @@ def read_with_bases(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[Path,
     if place in seen:
         raise UserError(f"{path}: base: goes round in a circle ({' -> '.join(map(str, seen))}).")
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(LARGEST + 1)
+        if len(text) > LARGEST:
+            raise UserError(f"{path}: is larger than {LARGEST} characters: no config.")
         mapping = copy.deepcopy(_parsed(text, _UniqueKeyLoader, str(path))) or {}
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).{_remedy(path)}") from None
@@ -80,8 +87,8 @@ def read_with_bases(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[Path,
     if not isinstance(mapping, dict) or not all(isinstance(key, str) for key in mapping):
         raise UserError(f"{path}: must hold lines of key: value, each key a word.")
     base = mapping.pop("base", None)
-    if base is not None and not (isinstance(base, str) and (path.parent / base).is_file()):
-        raise UserError(f"{path}: base: cannot be read, there is no file {path.parent / str(base)}.")
+    if base is not None and not (isinstance(base, str) and os.path.isfile(path.parent / base)):
+        raise UserError(f"{path}: base: cannot be read, there is no file {str(path.parent / str(base))[:300]}.")
     before = read_with_bases(path.parent / base, (*seen, place)) if base else []
     return [*before, (path, mapping)]
 
@@ -101,7 +108,37 @@ def merged(path: Path) -> dict[str, Any]:
     return {key: value for _, mapping in read_with_bases(path) for key, value in mapping.items()}
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):
+    """YAML lets a few lines stand for more values than a memory holds, and whole numbers be of any length."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None and _n_values(node, {}) > MOST_VALUES:
+            what = f"its aliases (*) stand for more than {MOST_VALUES} values"
+            raise yaml.constructor.ConstructorError(None, None, what, node.start_mark)
+        return node
+
+    def construct_whole(self, node: yaml.ScalarNode) -> float:
+        """Beyond all fractions it is infinite, as 1e400 is."""
+        value = self.construct_yaml_int(node)
+        return value if abs(value) < sys.float_info.max else math.inf
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_whole)
+
+
+def _n_values(node: yaml.Node, known: dict[yaml.Node, float]) -> float:
+    """How many values a node stands for."""
+    if node not in known:
+        known[node] = math.inf  # within itself
+        parts = node.value if isinstance(node, yaml.CollectionNode) else []
+        known[node] = 1 + sum(
+            _n_values(n, known) for part in parts for n in (part if isinstance(part, tuple) else [part])
+        )
+    return known[node]
+
+
+class _UniqueKeyLoader(_Loader):
     """YAML would let the last of two equal keys win without a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

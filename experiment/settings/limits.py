@@ -56,7 +56,7 @@ def faults(value: Any) -> Iterator[str]:
     if isinstance(value, float) and not math.isfinite(value):
         yield "is not finite."
     elif isinstance(value, int | float) and abs(value) > LARGEST:
-        yield f"{value:.4g} is too large; at most {LARGEST} in size."
+        yield f"{float(value):.4g} is too large; at most {LARGEST} in size."
     elif isinstance(value, str):
         if "\0" in value:
             yield "holds a character 0."

@@ -1,9 +1,15 @@
 """Mistakes of a user's as values: where, which key, and a sentence with the remedy."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from sparse_model.errors import UserError
+
+
+def without_credentials(text: str) -> str:
+    """The text with user and password taken out of every URL in it."""
+    return re.sub(r"(\w+://)[^\s,]*@", r"\1", text)
 
 
 @dataclass(frozen=True)
@@ -18,7 +24,7 @@ class Mistake:
     """other keys that it is about: where one of them has no usable value, this is no mistake yet"""
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (self.where, self.key, self.text) if part)
+        return without_credentials(": ".join(part for part in (self.where, self.key, self.text) if part))
 
 
 class Mistakes(UserError):

@@ -6,7 +6,6 @@ Keys that are not ours are fields of the installed transformers.TrainingArgument
 
 import dataclasses
 import os
-import re
 from collections.abc import Iterable, Mapping
 from itertools import product
 from pathlib import Path
@@ -31,7 +30,7 @@ from experiment.settings.keys import (
 )
 from experiment.settings.limits import key_faults
 from experiment.settings.missing import missing_for_training
-from experiment.settings.mistakes import Mistake, located, refuse
+from experiment.settings.mistakes import Mistake, located, refuse, without_credentials
 from experiment.settings.old_keys import OldNames, translated
 from experiment.settings.rules import common_mistakes, training_mistakes
 from experiment.settings.validation import checked_group, checked_trainer_key
@@ -172,11 +171,6 @@ class Settings:
         ours["opensearch_url"] = [without_credentials(url) for url in self.opensearch.opensearch_url]
         public = {key: value for key, value in self.training.items() if "token" not in key}
         return ours | {"output_dir": str(self.output_dir)} | public
-
-
-def without_credentials(text: str) -> str:
-    """The text with user and password taken out of every URL in it."""
-    return re.sub(r"(\w+://)[^\s,]*@", r"\1", text)
 
 
 def load_settings(

@@ -16,6 +16,8 @@ INNER: dict[str, list[str]] = {
     "teachers": list(TeacherSpec.__dataclass_fields__),
     "kd_ensemble_teacher_kwargs": list(OnlineTeachers.model_fields),
 }
+# Values that may hold a password wherever it stands in them: they are not repeated.
+SECRET = ("opensearch_url",)
 
 
 def checked_group(group: type[Keys], values: dict[str, Any]) -> tuple[Keys, list[Mistake]]:
@@ -50,7 +52,8 @@ def _mistake(error: Any) -> Mistake:
     key, *inner = error["loc"]
     parts = [str(part + 1) if isinstance(part, int) else part for part in inner if part != "TeacherSpec"]
     place = f"{', '.join(parts)}: " if parts else ""
-    return Mistake(str(key), f"{place}{_message(str(key), error)} (found {error['input']!r})")
+    found = type(error["input"]).__name__ if key in SECRET else f"{error['input']!r:.200}"
+    return Mistake(str(key), f"{place}{_message(str(key), error)} (found {found})")
 
 
 def _message(key: str, error: Any) -> str:

@@ -155,3 +155,13 @@ def test_mistakes_are_named(metrics: list[str], sentence: str) -> None:
 def test_every_mistake_is_told() -> None:
     assert len(metric_mistakes(["ndcg@10", "nDCG@10", "P"], 1000)) == 2
     assert metric_mistakes(DEFAULT_METRICS, 1000) == []
+
+
+@pytest.mark.parametrize("grade", [-2, -1000])
+def test_grades_below_zero_are_all_one(grade: int) -> None:
+    """trec_eval counts them alike, and ends the process at some of them: so far below 0, and no other judgement."""
+    metrics = ["nDCG@10", "R@10", "P@1", "AP", "RR@10", "Bpref"]
+    for others in ({}, {"b": 1, "c": 0}):
+        judged = ({"q": {"a": one, **others}} for one in (grade, -1))
+        found = [per_query(qrels, {"q": [("a", 3.0), ("b", 2.0), ("c", 1.0)]}, metrics) for qrels in judged]
+        assert found[0] == found[1]

@@ -156,3 +156,18 @@ def test_weights_of_queries_that_have_no_table(tiny_model: Path, tmp_path: Path)
         with pytest.raises(UserError, match="idf_path: .*inf_free is false"):
             sparse_model.load(folder, idf_path=str(tmp_path / "idf.json"), **options)
     assert sparse_model.load(tmp_path / "two-way", inf_free=True, idf_path=str(tmp_path / "idf.json")).inf_free
+
+
+@pytest.mark.parametrize(
+    "overrides", [[1], "x", 3, {1: 2}, {"save_pretrained": 1}, {"to_dict": {}}, {"num_hidden_layers": -1}], ids=str
+)
+def test_overrides_that_are_no_fields(tiny_model: Path, overrides: Any) -> None:
+    """Methods of the config's class, which would be lost to it, and a model of less than no layers."""
+    with pytest.raises(UserError, match="model_overrides|num_hidden_layers: -1"):
+        sparse_model.load(tiny_model, model_overrides=overrides)
+
+
+def test_names_that_no_file_can_have(tiny_model: Path) -> None:
+    for given in ({"name_or_path": "x" * 5000}, *({key: "x" * 5000} for key in ("tokenizer_name", "idf_path"))):
+        with pytest.raises(UserError, match="hub"):
+            sparse_model.load(**{"name_or_path": tiny_model, **given})

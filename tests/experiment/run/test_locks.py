@@ -147,7 +147,7 @@ def test_nobody_prepares_anew_what_is_trained_on(
     monkeypatch.setattr("experiment.run.train.planned_length", act)
     train(load_settings(words))
     assert held == [True, True] and (tmp_path / "other" / "model.safetensors").is_file()
-    with _writing(rows, False), pytest.raises(FolderInUse, match=f"process .* {rows}"):
+    with _writing(rows, False), pytest.raises(FolderInUse, match=f"^train_file: process .* {rows}"):
         train(load_settings([*words, f"output_dir={tmp_path / 'third'}"]))
     with _writing(rows, True):
         assert not (rows / "state.json").exists()

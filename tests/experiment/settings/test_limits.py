@@ -111,3 +111,43 @@ def test_limits_that_no_type_says(word: str, message: str) -> None:
 @pytest.mark.parametrize("value", [LARGEST, -LARGEST, 0.1, True, None, "a b", {"a": [1, {"b": 2.0}]}, [], ("x",)])
 def test_usual_values_pass(value: Any) -> None:
     assert list(faults(value)) == []
+
+
+BOMB = "model_overrides:\n  k0: &a0 [x]\n" + "".join(
+    f"  k{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 9)
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [BOMB, "metrics: &a [*a]\n", "model_overrides: &a {x: *a}\n", "seed: 1\n" + "#" * 2**20, f"base: {'a' * 5000}\n"],
+    ids=["aliases", "a list in itself", "a mapping in itself", "size", "base"],
+)
+def test_a_config_without_end(tmp_path: Path, text: str) -> None:
+    """A few lines that stand for 9 to the 8th values, values within themselves, a file of megabytes, a long name."""
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(UserError, match="aliases|no config|cannot be read") as error:
+        load_settings([str(tmp_path / "c.yaml")])
+    assert len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "0x" + "f" * 5000, "-1" + "0" * 400])
+def test_a_whole_number_without_end(number: str) -> None:
+    with pytest.raises(Mistakes, match="seed") as error:
+        load_settings([f"seed={number}"])
+    assert len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "opensearch_url={a: 'http://u:ge heim@h'}",
+        "opensearch_url=[['http://u:geheim@h:9200']]",
+        "engine=http://u:geheim@h",
+        "opensearch_url=[http://u:geheim@h:99999]",
+    ],
+)
+def test_a_mistake_repeats_no_password(word: str) -> None:
+    with pytest.raises(Mistakes, match=word.partition("=")[0]) as error:
+        load_settings([word, "engine=opensearch"] if word.startswith("open") else [word])
+    assert "heim" not in str(error.value)
