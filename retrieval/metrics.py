@@ -126,8 +126,12 @@ def per_query(qrels: Qrels, rankings: Rankings, metrics: Sequence[str] = DEFAULT
     # Numbers stand for ids, hits first: trec_eval ends an id at a NUL, and half a surrogate pair ends the process.
     queries = {str(n): qid for n, qid in enumerate(qrels)}
     numbers = {qid: _numbered([*best.get(qid, ()), *grades]) for qid, grades in qrels.items()}
-    # Below 0 all grades are one to trec_eval, and far below one alone ends the process.
-    judged = {n: {numbers[q][doc]: max(grade, -1) for doc, grade in qrels[q].items()} for n, q in queries.items()}
+    # Grades below 0 are one to trec_eval; where a query has no others, its metrics are 0, and the process may end.
+    judged = {
+        n: {numbers[qid][doc]: max(grade, -1) for doc, grade in qrels[qid].items()}
+        for n, qid in queries.items()
+        if any(grade >= 0 for grade in qrels[qid].values())
+    }
     for depth, names in _by_depth(measures).items():
         asked = {_without_cutoff(measures[name]): name for name in names}
         hits = {n: best[qid][:depth] for n, qid in queries.items() if qid in best}

@@ -157,11 +157,11 @@ def test_every_mistake_is_told() -> None:
     assert metric_mistakes(DEFAULT_METRICS, 1000) == []
 
 
-@pytest.mark.parametrize("grade", [-2, -1000])
-def test_grades_below_zero_are_all_one(grade: int) -> None:
-    """trec_eval counts them alike, and ends the process at some of them: so far below 0, and no other judgement."""
+@pytest.mark.parametrize("grade", [-1, -2, -1000])
+def test_grades_below_zero(grade: int) -> None:
+    """They count alike; trec_eval ends the process at a query that has no others."""
     metrics = ["nDCG@10", "R@10", "P@1", "AP", "RR@10", "Bpref"]
-    for others in ({}, {"b": 1, "c": 0}):
-        judged = ({"q": {"a": one, **others}} for one in (grade, -1))
-        found = [per_query(qrels, {"q": [("a", 3.0), ("b", 2.0), ("c", 1.0)]}, metrics) for qrels in judged]
-        assert found[0] == found[1]
+    hits = {"q": [("a", 3.0), ("b", 2.0), ("c", 1.0)], "p": [("a", 1.0)]}
+    found = per_query({"q": {"a": grade, "b": 1, "c": 0}, "p": {"a": grade, "b": grade}}, hits, metrics)
+    assert found["q"] == per_query({"q": {"a": 0, "b": 1, "c": 0}}, hits, metrics[:-1])["q"] | {"bpref": 1.0}
+    assert set(found["p"].values()) == {0.0} and len(found["p"]) == len(metrics)
