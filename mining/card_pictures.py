@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from mining.statistics import Scorer
+from mining.statistics import TeacherCounts
 from retrieval.drawing import STYLE, new_figure, png
 
 COLUMNS = 3
@@ -44,7 +44,7 @@ def bars(values: np.ndarray) -> np.ndarray:
     return np.histogram_bin_edges(values, BARS, tuple(np.quantile(values, (CUT, 1 - CUT))) if len(values) else None)
 
 
-def ranks_picture(names: Sequence[str], scorers: Sequence[Scorer], n_queries: int) -> bytes:
+def ranks_picture(names: Sequence[str], scorers: Sequence[TeacherCounts], n_queries: int) -> bytes:
     """Histograms of the rank of each query's first judged positive."""
     longest = max(len(scorer.first_ranks) for scorer in scorers)
     width = max(1, -(-longest // RANKS))

@@ -51,7 +51,7 @@ def write_rows(
         UserError: if a score is not finite or the disk is too small.
     """
     key = hash_of({"inputs": key, "recipe": asdict(recipe), "asked": about.num_candidates, "format": 1})
-    if distributed.on_main(lambda: is_whole(output_dir, key)):
+    if distributed.on_main(lambda: _holds(output_dir, key)):
         logger.info("%s holds these rows already; nothing to do", output_dir)
         return distributed.on_main(lambda: read_json(output_dir / "summary.json"))
     parts = _Parts(work_dir / "rows", key, len(texts.queries), recipe.batch_size)
@@ -67,7 +67,7 @@ def write_rows(
     return distributed.on_main(lambda: _join(parts, read, texts, recipe, about, output_dir, key))
 
 
-def is_whole(output_dir: Path, key: str) -> bool:
+def _holds(output_dir: Path, key: str) -> bool:
     """Whether output_dir holds the complete data set of this key."""
     return is_whole_data_set(output_dir) and read_json(output_dir / "summary.json").get("key") == key
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from mining.normalise import Normalization, Scope, combine, scopes
 from mining.scored_pairs import QueryPairs, Teacher, Texts
-from mining.statistics import Counts, Scorer, Statistics
+from mining.statistics import Counts, Statistics, TeacherCounts
 from sparse_model.errors import UserError
 
 ROWS_PER_BATCH = 100  # Arrow counts the bytes of a batch's strings in 31 bits
@@ -71,7 +71,7 @@ def sort_pairs(
     scorers = []
     for values, constant_scopes in [*zip(raw_TN, constant_T.tolist(), strict=True), (scores, 0)]:
         ranks = _ranking(values, labels, rows, offsets)[1]
-        scorers.append(Scorer(np.bincount(ranks[ranks >= 0]), constant_scopes))
+        scorers.append(TeacherCounts(np.bincount(ranks[ranks >= 0]), constant_scopes))
     counts = Counts(
         queries=len(pairs),
         pairs=len(rows),

@@ -8,18 +8,18 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Scorer:
-    """One teacher, or all of them together."""
+class TeacherCounts:
+    """How one teacher ranks the judged positives, or all of them together."""
 
     first_ranks: np.ndarray
     """int64: at r, the queries whose first judged positive has rank r (from 0) by this scorer."""
     constant_scopes: int = 0
 
-    def __add__(self, other: "Scorer") -> "Scorer":
+    def __add__(self, other: "TeacherCounts") -> "TeacherCounts":
         ranks = np.zeros(max(len(self.first_ranks), len(other.first_ranks)), dtype=np.int64)
         ranks[: len(self.first_ranks)] += self.first_ranks
         ranks[: len(other.first_ranks)] += other.first_ranks
-        return Scorer(ranks, self.constant_scopes + other.constant_scopes)
+        return TeacherCounts(ranks, self.constant_scopes + other.constant_scopes)
 
     def figures(self, n_queries: int) -> dict[str, Any]:
         """Over all queries: share with a positive in front, MRR@10. Over those with a positive: its mean rank."""
@@ -63,7 +63,7 @@ class Statistics:
     """Of the rows of a part, or of several."""
 
     counts: Counts
-    scorers: list[Scorer]
+    scorers: list[TeacherCounts]
     """The teachers in order, then the ensemble."""
 
     def __add__(self, other: "Statistics") -> "Statistics":
@@ -81,5 +81,5 @@ class Statistics:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Statistics":
         """What `to_json` gave."""
-        scorers = [Scorer(np.array(s["first_ranks"], dtype=np.int64), s["constant_scopes"]) for s in value["scorers"]]
-        return cls(Counts(**value["counts"]), scorers)
+        told = ((np.array(s["first_ranks"], dtype=np.int64), s["constant_scopes"]) for s in value["scorers"])
+        return cls(Counts(**value["counts"]), [TeacherCounts(*counts) for counts in told])

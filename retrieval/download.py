@@ -74,7 +74,7 @@ def ensure(name: str, beir_dir: str, checksums: Mapping[str, str] = BEIR_MD5) ->
         UserError: offline, or the download failed; says how to place the data by hand.
     """
     folder = Path(beir_dir, name)
-    if is_whole(folder):
+    if is_beir_folder(folder):
         return folder
     nano = name in NANOBEIR
     base = os.environ.get("BEIR_URL", DEFAULT_BEIR_URL).rstrip("/")
@@ -82,7 +82,7 @@ def ensure(name: str, beir_dir: str, checksums: Mapping[str, str] = BEIR_MD5) ->
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _alone(folder.parent):
-            if is_whole(folder):  # by now
+            if is_beir_folder(folder):  # by now
                 return folder
             if nano:
                 _into_place(lambda target: _write_nanobeir(name, target), folder)
@@ -98,7 +98,7 @@ def ensure(name: str, beir_dir: str, checksums: Mapping[str, str] = BEIR_MD5) ->
     return folder
 
 
-def is_whole(folder: Path) -> bool:
+def is_beir_folder(folder: Path) -> bool:
     """Whether a folder holds corpus.jsonl, queries.jsonl and judgements of a split, each maybe as .gz."""
     texts = ([folder / name, folder / f"{name}.gz"] for name in ("corpus.jsonl", "queries.jsonl"))
     return all(any(map(Path.is_file, files)) for files in texts) and any((folder / "qrels").glob("*.tsv*"))
@@ -133,7 +133,7 @@ def _into_place(write: Callable[[Path], None], folder: Path) -> None:
         target = temporary / folder.name
         target.mkdir()
         write(target)
-        if not is_whole(target):
+        if not is_beir_folder(target):
             raise ValueError(f"it holds no {folder.name}/corpus.jsonl with queries.jsonl and qrels beside it")
         for path in filter(Path.is_file, target.rglob("*")):
             with open(path, "rb") as file:

@@ -39,7 +39,7 @@ from sparse_model.tokens import (
     pad,
     query_ids,
 )
-from sparse_model.vocabulary import highest_id, tokens_by_id
+from sparse_model.vocabulary import require_ids_below, silent_ids
 
 # Saved as the output bias of special tokens, so that every consumer of a checkpoint gives them weight 0.
 SILENT_BIAS = -10_000.0
@@ -93,15 +93,9 @@ class SparseEncoder(nn.Module):
         self.longest_input = longest_input(mlm)
         self.max_seq_length = default_length(self.longest_input) if max_seq_length is None else max_seq_length
         self.vocabulary_size = output.weight.shape[0]
-        if (highest := max(highest_id(tokenizer), *frame)) >= self.vocabulary_size:
-            raise UserError(
-                f"tokenizer_name: its ids go up to {highest}, and the model's V is {self.vocabulary_size}: it is "
-                "another model's tokenizer, or names a token that the model does not have."
-            )
-        # An id that stands for no token can be in no query either.
-        unnamed = [i for i, token in enumerate(tokens_by_id(tokenizer, self.vocabulary_size)) if token is None]
+        require_ids_below(self.vocabulary_size, tokenizer, frame)
         with torch.no_grad():
-            output.bias[[*tokenizer.all_special_ids, *unnamed]] = SILENT_BIAS
+            output.bias[silent_ids(tokenizer, self.vocabulary_size)] = SILENT_BIAS
         self.register_buffer("frame_ids", torch.tensor(frame), persistent=False)
         self.idf_V: nn.Parameter | None = None
         if inf_free:

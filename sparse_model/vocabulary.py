@@ -2,7 +2,10 @@
 
 import copy
 import json
+from collections.abc import Sequence
 from typing import Any
+
+from sparse_model.errors import UserError
 
 
 def tokens_by_id(tokenizer: Any, size: int) -> list[str | None]:
@@ -13,6 +16,20 @@ def tokens_by_id(tokenizer: Any, size: int) -> list[str | None]:
 def highest_id(tokenizer: Any) -> int:
     """The highest id of a token; −1 if there is none."""
     return max(tokenizer.get_vocab().values(), default=-1)
+
+
+def require_ids_below(size: int, tokenizer: Any, frame: Sequence[int]) -> None:
+    """Raise a UserError if the tokenizer has, or frames texts with, an id that a model of V = size knows nothing of."""
+    if (highest := max(highest_id(tokenizer), *frame)) >= size:
+        raise UserError(
+            f"tokenizer_name: its ids go up to {highest}, and the model's V is {size}: it is "
+            "another model's tokenizer, or names a token that the model does not have."
+        )
+
+
+def silent_ids(tokenizer: Any, size: int) -> list[int]:
+    """The ids that weigh nothing: special tokens, and what stands for no token, which no query can have either."""
+    return [*tokenizer.all_special_ids, *(i for i, token in enumerate(tokens_by_id(tokenizer, size)) if token is None)]
 
 
 def with_every_id(tokenizer: Any, size: int) -> Any:

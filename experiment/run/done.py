@@ -86,9 +86,9 @@ def training_status(settings: Settings, facts: Mapping[str, Any]) -> Status:
 
 
 def is_known_to_be_trained(settings: Settings) -> bool:
-    """Whether records alone say that one process has nothing left to train; says so if they do.
+    """Whether run.json shows, before a model is loaded, that nothing is left to train; if so, it is logged.
 
-    Where the start model's files are those that are recorded, it need not be loaded to know what it says of itself.
+    Only for a training in one process. What the start model says of itself is as it was, if its files are.
     """
     folder, run = settings.output_dir, settings.run
     recorded = read_json(folder / "run.json")

@@ -24,7 +24,7 @@ from experiment.settings.settings import Settings
 from retrieval.beir_data import load_beir
 from retrieval.dataset_names import dataset_name, parse_name
 from retrieval.distributed import is_main, on_main
-from retrieval.download import NAMES, is_whole
+from retrieval.download import NAMES, is_beir_folder
 from retrieval.files import write_atomically
 from retrieval.metrics import beyond
 from retrieval.plain import plain
@@ -75,7 +75,9 @@ def _run_evaluation(settings: Settings) -> None:
         scorer.load()  # before anything is written
     with _writing(settings.output_dir, folder) if is_main() else nullcontext(), scorer:
         on_main(lambda: make_writable(folder / "runs"))
-        on_main(lambda: write_atomically(folder / "config.yaml", _recorded(settings, folder, scorer)))
+        says = on_main(lambda: {} if keys.baseline else scorer.model_says or _said_before(folder))
+        config = yaml_text(settings.with_values(**says).resolved())
+        on_main(lambda: write_atomically(folder / "config.yaml", config))
         facts = {"seed": settings.value("seed")}
         found = [_evaluate(name, keys, scorer, results, facts, settings.run.overwrite) for name in keys.beir_datasets]
     if keys.do_search:
@@ -95,12 +97,10 @@ def _has_all(results: ResultFolder, keys: EvaluationKeys) -> bool:
     return results.has_inputs_of([dataset_name(name) for name in keys.beir_datasets])
 
 
-def _recorded(settings: Settings, folder: Path, scorer: Scorer) -> str:
-    """The settings with what the model that is scored says of itself, not with what the config says of it."""
+def _said_before(folder: Path) -> dict[str, Any]:
+    """The keys that a checkpoint tells, as recorded when the folder's results were made."""
     before = read_yaml(folder / "config.yaml")
-    told = [key for key in OURS if effect(key).told and key in before and not settings.evaluation.baseline]
-    says = scorer.model_says or {key: before[key] for key in told}
-    return yaml_text(settings.with_values(**says).resolved())
+    return {key: before[key] for key in OURS if effect(key).told and key in before}
 
 
 def _evaluate(
@@ -138,7 +138,7 @@ def _print_plan(keys: EvaluationKeys, what: str, folder: Path, engine: Callable[
     lines, missing = [f"scores      {what}", f"writes      {folder}"], []
     for name in keys.beir_datasets:
         known, _ = parse_name(name)
-        if known in NAMES and not is_whole(Path(keys.beir_dir, known)):
+        if known in NAMES and not is_beir_folder(Path(keys.beir_dir, known)):
             missing.append(f"{known}: not in {keys.beir_dir}; it will be downloaded when this is run.")
             continue
         try:

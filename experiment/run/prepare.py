@@ -38,6 +38,8 @@ from sparse_model.query_weights import write_idf
 
 logger = logging.getLogger(__name__)
 
+MADE_OF = "what the rows are made of"
+
 
 def prepare(settings: Settings) -> None:
     """Mine, score with every teacher, normalise, and write the data set to output_dir.
@@ -63,8 +65,9 @@ def prepare(settings: Settings) -> None:
     if inputs and is_done and not (settings.run.overwrite or settings.run.dry_run):
         logger.info("%s holds these rows already; nothing to do", settings.output_dir)
         return
+    now = lambda: inputs and preparation_inputs(settings)  # noqa: E731
     encoder = _checked(mistakes, lambda: miner(settings).load())
-    on_main(lambda: _require_same(settings, inputs))
+    on_main(lambda: require_unchanged(MADE_OF, inputs, now()))
     data = _load_data(keys.dataset, settings.evaluation)
     corpus = corpus_of(data, settings.evaluation.drop_query_id)
     if keys.num_candidates > len(corpus.texts):
@@ -82,14 +85,8 @@ def prepare(settings: Settings) -> None:
         return
     with _writing(settings.output_dir, settings.run.overwrite):
         _run(settings, encoder, teachers, data, corpus)
-        on_main(lambda: _require_same(settings, inputs))
+        on_main(lambda: require_unchanged(MADE_OF, inputs, now()))
         on_main(lambda: write_json(settings.output_dir / PREPARED, {"inputs": inputs or preparation_inputs(settings)}))
-
-
-def _require_same(settings: Settings, inputs: str | None) -> None:
-    """Raise a UserError if data or models are no longer those that the rows are to be of."""
-    if inputs:
-        require_unchanged("what the rows are made of", inputs, preparation_inputs(settings))
 
 
 def _only_texts(keys: PreparationKeys, data: BeirData, output_dir: Path, run: RunKeys) -> None:

@@ -8,7 +8,7 @@ from experiment.settings.keys import EvaluationKeys, OpenSearchKeys
 from experiment.settings.mistakes import Mistake, as_mistakes, refuse
 from mining.teachers import TeacherSpec, check_teacher
 from retrieval.beir_data import data_files, locate
-from retrieval.download import NAMES, is_whole
+from retrieval.download import NAMES, is_beir_folder
 from retrieval.files import require_disk
 from sparse_model import UserError
 
@@ -66,7 +66,7 @@ def _check_output(folder: Path, overwrite: bool) -> None:
 
 
 def _check_dataset(name: str, beir_dir: str, split: str) -> None:
-    if name in NAMES and not is_whole(Path(beir_dir, name)):
+    if name in NAMES and not is_beir_folder(Path(beir_dir, name)):
         return  # it is downloaded once all else is in order
     try:
         data_files(locate(name, beir_dir), split)

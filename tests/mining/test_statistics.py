@@ -5,19 +5,19 @@ import math
 import numpy as np
 import pytest
 
-from mining.statistics import Counts, Scorer, Statistics, target_sharpness
+from mining.statistics import Counts, Statistics, TeacherCounts, target_sharpness
 
 
 def test_figures_of_a_scorer() -> None:
     """Of 10 queries: 4 positives in front, 2 at rank 1, 1 at rank 11, 3 without: MRR@10 = (4 + 2/2)/10; mean 13/7."""
     ranks = np.zeros(12, dtype=np.int64)
     ranks[[0, 1, 11]] = 4, 2, 1
-    figures = Scorer(ranks).figures(10)
+    figures = TeacherCounts(ranks).figures(10)
     assert figures == {"top_is_positive": 0.4, "mrr@10": 0.5, "mean_first_rank": pytest.approx(13 / 7)}
 
 
 def test_statistics_survive_json() -> None:
-    scorer = Scorer(np.array([0, 2]), constant_scopes=3)
+    scorer = TeacherCounts(np.array([0, 2]), constant_scopes=3)
     statistics = Statistics(Counts(queries=2, pairs=3, scopes=1), [scorer])
     again = Statistics.from_json(statistics.to_json())
     both = again + statistics

@@ -252,7 +252,7 @@ def test_a_folder_that_is_not_whole_is_made_anew(server: Server, tiny: Path, tmp
     (data / "scifact").mkdir(parents=True)
     (data / "scifact" / "corpus.jsonl").write_text("mine")
     (data / f"{download.TEMPORARY}x" / "scifact").mkdir(parents=True)
-    assert download.is_whole(download.ensure("scifact", str(data), md5(server.content)))
+    assert download.is_beir_folder(download.ensure("scifact", str(data), md5(server.content)))
     new, aside = sorted(data.iterdir(), key=lambda path: path.name)
     assert new.name == "scifact" and (aside / "corpus.jsonl").read_text() == "mine"
 
