@@ -60,8 +60,8 @@ test-kernels: install .venv/kernels/installed  ## the head's GPU kernels on a CP
 	OMP_NUM_THREADS=1 PYTHONPATH=.venv/kernels TRITON_INTERPRET=1 $(PY) -m pytest -q -n 2 tests/kernels/test_interpreted.py
 	OMP_NUM_THREADS=1 PYTHONPATH=.venv/kernels $(PY) -m pytest -q -n 2 tests/kernels/test_compiled.py
 
-test-attack: install  ## kills and broken disks at every file operation of every command: an hour or more
-	SPARSE_ATTACK=1 OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 -rP tests/attack
+test-attack: install  ## kills and broken disks at the file operations of every command (SPARSE_ATTACK=every: at all)
+	SPARSE_ATTACK=$${SPARSE_ATTACK:-places} OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 -rP tests/attack
 
 test-attack-short: install  ## the same at one operation of each command, killed or short of room
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 tests/attack -k "kill or limit"

@@ -6,12 +6,15 @@ announced; a limit on the size of files stops that, as a full disk would.
 """
 
 import errno
+import inspect
+import json
 import os
 import re
 import resource
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +22,8 @@ from tests import processes
 
 CHANGING = {f"os.{name}" for name in "rename remove rmdir mkdir link symlink truncate".split()}
 READING = {"os.listdir", "os.scandir"}
+TOOLKIT = f"{processes.ROOT}/"
+NOT_OURS = (f"{TOOLKIT}.venv", f"{TOOLKIT}tests")
 
 
 class Fault(NamedTuple):
@@ -30,11 +35,13 @@ class Fault(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """How the command ended, and how many operations it was about to make."""
+    """How the command ended, how many operations it was about to make, and which were the first of their place."""
 
     code: int | None
     output: str
     operations: int
+    places: list[int]
+    """numbers of operations; a place is a kind of operation with the lines of the toolkit that led to it"""
 
 
 def faulted(script: str, *words: str, folder: Path, fault: Fault) -> Ended:
@@ -57,7 +64,8 @@ def faulted(script: str, *words: str, folder: Path, fault: Fault) -> Ended:
     assert process.exitcode is not None, f"{fault} at {script}: it hangs"
     for reader in readers:
         reader.join(5)
-    return Ended(process.exitcode, "".join(printed), int(count.read_text()) if count.is_file() else -1)
+    counted = json.loads(count.read_text()) if count.is_file() else (-1, [])
+    return Ended(process.exitcode, "".join(printed), *counted)
 
 
 def _read(path: str, printed: list[str]) -> None:
@@ -68,25 +76,29 @@ def _read(path: str, printed: list[str]) -> None:
 def _run(script: str, words: tuple[str, ...], folder: str, fault: Fault, output: str, count: str) -> None:
     hook = _Hook(folder, fault)
     sys.addaudithook(hook)
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
     if fault.kind == "limit":
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (fault.at, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (fault.at, most))
     try:
         processes._as_rank(script, words, {}, output)
     finally:
         hook.is_over = True
-        Path(count).write_text(str(hook.operations))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        Path(count).write_text(json.dumps([hook.operations, list(hook.places.values())]))
 
 
 class _Hook:
     def __init__(self, folder: str, fault: Fault) -> None:
         self.folder, self.fault = os.path.realpath(folder), fault
-        self.operations, self.is_over = 0, False
+        self.operations, self.is_over, self.process = 0, False, os.getpid()
+        self.places: dict[tuple[str, ...], int] = {}
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if self.is_over or not self._counts(event, arguments):
+        if self.is_over or not self._counts(event, arguments) or os.getpid() != self.process:
             return
         number, self.operations = self.operations, self.operations + 1
+        self.places.setdefault((event, *_lines()), number)
         if number != self.fault.at or self.fault.kind == "limit":
             return
         if self.fault.kind == "kill":
@@ -111,6 +123,15 @@ class _Hook:
             descriptor = arguments[-1]
             path = os.path.join(os.readlink(f"/proc/self/fd/{descriptor}") if descriptor >= 0 else os.getcwd(), path)
         return os.path.abspath(path).startswith(self.folder)
+
+
+def _lines() -> Iterator[str]:
+    """Those of the toolkit's files that are being executed, the innermost first."""
+    frame = inspect.currentframe()
+    while frame := frame and frame.f_back:
+        path = frame.f_code.co_filename
+        if path.startswith(TOOLKIT) and not path.startswith(NOT_OURS):
+            yield f"{path}:{frame.f_lineno}"
 
 
 def is_clear(output: str) -> bool:

@@ -32,8 +32,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Configs of a training with an evaluation, and of a preparation."""
+    """A model, and configs of a training with an evaluation, and of a preparation."""
 
+    model: Path
     train: Path
     prepare: Path
 
@@ -91,6 +92,11 @@ def _reported(folder: Path) -> Result:
     return {"csv": figures, "files": sorted(path.name for path in report.iterdir() if not path.name.startswith("."))}
 
 
+def _saved(folder: Path) -> Result:
+    run = folder / "run"
+    return {path.name: _hash(path) for path in run.iterdir() if path.name not in ("complete.json", MINE)}
+
+
 def _train(inputs: Inputs, folder: Path, *more: str) -> list[str]:
     return [str(inputs.train), f"output_dir={folder / 'run'}", *more]
 
@@ -99,6 +105,11 @@ def _report(inputs: Inputs, folder: Path) -> list[str]:
     return [str(folder / "run"), "--output", str(folder / "report")]
 
 
+def _save(inputs: Inputs, folder: Path, length: int) -> list[str]:
+    return [str(inputs.model), str(folder / "run"), str(length)]
+
+
+SAVE = "tests.attack.save"
 REPORT = "experiment.report.__main__"
 JOBS: dict[str, Job] = {
     "train": Job("train_ir.py", _train, _trained),
@@ -114,6 +125,8 @@ JOBS: dict[str, Job] = {
         "evaluate_beir.py", lambda i, f: _train(i, f, "query_prune=0.3"), _evaluated, ("train", "evaluate")
     ),
     "prepare": Job("data_preparation.py", lambda i, f: [str(i.prepare), f"output_dir={f / 'rows'}"], _prepared),
+    "save": Job(SAVE, lambda i, f: _save(i, f, 16), _saved),
+    "save over": Job(SAVE, lambda i, f: _save(i, f, 32), _saved, ("save",)),
     "report": Job(REPORT, _report, _reported, ("train", "evaluate")),
     "report again": Job(REPORT, _report, _reported, ("train", "evaluate", "report")),
 }

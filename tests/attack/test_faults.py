@@ -1,6 +1,7 @@
-"""Kills, full disks and broken ones at every file operation: the next start ends with the same result.
+"""Kills, full disks and broken ones at file operations: the next start ends with the same result.
 
-make test-attack                     every operation; else a few of each job
+make test-attack                       where each place of the code is reached first; else at one operation of each job
+SPARSE_ATTACK=every make test-attack   at every operation
 """
 
 import os
@@ -13,8 +14,7 @@ from tests.attack.faults import Ended, Fault, faulted, is_clear
 from tests.attack.jobs import JOBS, Inputs
 from tests.conftest import make_model
 
-EVERYWHERE = bool(os.environ.get("SPARSE_ATTACK"))
-FEW = 1
+ATTACK = os.environ.get("SPARSE_ATTACK")
 LIMITS = (0, 200, 2_000, 20_000, 60_000)
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
@@ -35,14 +35,16 @@ def inputs(tiny_model: Path, posnegs_file: Path, beir_folder: Path, tmp_path_fac
         f"dataset: {beir_folder}\nsplit: test\nmodel_name_or_path: {tiny_model}\nnum_candidates: 4\n"
         f"max_seq_length: 16\nteachers:\n  - {{type: sparse, model_name_or_path: {teacher}, max_length: 16}}\n"
     )
-    return Inputs(train, prepare)
+    return Inputs(tiny_model, train, prepare)
 
 
-def _points(kind: str, operations: int) -> list[int]:
-    """Where the fault strikes: everywhere, or at FEW places spread over the operations."""
+def _points(kind: str, undisturbed: Ended) -> list[int]:
+    """Where the fault strikes."""
     if kind == "limit":
-        return list(LIMITS if EVERYWHERE else LIMITS[3:4])
-    return list(range(operations)) if EVERYWHERE else [operations * (2 * i + 1) // (2 * FEW) for i in range(FEW)]
+        return list(LIMITS if ATTACK else LIMITS[3:4])
+    if ATTACK == "every":
+        return list(range(undisturbed.operations))
+    return undisturbed.places if ATTACK else [undisturbed.operations // 2]
 
 
 @pytest.mark.parametrize("kind", ["kill", "ENOSPC", "EIO", "limit"])
@@ -62,7 +64,7 @@ def test_the_next_start_ends_with_the_same_result(
     assert undisturbed.code == 0, undisturbed.output
     expected = job.result(place)
     refusals, problems = 0, []
-    points = _points(kind, undisturbed.operations)
+    points = _points(kind, undisturbed)
     for point in points:
         jobs.copy(initial, place)
         fault = Fault(kind, point)
@@ -80,5 +82,8 @@ def test_the_next_start_ends_with_the_same_result(
             print(f"{name}, {fault}: refused: {again.output[again.output.rfind('error:') :].strip()}")
         else:
             problems.append(f"{fault}: the next start: {again.output[-400:]}")
-    print(f"{name}, {kind}: {len(points)} points, {refusals} refusals, {len(problems)} problems")
+    print(
+        f"{name}, {kind}: {len(points)} points of {undisturbed.operations} operations, {refusals} refusals, "
+        f"{len(problems)} problems"
+    )
     assert not problems, "\n".join(problems)
