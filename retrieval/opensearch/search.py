@@ -1,10 +1,11 @@
 """Queries as sums of rank_feature clauses, sent in small batches by a few threads."""
 
 import json
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -24,6 +25,7 @@ ANSWER = {
 }
 
 Found = list[tuple[str, float]]
+T = TypeVar("T")
 
 
 def keep_heaviest(queries: csr_matrix, limit: int) -> tuple[csr_matrix, int]:
@@ -99,7 +101,7 @@ class Searcher:
         path = "responses.error,responses.status,responses.timed_out,responses._shards,responses.hits.total.value"
         with ThreadPoolExecutor(self._threads, "count") as pool:
             answers = pool.map(lambda b: self._responses(b, {"filter_path": path}), batches)
-            return np.array([r["hits"]["total"]["value"] for batch in answers for r in batch], dtype=np.int64)
+            return np.array([n for batch in answers for n in self._read(batch, _total)], dtype=np.int64)
 
     def _header(self) -> bytes:
         return json.dumps({"index": self._index, "allow_partial_search_results": False}).encode() + b"\n"
@@ -125,9 +127,21 @@ class Searcher:
         return self._header() + json.dumps(body).encode() + b"\n"
 
     def _ask(self, bodies: list[bytes]) -> list[Found]:
-        answers = self._responses(bodies, ANSWER)
-        hits = [answer.get("hits", {}).get("hits", []) for answer in answers]
-        return [[(hit["_id"], hit["_score"]) for hit in found] for found in hits]
+        return self._read(self._responses(bodies, ANSWER), _hits)
+
+    def _read(self, answers: Sequence[Any], what: Callable[[Any], T]) -> list[T]:
+        """What each answer says.
+
+        Raises:
+            RunError: if one is of another shape.
+        """
+        try:
+            return [what(answer) for answer in answers]
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise RunError(
+                f"{self._server.address}: a search in {self._index}: the answer is of another shape than OpenSearch's: "
+                f"{str(answers)[:200]}; see what stands between."
+            ) from None
 
     def _responses(self, bodies: list[bytes], params: dict[str, Any]) -> list[dict[str, Any]]:
         """The answer to each body; those that fail in a way that may pass are asked again."""
@@ -139,8 +153,8 @@ class Searcher:
             if not isinstance(got, list) or len(got) != len(open_):
                 raise RunError(f"{self._server.address}: {len(open_)} searches sent, other than that answered.")
             failed = []
-            for i, answer in zip(open_, got, strict=True):
-                if why := _failure(answer):
+            for i, answer, why in zip(open_, got, self._read(got, _failure), strict=True):
+                if why:
                     failed.append((i, why, answer.get("status", 200)))
                 else:
                     answers[i] = answer
@@ -156,11 +170,27 @@ def _sum_of(clauses: list[dict[str, Any]]) -> dict[str, Any]:
     return {"bool": {"should": clauses}}
 
 
+def _hits(answer: dict[str, Any]) -> Found:
+    """Of no hits the server says nothing. ValueError for what is no hit, and for a document that stands there twice."""
+    found = [(hit["_id"], hit["_score"]) for hit in answer.get("hits", {}).get("hits", [])]
+    if len({_id for _id, _ in found}) < len(found) or not all(_is_hit(*hit) for hit in found):
+        raise ValueError
+    return found
+
+
+def _is_hit(document: Any, score: Any) -> bool:
+    return isinstance(document, str) and type(score) in (int, float) and math.isfinite(score)
+
+
+def _total(answer: dict[str, Any]) -> int:
+    return int(answer["hits"]["total"]["value"])
+
+
 def _failure(answer: dict[str, Any]) -> str:
     """Why an answer cannot be used; "" if it can."""
     if error := answer.get("error"):
         causes = error.get("root_cause") or [error]
         return "; ".join(f"{cause.get('type')}: {cause.get('reason')}" for cause in causes)
-    if failed := answer.get("_shards", {}).get("failed"):
+    if failed := answer["_shards"]["failed"]:
         return f"{failed} shards failed"
     return "timed out" if answer.get("timed_out") else ""

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import threading
 import time
 import zlib
@@ -12,11 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 from retrieval.opensearch import client
 from retrieval.opensearch.client import Server
 from retrieval.opensearch.index import MADE_BY, Index
 from retrieval.opensearch.opensearch_engine import OpenSearchEngine, Options
+from retrieval.opensearch.search import Searcher
 from sparse_model.errors import RunError, UserError
 
 Answer = Callable[[str, str], Any]
@@ -124,3 +127,35 @@ def test_a_foreign_document_and_another_vocabulary_are_named() -> None:
         loaded = engine._index.loaded()
         assert loaded is not None and loaded.document_df.tolist() == [1, 1, 1]
         assert "of 3 tokens, not of 4" in str(engine._index.other_vocabulary(3, 4))
+
+
+GOOD = {"status": 200, "_shards": {"failed": 0}}
+HIT = {"_id": "a", "_score": 1.0}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *(None, "x", [], {}, {"status": 200}, {"_shards": "x"}, {"error": "boom"}, {"error": {"root_cause": ["x"]}}),
+        *({**GOOD, "hits": hits} for hits in ([], "x", {"hits": "abc"}, {"hits": ["x"]})),
+        *({**GOOD, "hits": {"hits": [hit]}} for hit in ({"_id": "a"}, {"_score": 1.0}, {**HIT, "_id": 3})),
+        *({**GOOD, "hits": {"hits": [{**HIT, "_score": score}]}} for score in (None, "x", True, math.nan, math.inf)),
+        {**GOOD, "hits": {"hits": [HIT, HIT]}},
+    ],
+    ids=str,
+)
+def test_a_search_answered_in_another_shape(said: Any) -> None:
+    """An empty answer among them would be a query that finds nothing."""
+    with (
+        listening(lambda method, path: {"responses": [said]}) as server,
+        pytest.raises(RunError, match="another shape"),
+    ):
+        Searcher(server, "x", ["f0"], 1).search(csr_matrix([[1.0]]), 3)
+
+
+def test_a_search_without_hits_is_answered_without_them() -> None:
+    with listening(lambda method, path: {"responses": [GOOD]}) as server:
+        searcher = Searcher(server, "x", ["f0"], 1)
+        assert searcher.search(csr_matrix([[1.0]]), 3) == [[]]
+        with pytest.raises(RunError, match="another shape"):
+            searcher.token_counts()
