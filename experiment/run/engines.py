@@ -148,7 +148,7 @@ def engine_options(evaluation: EvaluationKeys, opensearch: OpenSearchKeys, docum
     """How an index of so many documents is made and searched."""
     from retrieval.opensearch.opensearch_engine import Options
 
-    remedy = "give its nodes more (-Xmx), or lower opensearch_threads"
+    remedy = "give its nodes more (-Xmx)"
     if opensearch.opensearch_home is not None:
         heap = needed_heap(documents, opensearch.opensearch_threads * distributed.world_size())
         remedy = f"give opensearch_heap={heap // MIB + 1}m or more"

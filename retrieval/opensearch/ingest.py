@@ -16,10 +16,11 @@ import numpy as np
 from retrieval.encode import BLOCK, Block
 from retrieval.opensearch.client import BLOCKED, TRANSIENT, Pauses, Server, is_block
 from retrieval.opensearch.features import code, value_texts
+from retrieval.opensearch.heap import MOST_BYTES
 from retrieval.opensearch.index import FIELD
 from sparse_model.errors import RunError, UserError
 
-LEAST_BYTES, MOST_BYTES = 5 * 2**20, 8 * 2**20
+LEAST_BYTES = 5 * 2**20
 LONGEST_WAIT_S = 30.0  # a slow encoder's documents do not wait for a full request: what is not sent, a crash loses
 LONGEST_ID = 512  # bytes; the server refuses the whole request for a longer one
 PARAMS = {
@@ -81,12 +82,21 @@ class Loader:
 
     Args:
         alias: the index's name for loading.
-        threads: requests at once.
+        threads: requests at once; most_bytes: of a request, but for a document that is larger.
     """
 
-    def __init__(self, server: Server, alias: str, names: Sequence[str], doc_ids: Sequence[str], threads: int) -> None:
+    def __init__(
+        self,
+        server: Server,
+        alias: str,
+        names: Sequence[str],
+        doc_ids: Sequence[str],
+        threads: int,
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
         self._server, self._path = server, f"/{alias}/_bulk"
         self._formatter, self._doc_ids, self._threads = Formatter(names), doc_ids, threads
+        self._most_bytes, self._enough_bytes = most_bytes, min(LEAST_BYTES, most_bytes * 5 // 8)
         self._lock = threading.Lock()
         self._waiting: list[bytes] = []
         self._last_sent = time.monotonic()
@@ -136,11 +146,11 @@ class Loader:
         with self._lock:
             lines, start = self._waiting + lines, 0
             for i, line in enumerate(lines):
-                if size and size + len(line) > MOST_BYTES:
+                if size and size + len(line) > self._most_bytes:
                     requests.append(lines[start:i])
                     start, size = i, 0
                 size += len(line)
-                if size >= LEAST_BYTES:
+                if size >= self._enough_bytes:
                     requests.append(lines[start : i + 1])
                     start, size = i + 1, 0
             if last and start < len(lines):

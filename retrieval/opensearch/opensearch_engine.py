@@ -16,6 +16,7 @@ from retrieval.encode import BLOCK, DocumentVectors
 from retrieval.engine import Hits, counted, over_processes
 from retrieval.opensearch.client import Server
 from retrieval.opensearch.features import feature_names, stored_precision
+from retrieval.opensearch.heap import MIB, MOST_BYTES, what_fits
 from retrieval.opensearch.index import Index, index_name
 from retrieval.opensearch.ingest import Loader, check_ids
 from retrieval.opensearch.preflight import check_server, clause_limit
@@ -68,8 +69,7 @@ class OpenSearchEngine:
         """See `Engine.index`; a complete index is used as it is, an incomplete one is completed."""
         self._doc_ids = doc_ids
         self._index = Index(self._server, self.name, len(doc_ids), self._options.shards, self._options.replicas)
-        requests = self._options.threads * distributed.world_size()
-        there = distributed.on_main(lambda: self._prepare(requests))
+        there, heap = distributed.on_main(self._prepare)
         if there is None:
             loaded = distributed.on_main(self._index.loaded)
             assert loaded is not None  # `_prepare` has just seen it
@@ -80,7 +80,8 @@ class OpenSearchEngine:
             return loaded.document_df
         whole = {block for block, n in there.items() if n == min(BLOCK, len(doc_ids) - block * BLOCK)}
         document_df = np.zeros(vocabulary, np.int64)
-        loader = Loader(self._server, self._index.loading, self._names, doc_ids, self._options.threads)
+        threads, most_bytes = self._fitting(heap)
+        loader = Loader(self._server, self._index.loading, self._names, doc_ids, threads, most_bytes)
         rounded = ((positions, stored_precision(weights)) for positions, weights in vectors.blocks(skip=whole))
         loader.load(counted(rounded, document_df))
         document_df, encode_rate = over_processes(document_df), vectors.docs_per_s()
@@ -117,22 +118,33 @@ class OpenSearchEngine:
             distributed.barrier()
             distributed.on_main(self._index.delete)
 
-    def _prepare(self, requests: int) -> dict[int, int] | None:
-        """Blocks that are there already (number: documents), None if the index is complete."""
+    def _fitting(self, heap: int) -> tuple[int, int]:
+        """See `what_fits`; says so where that is less than what was asked for."""
+        asked, processes = self._options.threads, distributed.world_size()
+        threads, most_bytes = what_fits(heap, len(self._doc_ids), processes, asked)
+        if (threads, most_bytes) != (asked, MOST_BYTES) and distributed.is_main():
+            logger.info(
+                "%d MiB of heap: each process has %d requests of %.1f MiB under way, not %d (opensearch_threads)",
+                *(heap // MIB, threads, most_bytes / MIB, asked),
+            )
+        return threads, most_bytes
+
+    def _prepare(self) -> tuple[dict[int, int] | None, int]:
+        """(blocks that are there already, number: documents, None if the index is complete; heap, 0 if not known)."""
         check_ids(self._doc_ids)
         if self._index.loaded() is not None:
             logger.info("index %s is complete: reused", self.name)
-            return None
+            return None, 0
         if self._options.skip_ingest:
             raise UserError(
                 f"skip_ingest: {self._server.address} holds no complete index {self.name} for this model and data; "
                 "run without skip_ingest (and with keep_index=true) first."
             )
-        check_server(self._server, len(self._doc_ids), requests, self._options.heap_remedy)
+        heap = check_server(self._server, len(self._doc_ids), self._options.heap_remedy)
         there = self._index.open_for_loading()
         if there:
             logger.info("index %s holds %d documents already: going on", self.name, sum(there.values()))
-        return there
+        return there, heap
 
     def _complete(self, document_df: np.ndarray, continued: bool) -> np.ndarray:
         """Finish the index; document frequencies are counted in it if this run did not encode all of it."""

@@ -14,8 +14,11 @@ logger = logging.getLogger(__name__)
 _UNITS = {"b": 1, "kb": 2**10, "mb": 2**20, "gb": 2**30, "tb": 2**40, "pb": 2**50}
 
 
-def check_server(server: Server, documents: int, requests: int, heap_remedy: str) -> None:
+def check_server(server: Server, documents: int, heap_remedy: str) -> int:
     """See that the server knows rank_features and has disk and heap for the corpus.
+
+    Returns:
+        Bytes of heap over all data nodes; 0 where the server does not say.
 
     Raises:
         UserError: everything that is missing, each with its remedy.
@@ -31,13 +34,14 @@ def check_server(server: Server, documents: int, requests: int, heap_remedy: str
     data_nodes = [node for node in stats if "data" in node.get("roles", ["data"])]
     mistakes += _disk_mistakes(server, data_nodes)
     heap = sum(node.get("jvm", {}).get("mem", {}).get("heap_max_in_bytes", 0) for node in data_nodes)
-    if 0 < heap < (needed := needed_heap(documents, requests)):
+    if 0 < heap < (needed := needed_heap(documents, 1)):
         mistakes.append(
             f"engine: opensearch: {heap / MIB:.0f} MiB of heap, but {documents} documents take about "
             f"{needed / MIB:.0f} MiB; {heap_remedy}."
         )
     if mistakes:
         raise UserError("\n".join(mistakes))
+    return heap
 
 
 def clause_limit(server: Server) -> int:

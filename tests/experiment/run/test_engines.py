@@ -210,7 +210,7 @@ def test_options_of_an_index() -> None:
         True,
         True,
     )
-    assert server.heap_remedy == "give its nodes more (-Xmx), or lower opensearch_threads"
+    assert server.heap_remedy == "give its nodes more (-Xmx)"
     private = engine_options(evaluation, OpenSearchKeys(opensearch_home="home"), 8 * 2**20)
     assert private.heap_remedy == "give opensearch_heap=577m or more"  # 256 + 4 · 16 + 8 Mi · 32 MiB, and one
 

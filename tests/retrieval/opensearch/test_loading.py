@@ -92,19 +92,19 @@ def test_a_full_disk_is_said_and_ends_the_run(
 def test_the_preflight_sees_a_disk_below_its_flood_stage_and_a_small_heap(server: Server) -> None:
     disk = "cluster.routing.allocation.disk.watermark."
     levels = {disk + level: "900000gb" for level in ("low", "high", "flood_stage")}
-    check_server(server, 1000, 2, "")
+    check_server(server, 1000, "")
     try:
         server.call("PUT", "/_cluster/settings", {"transient": levels})
         with pytest.raises(UserError, match="below its flood stage"):
-            check_server(server, 1000, 2, "")
+            check_server(server, 1000, "")
         off = {"cluster.routing.allocation.disk.threshold_enabled": False}
         server.call("PUT", "/_cluster/settings", {"transient": off})
-        check_server(server, 1000, 2, "")
+        check_server(server, 1000, "")
         levels |= off
     finally:
         server.call("PUT", "/_cluster/settings", {"transient": dict.fromkeys(levels)})
     with pytest.raises(UserError, match="MiB of heap, but 100000000 documents take .*give opensearch_heap=9g"):
-        check_server(server, 10**8, 2, "give opensearch_heap=9g")
+        check_server(server, 10**8, "give opensearch_heap=9g")
 
 
 def test_two_evaluations_at_once_are_both_right(make_engine: MakeEngine, data: BeirData, exact: DatasetScores) -> None:
