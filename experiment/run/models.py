@@ -4,7 +4,7 @@ A command chooses (`start_model`, `scored_model`, `miner`), and everything after
 settings. Loading returns what the checkpoint said; nothing is written back.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,7 +111,8 @@ def load_start(settings: Settings) -> tuple["SparseEncoder", Settings]:
     Raises:
         UserError: if the model cannot be trained as the settings say.
     """
-    place, options = device(settings.value("use_cpu")), _options(settings, LOADED)
+    place = device(settings.value("use_cpu"))
+    options = _options(settings.given_values(LOADED), settings.model.idf_revision)
     trusts = settings.run.trust_remote_code
     encoder = Chosen(named(settings.model), options, place, new_head=True, trust_remote_code=trusts).load()
     settings = settings.told(said_by(encoder))
@@ -131,7 +132,8 @@ def scored_model(settings: Settings) -> Chosen:
     path, meant = asked.path, asked.overriding
     is_plain = describe(resolve(path)).activation_type is None and not asked.is_own
     keys = LOADED if is_plain else LOADED_ANYWAY
-    options = _options(settings, [*keys, *(key for key in meant if key in LOADED)])
+    given = settings.given_values([*keys, *(key for key in meant if key in LOADED)])
+    options = _options(given, settings.model.idf_revision)
     length = settings.model.eval_max_seq_length
     if length and "max_seq_length" not in meant and (is_plain or "eval_max_seq_length" in meant):
         options["max_seq_length"] = length
@@ -140,7 +142,7 @@ def scored_model(settings: Settings) -> Chosen:
     weights = meant if is_of_a_run else settings.given_values(["idf_path"])
     if weights.get("idf_path") == "corpus":
         options["idf_path"] = "corpus"
-    return _encoding(path, options, settings)
+    return _encoding(path, options, settings.value)
 
 
 def _is_recorded(path: Path | None) -> bool:
@@ -154,7 +156,8 @@ def miner(settings: Settings) -> Chosen:
     Raises:
         UserError: if none is named.
     """
-    return _encoding(named(settings.model), _options(settings, LOADED), settings)
+    options = _options(settings.given_values(LOADED), settings.model.idf_revision)
+    return _encoding(named(settings.model), options, settings.value)
 
 
 @dataclass(frozen=True)
@@ -235,16 +238,15 @@ def named(model: ModelKeys) -> str:
     return at(model.model_name_or_path, model.revision)
 
 
-def _options(settings: Settings, keys: Iterable[str]) -> dict[str, Any]:
-    """Those of these keys that are given, as arguments of `sparse_model.load`."""
-    options = settings.given_values(keys)
-    idf, revision = options.get("idf_path"), settings.model.idf_revision
-    return options | ({"idf_path": at(idf, revision, "idf_revision")} if idf and idf != "corpus" else {})
+def _options(given: dict[str, Any], idf_revision: str | None) -> dict[str, Any]:
+    """Given keys of the model as arguments of `sparse_model.load`."""
+    idf = given.get("idf_path")
+    return given | ({"idf_path": at(idf, idf_revision, "idf_revision")} if idf and idf != "corpus" else {})
 
 
-def _encoding(path: str, options: Mapping[str, Any], settings: Settings) -> Chosen:
+def _encoding(path: str, options: Mapping[str, Any], value: Callable[[str], Any]) -> Chosen:
     """A model that encodes, where and as precisely as use_cpu, bf16_full_eval and fp16_full_eval say."""
-    place, value = device(settings.value("use_cpu")), settings.value
+    place = device(value("use_cpu"))
     half = "float16" if value("fp16_full_eval") and place == "cuda" else None
     dtype = half or ("bfloat16" if value("bf16_full_eval") else None)
-    return Chosen(path, options, place, dtype, trust_remote_code=settings.run.trust_remote_code)
+    return Chosen(path, options, place, dtype, trust_remote_code=value("trust_remote_code"))

@@ -11,11 +11,11 @@ from experiment.run.done import PREPARED, preparation_inputs, preparation_status
 from experiment.run.folder import make_writable
 from experiment.run.inputs import require_unchanged
 from experiment.run.locks import locked
-from experiment.run.models import miner, named
+from experiment.run.models import miner
 from experiment.run.prepare_checks import preparation_mistakes, require_room_and_engine
 from experiment.run.prepare_estimate import estimate
 from experiment.run.stages import Stages
-from experiment.settings.keys import EvaluationKeys, PreparationKeys, RunKeys
+from experiment.settings.keys import EvaluationKeys, OpenSearchKeys, PreparationKeys, RunKeys
 from experiment.settings.mistakes import Mistake, as_mistakes, refuse
 from experiment.settings.settings import Settings
 from mining.candidates import Corpus, corpus_of, totals
@@ -84,7 +84,9 @@ def prepare(settings: Settings) -> None:
         on_main(lambda: require_room_and_engine(settings.output_dir, size, settings.evaluation, settings.opensearch))
         return
     with _writing(settings.output_dir, settings.run.overwrite):
-        _run(settings, encoder, teachers, data, corpus)
+        batch_size = settings.value("per_device_eval_batch_size") * 4
+        stages = Stages(settings.output_dir / "stages", keys, miner(settings), batch_size, data, corpus)
+        _run(stages, encoder, teachers, settings.evaluation, settings.opensearch)
         on_main(lambda: require_unchanged(MADE_OF, inputs, now()))
         on_main(lambda: write_json(settings.output_dir / PREPARED, {"inputs": inputs or preparation_inputs(settings)}))
 
@@ -136,19 +138,22 @@ def open_folder(output_dir: Path, overwrite: bool) -> None:
 
 
 def _run(
-    settings: Settings, encoder: SparseEncoder, teachers: list[TeacherSpec], data: BeirData, corpus: Corpus
+    stages: Stages,
+    encoder: SparseEncoder,
+    teachers: list[TeacherSpec],
+    evaluation: EvaluationKeys,
+    opensearch: OpenSearchKeys,
 ) -> None:
-    keys, output_dir = settings.preparation, settings.output_dir
-    batch_size = settings.value("per_device_eval_batch_size") * 4
-    stages = Stages(output_dir / "stages", keys, miner(settings), batch_size, data, corpus)
-    candidates = stages.candidates(encoder, settings.evaluation, settings.opensearch)
+    """The stages one after the other, and the data set in the folder that theirs lies in."""
+    keys, data, corpus, output_dir = stages.keys, stages.data, stages.corpus, stages.folder.parent
+    candidates = stages.candidates(encoder, evaluation, opensearch)
     encoder.to("cpu")  # one model at a time on a device
     scores = [stages.scores(teacher, candidates) for teacher in teachers]
     counts = on_main(lambda: totals(candidates))
     about = About(
         dataset=keys.dataset,
         split=data.split,
-        miner=named(settings.model),
+        miner=stages.miner.path,
         num_candidates=keys.num_candidates,
         hashes={"data": data.fingerprint, **{shards.folder.name: shards.key for shards in (candidates, *scores)}},
         positives_added=counts["positives_added"],
