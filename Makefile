@@ -7,7 +7,7 @@ QUICKSTART_CONFIGS := $(QUICKSTART:%=config/quickstart/%.yaml)
 PACKAGES := sparse_model losses training mining pairs retrieval experiment
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart quickstart-smoke test test-fast test-kernels test-attack test-attack-short test-paper-versions lint docs benchmark
+.PHONY: gpu help install quickstart quickstart-smoke test test-fast test-kernels test-attack test-attack-short test-paper-versions lint docs benchmark
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1 \t\2/' | expand -t 28
@@ -65,6 +65,12 @@ test-attack: install  ## kills and broken disks at the file operations of every 
 
 test-attack-short: install  ## the same at one operation of each command, killed or short of room
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 tests/attack -k "kill or limit"
+
+# On the machine's own torch and transformers: nothing is installed. PY=python3 where there is no .venv.
+DEVICE ?= cuda
+gpu:  ## tests and measurements on a GPU, docs/performance_gpu.md (9 minutes; DEVICE=cpu: a rehearsal)
+	SPARSE_DEVICE=$(DEVICE) $(PY) -m pytest -q tests/gpu
+	$(PY) -m benchmarks.device --device $(DEVICE)
 
 # The paper's interpreter if it is here; torch 2.5.1 brings CUDA, several GB.
 PAPER_PYTHON = $(shell python3.11 -c 'print("python3.11")' 2>/dev/null || echo $(PYTHON))

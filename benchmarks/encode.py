@@ -113,16 +113,16 @@ def _low_body(model: models.Model) -> SparseEncoder:
     return encoder
 
 
-def peer(model: models.Model, texts: list[str]) -> Callable[[], csr_matrix]:
+def peer(model: models.Model, texts: list[str], device: str = "cpu") -> Callable[[], csr_matrix]:
     """sentence-transformers at the batch size that is fastest for the first documents."""
     from sentence_transformers import SparseEncoder as Theirs
 
-    module = Theirs(str(model.folder), device="cpu")
+    module = Theirs(str(model.folder), device=device)
 
     def encode(batch_size: int, some: list[str] = texts) -> csr_matrix:
         coo = module.encode_document(some, batch_size=batch_size, show_progress_bar=False).coalesce()
-        rows, columns = coo.indices().numpy()
-        return csr_matrix((coo.values().numpy(), (rows, columns)), shape=tuple(coo.shape))
+        rows, columns = coo.indices().cpu().numpy()
+        return csr_matrix((coo.values().cpu().numpy(), (rows, columns)), shape=tuple(coo.shape))
 
     def seconds(batch_size: int) -> float:
         started = time.perf_counter()

@@ -29,7 +29,9 @@ from sparse_model.description import describe
 SIZES: dict[str, dict[str, Any]] = {
     "tiny": {"num_hidden_layers": 2, "hidden_size": 128, "num_attention_heads": 2, "intermediate_size": 512},
     "minilm": {"num_hidden_layers": 6, "hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 1536},
+    "distilbert": {"num_hidden_layers": 6, "hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072},
 }
+ON_A_CPU = ("tiny", "minilm")  # what the benchmarks measure unless they are told otherwise
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 VOCABULARY, ACTIVE = 30522, 250
 LENGTH = 256
@@ -52,8 +54,8 @@ class Model(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options above."""
-    parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=list(SIZES))
-    for size in SIZES:
+    parser.add_argument("--sizes", nargs="+", choices=ON_A_CPU, default=list(ON_A_CPU))
+    for size in ON_A_CPU:
         parser.add_argument(f"--{size}", metavar="FOLDER", help="a checkpoint of this size")
     parser.add_argument("--vocabulary", type=int, default=VOCABULARY, help="of a stand-in")
 

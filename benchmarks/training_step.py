@@ -105,27 +105,28 @@ def ours(encoder: Any, queries: list[str], documents: list[str]) -> Loss:
     examples = [Example(query, [document], []) for query, document in zip(queries, documents, strict=True)]
 
     def loss() -> Tensor:
-        batch = collator(examples)
+        batch = {k: v.to(encoder.device) if isinstance(v, Tensor) else v for k, v in collator(examples).items()}
         names = ("query_ids", "query_mask", "document_ids", "document_mask", "document_lengths")
         query_QV, document_NV = encoder(*(batch[name] for name in names))
-        with torch.autocast("cpu", enabled=False):
+        with torch.autocast(encoder.device.type, enabled=False):
             keys = batch["document_keys"], batch["query_keys"]
             return objective(query_QV, document_NV, batch["scores"], *keys, step=1)[0]
 
     return loss
 
 
-def peer(model: models.Model, queries: list[str], documents: list[str]) -> tuple[nn.Module, Loss]:
+def peer(model: models.Model, queries: list[str], documents: list[str], device: str = "cpu") -> tuple[nn.Module, Loss]:
     """sentence-transformers' module and loss, from texts."""
     from sentence_transformers import SparseEncoder
     from sentence_transformers.sparse_encoder.losses import SparseMultipleNegativesRankingLoss, SpladeLoss
 
-    module = SparseEncoder(str(model.folder), device="cpu")
+    module = SparseEncoder(str(model.folder), device=device)
     splade = SpladeLoss(module, SparseMultipleNegativesRankingLoss(module), document_regularizer_weight=LAMBDA)
     features = getattr(module, "preprocess", None) or module.tokenize  # its name before version 6
 
     def loss() -> Tensor:
-        batch = [features(queries, task="query"), features(documents, task="document")]
+        texts = features(queries, task="query"), features(documents, task="document")
+        batch = [{k: v.to(device) if isinstance(v, Tensor) else v for k, v in part.items()} for part in texts]
         return torch.stack(list(splade(batch, None).values())).sum()
 
     return module, loss

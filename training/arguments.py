@@ -1,5 +1,6 @@
 """TrainingArguments for this machine: what it cannot do is said once and recorded, not stumbled over."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ def build_arguments(output_dir: Path, given: dict[str, Any]) -> tuple[TrainingAr
         # On a CPU tokenisation is 2 % of a step and another process would only take the cores from it.
         fields["dataloader_num_workers"] = 1
         notes.append("dataloader_num_workers: 1, so that the GPU does not wait for tokenisation")
+    if os.environ.get("WORLD_SIZE", "1") == "1" and fields.pop("ddp_backend", None):
+        notes.append("ddp_backend: there is one process, which needs none")
     fields["remove_unused_columns"] = False
     fields.setdefault("ddp_find_unused_parameters", False)
     if fields.get("gradient_checkpointing"):

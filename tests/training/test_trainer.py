@@ -222,3 +222,9 @@ def test_a_changed_file_is_read_again_whatever_its_time(tiny_model: Path, tmp_pa
         stamps.append(os.stat(path).st_mtime_ns)
         os.utime(path, ns=(stamps[0], stamps[0]))
         assert Examples(path, "kd", documents_per_query=2)[0].documents[0] == text
+
+
+def test_a_backend_without_processes_is_left_out(tmp_path: Path) -> None:
+    """A config for torchrun, tried with python: said, not refused."""
+    args, notes = build_arguments(tmp_path, {"ddp_backend": "gloo"})
+    assert args.ddp_backend is None and notes[-1].startswith("ddp_backend: there is one process")
