@@ -60,6 +60,24 @@ def beginning(text: str, size: int, at: re.Pattern[str] | None) -> str:
     return text[: next((place for place in range(size, size // 2, -1) if at.match(text, place)), 0)]
 
 
+def runs(tokenizer: Any) -> re.Pattern[str] | None:
+    """What of a text can be its groups 1 and 2 alone: the tokens are the same.
+
+    With BERT's normalizer and splitter a word of more than so many characters is one unknown token, however long it is,
+    and white space is none. Of a word only letters and digits are left out that nothing changes or splits, and none
+    where an added token could begin or end in it. None: nothing is known of the tokenizer.
+    """
+    backend = tokenizer.backend_tokenizer
+    longest = getattr(backend.model, "max_input_chars_per_word", None)
+    kinds = [part["type"] for part in (*_parts(backend.normalizer), *_parts(backend.pre_tokenizer))]
+    added = [token.content for token in backend.get_added_tokens_decoder().values()]
+    if longest is None or kinds != ["BertNormalizer", "BertPreTokenizer"]:
+        return None
+    if not all(re.fullmatch(r"[!-/:-@[-`{-~](\S*[!-/:-@[-`{-~])?", token) and len(token) <= longest for token in added):
+        return None
+    return re.compile(rf"([A-Za-z0-9]{{{longest + 1}}})[A-Za-z0-9]+|([ \t\n\r])[ \t\n\r]+")
+
+
 def _parts(component: Any) -> list[dict[str, Any]]:
     """The fields of a normalizer or pre-tokenizer, or of those that it is made of, in order."""
     if component is None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sparse_model.texts import beginning, breaks, whole_characters
+from sparse_model.texts import beginning, breaks, runs, whole_characters
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,6 +21,8 @@ BLOCK = 1024
 CPU_TOKENS = 2048
 # Of a long text, so many for each token that is needed are tokenised first.
 CHARACTERS = 8
+# Of a text that is read beyond so many characters, endless words and spaces are shortened first.
+LONG = 2**16
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -68,6 +70,8 @@ def beginnings(tokenizer: Any, texts: Sequence[str], n_tokens: int) -> list[str]
 def _encoded(tokenizer: Any, texts: Sequence[str], n_tokens: int | None) -> tuple[list[str], list[Any]]:
     """(beginnings of the texts, their encodings without frame): the first n_tokens (None: all) are the whole text's.
 
+    In beginnings of more than LONG characters, what `runs` finds is shortened.
+
     What a tokenizer is told to cut at is one state for all threads: none is ever set.
     """
     texts = _whole(texts)
@@ -76,8 +80,11 @@ def _encoded(tokenizer: Any, texts: Sequence[str], n_tokens: int | None) -> tupl
     needed = n_tokens if n_tokens is not None and tokenizer.truncation_side == "right" else sys.maxsize
     size = CHARACTERS * max(needed, 1)
     at = breaks(tokenizer) if max(map(len, texts), default=0) > size else None
+    endless = runs(tokenizer) if max(map(len, texts), default=0) > LONG else None
     while left:
         for i in left:
+            if endless and min(size, len(texts[i])) > LONG:
+                texts[i] = endless.sub(r"\1\2", texts[i])
             heads[i] = beginning(texts[i], size, at)
         options = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
         for i, encoding in zip(left, tokenizer([heads[i] for i in left], **options).encodings, strict=True):

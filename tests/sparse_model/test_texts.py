@@ -11,7 +11,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, tr
 from transformers import PreTrainedTokenizerFast
 
 from sparse_model import tokens
-from sparse_model.texts import breaks, whole_characters
+from sparse_model.texts import breaks, runs, whole_characters
 from tests.conftest import SENTENCES, byte_level_tokenizer, wordpiece_tokenizer
 from tests.mining.models import unigram_tokenizer
 
@@ -62,6 +62,8 @@ _PIECES = (
     *("\U0001f600", "\U0001f468\u200d\U0001f469", "\u0d4e", "\x00", "-", "_", "rain ", " rain"),
 )
 
+_ENDLESS = (*_PIECES, "x" * 99, "x" * 100, "x" * 101, "X9" * 200, "\u0301", "\u00e9" * 60, "ab", "[UNK]", " \t\n" * 20)
+
 
 def _whole(tokenizer: PreTrainedTokenizerFast, text: str, length: int) -> list[int]:
     """The first tokens of the text, all of which is tokenised."""
@@ -92,6 +94,26 @@ def test_every_break_is_one(name: str) -> None:
         assert before == _whole(tokenizer, text, len(before)), text[place - 9 : place + 9]
 
 
+@pytest.mark.parametrize("name", MADE)
+@given(pieces=st.lists(st.sampled_from(_ENDLESS), min_size=1, max_size=30))
+@settings(max_examples=100, deadline=None)
+def test_endless_words_and_spaces_are_shortened(name: str, pieces: list[str]) -> None:
+    tokenizer, text = MADE[name], "".join(pieces)
+    endless = runs(tokenizer)
+    assert (endless is not None) == (name == "BERT"), "an added token begins with a letter"
+    if endless is not None:
+        assert _whole(tokenizer, endless.sub(r"\1\2", text), 10**9) == _whole(tokenizer, text, 10**9)
+
+
+def test_what_splits_a_word_is_not_shortened() -> None:
+    digits, of_letters, spaced = (wordpiece_tokenizer() for _ in range(3))
+    split = [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Digits(individual_digits=True)]
+    digits.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(split)
+    of_letters.add_tokens(["[x" + "x" * 120 + "]"])
+    spaced.add_tokens(["[new  york]"])
+    assert [runs(tokenizer) for tokenizer in (digits, of_letters, spaced)] == [None] * 3
+
+
 def test_tokenizers_of_which_nothing_is_known_read_all() -> None:
     assert breaks(MADE["unknown"]) is None
     other = byte_level_tokenizer()
@@ -108,6 +130,8 @@ LONG = {
     "marks": "!",
     "minified": '{"rain":1,"snow":[2]},',
     "Chinese": "\u4e2d\u6587\u3002",
+    "one word": "xY1",
+    "spaces": " ",
 }
 
 
