@@ -1,5 +1,6 @@
 """BM25 as a baseline, through the library bm25s."""
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,6 +25,8 @@ from retrieval.score_dataset import (
     trec_order,
     vector_figures,
 )
+
+logging.getLogger("bm25s").setLevel(logging.WARNING)  # its import has set it to tell every step
 
 # Anserini's parameters, with which BEIR's BM25 figures were published (Thakur et al. 2021, arXiv 2104.08663).
 K1, B = 0.9, 0.4

@@ -129,7 +129,7 @@ def quiet_libraries(rank: int) -> None:
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setFormatter(PlainFormatter("%(asctime)s %(name)s: %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.INFO if rank == 0 else logging.ERROR, handlers=[terminal])
-    for library in ("httpx", "urllib3", "datasets", "transformers", "accelerate", "torch", "bm25s", "matplotlib"):
+    for library in ("httpx", "urllib3", "datasets", "transformers", "accelerate", "torch", "matplotlib"):
         logging.getLogger(library).setLevel(logging.WARNING if rank == 0 else logging.ERROR)
     logging.getLogger("opensearch").setLevel(logging.ERROR)  # it would show every request that is repeated
 
@@ -160,9 +160,12 @@ def logged_to(path: os.PathLike[str] | None) -> Iterator[None]:
 
 
 def _fail(place: str, message: str, code: int, show_traceback: bool) -> int:
+    from tqdm import tqdm
+
     if show_traceback:
         traceback.print_exc()
     message = plain(message)
     write_error(place, message, code)
-    print(f"error: {message}" if "\n" not in message else f"error:\n{message}", file=sys.stderr)
+    # tqdm's, which puts it on a line of its own where a progress bar stands.
+    tqdm.write(f"error: {message}" if "\n" not in message else f"error:\n{message}", file=sys.stderr)
     return code

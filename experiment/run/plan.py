@@ -42,7 +42,7 @@ def plan(
     teachers = loss.kd_ensemble_teacher_kwargs
     lines = [
         f"model       {model.model_name_or_path}: V = {encoder.vocabulary_size}, {encoder.activation_type}, "
-        f"{'inference-free' if encoder.inf_free else 'siamese'}",
+        f"{_queries(encoder, model.idf_path)}",
         *(line for part, found in zip(parts, texts, strict=True) for line in _data_lines(part, found, temperature)),
         f"training    {length} of {batch} queries, {world_size()} process(es), seed {args.seed}",
         f"loss        {' + '.join(loss.loss_types)}, λ_d {loss.flops_d_lambda}, "
@@ -51,6 +51,16 @@ def plan(
         f"output_dir  {args.output_dir}",
     ]
     return "\n".join(lines)
+
+
+def _queries(encoder: SparseEncoder, idf_path: str | None) -> str:
+    """How queries get their weights."""
+    if encoder.idf_V is None:
+        return "siamese"
+    if idf_path:
+        return f"inference-free, query weights: {idf_path}"
+    weights = encoder.idf_V[encoder.idf_V > 0]
+    return f"inference-free, query weights: {'1 for every token' if bool((weights == 1).all()) else 'the checkpoint'}"
 
 
 def _data_lines(part: Examples, texts: TextCounts, temperature: float) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -43,9 +44,11 @@ def checked_trainer_key(key: str, value: Any) -> tuple[str, Any]:
 
 
 def unknown(key: str, known: Iterable[str]) -> str:
-    """That a key is unknown, with the nearest known one."""
-    near = difflib.get_close_matches(key, known, n=1)
-    return f"unknown key; {f'did you mean {near[0]}?' if near else '--help all lists every key.'}"
+    """That a key is unknown, with the one that is nearly spelt so, else with those that it is a part of."""
+    names = list(dict.fromkeys(known))
+    close = partial(difflib.get_close_matches, key, names, n=1)
+    near = close(cutoff=0.8) or [name for name in names if len(key) > 2 and key in name][:4] or close()
+    return f"unknown key; did you mean {' or '.join(near)}?" if near else "unknown key; --help all lists every key."
 
 
 def _mistake(error: Any) -> Mistake:

@@ -140,7 +140,7 @@ class Sweep:
         left = sum(estimate.remaining(other) for other in self.runs)
         print(
             f"=== {title}: {step}, {processes} process{'es' if processes > 1 else ''} "
-            f"({_duration(self._elapsed)} so far, {_about(left)} left)",
+            f"({_duration(self._elapsed)} so far{_left(left)})",
             flush=True,
         )
         used = locked(run.folder, ORPHAN_S, "users", shared=step == "evaluate")
@@ -211,8 +211,8 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.{1 if seconds < 36000 else 0}f} h"
 
 
-def _about(seconds: float) -> str:
-    return "nobody knows how much" if math.isnan(seconds) else f"about {_duration(seconds)}"
+def _left(seconds: float) -> str:
+    return "" if math.isnan(seconds) else f", about {_duration(seconds)} left"
 
 
 def read_arguments(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:

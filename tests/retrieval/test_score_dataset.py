@@ -185,6 +185,11 @@ def test_bm25_by_hand(tiny: Path) -> None:
     assert result.figures["engine"] == "bm25s" and result.figures["index_bytes"] > 0
 
 
+def test_bm25_logs_no_step(tiny: Path, caplog: pytest.LogCaptureFixture) -> None:
+    score_bm25(load_beir(str(tiny), ""))
+    assert [record for record in caplog.records if record.name == "bm25s"] == []
+
+
 def test_bm25_ties_rank_by_id_descending_at_the_cut_off(tmp_path: Path) -> None:
     corpus = [{"_id": str(i), "text": "same words here"} for i in range(1, 12)]
     folder = write_beir(tmp_path / "ties", corpus, [{"_id": "q", "text": "words"}], [("q", "1", 1)])

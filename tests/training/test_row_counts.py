@@ -68,6 +68,14 @@ def test_the_plan_says_that_scores_rise(tiny_model: Path, tmp_path: Path, capsys
     )
 
 
+def test_the_plan_says_what_queries_weigh(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    rows = [{"query": s[:9], "pos": s, "negs": ["snow", "rain"]} for s in SENTENCES]
+    assert "inference-free, query weights: 1 for every token" in _plan(tiny_model, tmp_path, rows, capsys)
+    (tmp_path / "idf.json").write_text('{"snow": 2.5}')
+    given = f"idf_path={tmp_path / 'idf.json'}"
+    assert f"query weights: {tmp_path / 'idf.json'}" in _plan(tiny_model, tmp_path, rows, capsys, given)
+
+
 @pytest.mark.parametrize("empty", ["queries", "documents"])
 def test_rows_without_texts_are_refused(
     empty: str, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture

@@ -91,6 +91,22 @@ def test_what_cannot_be_trained_says_why(tmp_path: Path, lines: str, message: st
     assert any(message in str(mistake) for mistake in caught.value.found)
 
 
+@pytest.mark.parametrize(
+    ("key", "remedy"),
+    [
+        ("flops_threshhold", "did you mean flops_threshold?"),
+        ("threshold", "did you mean flops_threshold?"),
+        ("lambda", "did you mean flops_d_lambda or flops_q_lambda?"),
+        ("xyz", "--help all lists every key."),
+    ],
+)
+def test_unknown_keys_name_those_that_may_be_meant(key: str, remedy: str) -> None:
+    """Nearly spelt so; else those that it is a part of."""
+    with pytest.raises(Mistakes) as caught:
+        load_settings([f"{key}=1"], for_training=True)
+    assert f"command line: {key}: unknown key; {remedy}" in list(map(str, caught.value.found))
+
+
 TEACHERS = "types: [dense, sparse], model_ids: [a, b]"
 
 
