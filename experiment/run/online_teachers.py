@@ -36,8 +36,15 @@ def check(asked: OnlineTeachers | None, max_length: int) -> None:
 
 
 def load(asked: OnlineTeachers | None, max_length: int, device: Any) -> Sequence[Encode]:
-    """What encodes texts for each teacher; none where none is asked for."""
-    teachers: list[Any] = [load_teacher(spec, device) for spec in _specs(asked, max_length)]
+    """What encodes texts for each teacher, after a look at two of its vectors; none where none is asked for."""
+    import torch
+
+    from mining.teachers.trial import try_teacher
+
+    specs = _specs(asked, max_length)
+    teachers: list[Any] = [load_teacher(spec, device) for spec in specs]
+    for teacher, spec in zip(teachers, specs, strict=True):
+        try_teacher(teacher, spec, spec.dtype_on(torch.device(device)))
     return [teacher.vectors for teacher in teachers]
 
 

@@ -27,7 +27,7 @@ from mining.repair import repair
 from mining.rows import Recipe
 from mining.scored_pairs import Teacher
 from mining.scoring import reader
-from mining.teachers import TeacherSpec
+from mining.teachers import TeacherSpec, try_teachers
 from retrieval.beir_data import BeirData, load_beir
 from retrieval.distributed import is_main, on_main, world_size
 from retrieval.files import move_aside, write_json
@@ -75,6 +75,7 @@ def prepare(settings: Settings) -> None:
             f"num_candidates: {keys.num_candidates}, but the corpus of {data.name} has {len(corpus.texts)} documents; "
             "give a smaller number."
         )
+    on_main(lambda: try_teachers(teachers, str(encoder.device), corpus.queries, corpus.texts))
     if settings.run.dry_run:
         text, size = on_main(
             lambda: estimate(encoder, teachers, corpus, keys.num_candidates, str(encoder.device), world_size())

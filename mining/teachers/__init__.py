@@ -9,6 +9,7 @@ torch and transformers are imported when a teacher is looked at or loaded: a con
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mining.teachers.check import check_teacher
@@ -18,7 +19,30 @@ from mining.teachers.types import TYPES, TeacherType
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TYPES", "BiEncoder", "PairScorer", "TeacherSpec", "TeacherType", "check_teacher", "load_teacher"]
+__all__ = [
+    "TYPES",
+    "BiEncoder",
+    "PairScorer",
+    "TeacherSpec",
+    "TeacherType",
+    "check_teacher",
+    "load_teacher",
+    "try_teachers",
+]
+
+
+def try_teachers(specs: Sequence[TeacherSpec], device: str, queries: Sequence[str], documents: Sequence[str]) -> None:
+    """Load one after another, and see that it works with two of these texts; see `trial.try_teacher`.
+
+    Raises:
+        UserError: of the first that does not.
+    """
+    import torch
+
+    from mining.teachers.trial import try_teacher
+
+    for spec in specs:
+        try_teacher(load_teacher(spec, device), spec, spec.dtype_on(torch.device(device)), queries, documents)
 
 
 def load_teacher(spec: TeacherSpec, device: str | torch.device) -> BiEncoder | PairScorer:
