@@ -1,5 +1,8 @@
 """What a device computes in and how tensors get there."""
 
+from collections.abc import Callable
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,3 +32,19 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
+
+
+def fetched(*tensors: Tensor) -> Callable[[], list[np.ndarray]]:
+    """A device's tensors for the host: a GPU copies them beside its work, the call waits until they are there."""
+    if not tensors[0].is_cuda:
+        return lambda: [tensor.cpu().numpy() for tensor in tensors]
+    copies = [torch.empty_like(tensor, device="cpu", pin_memory=True) for tensor in tensors]
+    for copy, tensor in zip(copies, tensors, strict=True):
+        copy.copy_(tensor, non_blocking=True)
+    done = torch.cuda.current_stream(tensors[0].device).record_event()
+
+    def wait() -> list[np.ndarray]:
+        done.synchronize()
+        return [copy.numpy() for copy in copies]
+
+    return wait

@@ -20,9 +20,9 @@ from tqdm.auto import tqdm
 from sparse_model import hidden, limits
 from sparse_model.activations import activate
 from sparse_model.arguments import as_texts
-from sparse_model.device import half_precision
+from sparse_model.device import fetched, half_precision, sent
 from sparse_model.errors import UserError
-from sparse_model.head import Head, positive_logits
+from sparse_model.head import Active, Head, positive_logits
 from sparse_model.heads import default_length, longest_input, open_head
 from sparse_model.lexical import token_counts
 from sparse_model.manifest import replaced
@@ -325,25 +325,43 @@ class SparseEncoder(nn.Module):
             head = Head(*self._output_layer(), sum(map(len, ids)), winners=False)
         parts = []
         with without_dropout(self):
-            for batch in batches:
-                parts.append(self._encode([ids[row] for row in batch], head))
-                progress(len(batch))
+            for rows in self._overlapped(([ids[row] for row in batch] for batch in batches), head):
+                parts.append(rows)
+                progress(rows.shape[0])
         if not parts:
             return csr_matrix((0, self.vocabulary_size), dtype=np.float32)
         return vstack(parts, format="csr")[np.argsort([row for batch in batches for row in batch])]
 
-    def _encode(self, ids: list[list[int]], head: Head) -> csr_matrix:
-        input_ids, attention_mask = (tensor.to(self.device) for tensor in self.pad(ids))
-        lengths = [len(row) for row in ids]
-        with self._autocast():
-            # Rows come longest first, and so they stay.
-            hidden_TD, _ = hidden.hidden_states(self.mlm, input_ids, attention_mask, lengths)
-        active = head.active(hidden_TD.float(), lengths)
+    def _overlapped(self, batches: Iterable[list[list[int]]], head: Head) -> Iterator[csr_matrix]:
+        """The rows of each batch. A GPU is sent one batch, computes another and gives back a third at the same time."""
+        finish: Callable[[], csr_matrix] | None = None
+        for input_ids, mask, lengths in one_ahead(self._sent, batches):
+            with self._autocast():
+                # Rows come longest first, and so they stay.
+                hidden_TD, _ = hidden.hidden_states(self.mlm, input_ids, mask, lengths)
+            if finish is not None:
+                yield finish()
+            finish = self._rows(head.active(hidden_TD.float(), lengths), self._has_text(input_ids))
+        if finish is not None:
+            yield finish()
+
+    def _sent(self, ids: list[list[int]]) -> tuple[Tensor, Tensor, list[int]]:
+        input_ids, mask = self.pad(ids)
+        return sent(input_ids, self.device), sent(mask, self.device), [len(row) for row in ids]
+
+    def _rows(self, active: Active, has_text_N: Tensor) -> Callable[[], csr_matrix]:
+        """The sparse rows of what the head found, once the device has given it back."""
         weights = activate(active.values, self.activation_type)
-        kept = (weights != 0) & self._has_text(input_ids)[active.documents]
-        data, rows, columns = (t[kept].cpu().numpy() for t in (weights, active.documents, active.entries))
-        indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(ids)))])
-        return csr_matrix((data, columns, indptr), shape=(len(ids), self.vocabulary_size))
+        fetch = fetched(weights, active.documents, active.entries, has_text_N)
+
+        def rows() -> csr_matrix:
+            data, documents, entries, has_text = fetch()
+            kept = (data != 0) & has_text[documents]
+            data, documents, entries = data[kept], documents[kept], entries[kept]
+            indptr = np.concatenate([[0], np.cumsum(np.bincount(documents, minlength=len(has_text)))])
+            return csr_matrix((data, entries, indptr), shape=(len(has_text), self.vocabulary_size))
+
+        return rows
 
 
 @functools.cache

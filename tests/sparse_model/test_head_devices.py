@@ -6,12 +6,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sparse_model import SparseEncoder, activate, device, head, head_kernel, load, segments
+from sparse_model import SparseEncoder, activate, device, head, head_kernel, hidden, load, segments
 from sparse_model.head import positive_logits, positive_logits_dense
 from tests.conftest import SENTENCES
 
@@ -271,3 +272,24 @@ def test_the_kernel_is_chosen_where_its_product_is_on_tensor_cores(monkeypatch: 
     assert pays(torch.float32) and not pays(torch.float64)
     monkeypatch.setattr(head_kernel, "_here", lambda: False)
     assert not pays(torch.bfloat16)
+
+
+def test_a_batch_is_given_back_while_the_next_one_runs(encoder: SparseEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sent, computed and fetched in that order, each a batch behind the one before; the rows stay the same."""
+    events: list[str] = []
+    states, rows = hidden.hidden_states, SparseEncoder._rows
+
+    def finishing(*args: Any) -> Any:
+        finish = rows(*args)
+        return lambda: events.append("back") or finish()
+
+    monkeypatch.setattr(hidden, "hidden_states", lambda *args: events.append("run") or states(*args))
+    monkeypatch.setattr(SparseEncoder, "_rows", finishing)
+    texts = SENTENCES[:3]
+    together = encoder.encode_documents(texts)
+    assert events == ["run", "back"]
+    events.clear()
+    encoder.max_seq_length = max(map(len, encoder.tokenize_documents(texts)))
+    single = encoder.encode_documents(texts, batch_size=1)
+    assert events == ["run", "run", "back", "run", "back", "back"]
+    np.testing.assert_allclose(single.toarray(), together.toarray(), rtol=1e-5, atol=1e-6)
