@@ -132,6 +132,8 @@ def quiet_libraries(rank: int) -> None:
     for library in ("httpx", "urllib3", "datasets", "transformers", "accelerate", "torch", "matplotlib"):
         logging.getLogger(library).setLevel(logging.WARNING if rank == 0 else logging.ERROR)
     logging.getLogger("opensearch").setLevel(logging.ERROR)  # it would show every request that is repeated
+    # What cannot be read is told by us, with its line.
+    logging.getLogger("datasets.packaged_modules").setLevel(logging.CRITICAL)
 
 
 @contextmanager
