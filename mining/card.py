@@ -37,6 +37,8 @@ class About:
     """Judged positives that took the place of a candidate."""
     positives_left_out: int = 0
     """Judged positives beyond num_candidates."""
+    published: bool = False
+    """Rows that others chose: train_ir.py keeps those without a judged document too."""
     notes: tuple[str, ...] = ()
 
 
@@ -104,6 +106,7 @@ def summarise(statistics: Statistics, recipe: Recipe, about: About, documents: i
         "counts": counts,
         "teachers": teachers,
         ENSEMBLE: scorers[-1],
+        "published": about.published,
         "notes": list(about.notes),
     }
 
@@ -124,7 +127,8 @@ def card(summary: Mapping[str, Any], output_dir: Path) -> str:
         "## Training",
         f"```\npython train_ir.py CONFIG.yaml train_file={output_dir} data_type=kd loss_types=kldiv\n```",
         "An example takes `sample_num_one_query` documents of a row, spread over the ranks; rows with a first_rank "
-        "below 0 or above `first_rank_thresh` are left out.",
+        + ("" if summary["published"] else "below 0 or ")
+        + "above `first_rank_thresh` are left out.",
         _targets(summary["targets"]),
         *summary["notes"],
     ]

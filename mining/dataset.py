@@ -138,7 +138,10 @@ def _join(
     _install(new, output_dir, key)
     shutil.rmtree(parts.folder)
     logger.info("%s: %d rows", output_dir, len(rows))
-    if without := summary["counts"]["queries_without_positive"]:
+    without = summary["counts"]["queries_without_positive"]
+    if without and about.published:
+        logger.info("%d published rows have no judged positive; train_ir.py keeps them", without)
+    elif without:
         logger.warning("%d rows have no judged positive: train_ir.py leaves them out (first_rank -1)", without)
     return summary
 

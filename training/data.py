@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from retrieval.files import read_json
 from retrieval.row_files import is_number, read_rows
 from sparse_model.errors import UserError
 from training.columns import COLUMNS, check_columns
@@ -68,6 +69,7 @@ class Examples(Dataset[Example]):
         columns = check_columns(self.path, rows, data_type)
         self.has_negatives = data_type == "kd" or "negs" in columns
         scan = _scan(self.path, rows, data_type, columns, first_rank_thresh)
+        self.filtered_rows = int((~scan.kept).sum())
         self.unsorted_rows, self.rising_rows = scan.unsorted, scan.rising
         counts = scan.items_per_row // self.group
         if data_type == "posnegs" and without_negatives and not scan.items_per_row.any():
@@ -125,6 +127,11 @@ class Examples(Dataset[Example]):
             least, median, most = np.percentile(self.items_per_row, (0, 50, 100))
             what = "documents" if self.data_type == "kd" else "negatives"
             found.append(f"{what} a row: {least:g} to {most:g}, median {median:g}")
+        if self.filtered_rows:
+            found.append(
+                f"{self.filtered_rows:,} rows dropped by first_rank: below 0 (no judged document among theirs), or "
+                "above first_rank_thresh"
+            )
         if self.unsorted_rows:
             rising = f" ({self.rising_rows:,} of them rise)" if self.rising_rows else ""
             found.append(
@@ -193,6 +200,8 @@ def _scan(path: Path, rows: datasets.Dataset, data_type: str, columns: set[str],
     """Count and check every row, a few thousand at a time."""
     listed = "docs" if data_type == "kd" else "negs"
     names = [name for name in (*COLUMNS[data_type], "first_rank") if name in columns]
+    # Rows that others published were chosen by them: none is dropped for a document that is judged elsewhere only.
+    least = -1 if read_json(path / "summary.json").get("published") else 0
     lengths, kept, start = [], [], 0
     unsorted = rising = 0
     for table in rows.select_columns(names).with_format("arrow").iter(batch_size=4096):
@@ -211,7 +220,7 @@ def _scan(path: Path, rows: datasets.Dataset, data_type: str, columns: set[str],
             if not is_number(table["first_rank"].type):
                 raise UserError(f"{path}: column first_rank holds {table['first_rank'].type}, not numbers.")
             rank = pc.fill_null(table["first_rank"], -1).to_numpy()
-        kept.append((rank >= 0) & (rank <= first_rank_thresh))
+        kept.append((rank >= least) & (rank <= first_rank_thresh))
         start += len(table)
     if not lengths:
         raise UserError(f"{path}: holds no rows.")

@@ -103,6 +103,7 @@ def _only_texts(keys: PreparationKeys, data: BeirData, output_dir: Path, run: Ru
         dataset=keys.dataset,
         split=data.split,
         miner=f"as in {keys.source}",
+        published=True,
         num_candidates=keys.num_candidates,
         hashes={"data": data.fingerprint, "rows": rows},
         notes=tuple(data.notes),

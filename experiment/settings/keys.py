@@ -96,7 +96,7 @@ class DataKeys(Keys):
     swap_times: Annotated[int, Field(ge=0, le=100_000)] = key(0, WEIGHTS)
     """kd: random swaps in a row's sorted documents before it is cut into examples"""
     first_rank_thresh: int = key(10000, WEIGHTS)
-    """rows whose first_rank is negative or above this are dropped"""
+    """rows whose first_rank is above this are dropped, and those below 0, unless they are published ones (source)"""
     score_scale: float | Literal["auto"] = key(1.0, WEIGHTS)
     """multiplies kd scores; auto: what brings their spread to that of the untrained model's scores"""
     temperature: Annotated[float, Field(gt=0)] = key(1.0, WEIGHTS)

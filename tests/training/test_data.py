@@ -48,6 +48,16 @@ def test_first_rank_filters_rows(tmp_path: Path) -> None:
     assert (len(examples), examples.dropped_rows) == (2, 2)
 
 
+def test_published_rows_without_judged_documents_are_kept(tmp_path: Path) -> None:
+    """As the published trainer keeps them; of our own it is said how many are dropped, and by which key."""
+    rows = datasets.Dataset.from_list([_kd(2, first_rank=rank) for rank in (0, -1, 3, 50)])
+    rows.save_to_disk(str(tmp_path))
+    make = lambda: Examples(tmp_path, "kd", documents_per_query=2, first_rank_thresh=3)  # noqa: E731
+    assert any(line.startswith("2 rows dropped by first_rank") for line in make().row_sentences())
+    (tmp_path / "summary.json").write_text('{"published": true}')
+    assert (len(make()), make().filtered_rows) == (3, 1)
+
+
 def test_swaps_are_the_same_in_every_reading(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "a.jsonl", [_kd(8)])
     make = lambda: Examples(path, "kd", documents_per_query=2, swap_times=3, seed=5)  # noqa: E731
