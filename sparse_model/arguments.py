@@ -12,9 +12,7 @@ def as_texts(texts: Iterable[str]) -> list[str]:
     Raises:
         UserError: for one text in place of several, for what has no order, and for an entry that is no string.
     """
-    one = isinstance(texts, (str, bytes)) or getattr(texts, "ndim", 1) == 0
-    if one or isinstance(texts, (Mapping, Set)) or not isinstance(texts, Iterable):
-        raise UserError(f"a list of texts is needed, not a {type(texts).__name__}; of one text, a list of it: [text].")
+    require_several(texts)
     found: list[Any] = list(texts)
     for position, text in enumerate(found):
         if not isinstance(text, str):
@@ -23,3 +21,10 @@ def as_texts(texts: Iterable[str]) -> list[str]:
                 "text of it."
             )
     return [str(text) for text in found]  # numpy has a string type of its own
+
+
+def require_several(texts: Any) -> None:
+    """UserError for one text in place of several, and for what has no order; the texts are not looked at yet."""
+    one = isinstance(texts, (str, bytes)) or getattr(texts, "ndim", 1) == 0
+    if one or isinstance(texts, (Mapping, Set)) or not isinstance(texts, Iterable):
+        raise UserError(f"a list of texts is needed, not a {type(texts).__name__}; of one text, a list of it: [text].")

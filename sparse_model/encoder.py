@@ -21,7 +21,7 @@ from sparse_model import hidden, limits
 from sparse_model.activations import activate
 from sparse_model.arguments import as_texts
 from sparse_model.device import fetched, half_precision, sent
-from sparse_model.errors import UserError
+from sparse_model.errors import RunError, UserError
 from sparse_model.head import Active, Head, positive_logits
 from sparse_model.heads import default_length, longest_input, open_head
 from sparse_model.lexical import token_counts
@@ -143,7 +143,10 @@ class SparseEncoder(nn.Module):
         Raises:
             UserError: if the table is not one weight >= 0 for each entry of the model's vocabulary.
         """
-        idf_V = torch.as_tensor(idf_V)
+        try:
+            idf_V = torch.as_tensor(idf_V)
+        except (RuntimeError, TypeError, ValueError):
+            raise UserError(f"a query table is needed, not {str(idf_V)[:60]!r}: one weight for each token.") from None
         if idf_V.shape != (self.vocabulary_size,):
             raise UserError(
                 f"a query table of {tuple(idf_V.shape)}, but the model has V = {self.vocabulary_size} weights."
@@ -227,7 +230,9 @@ class SparseEncoder(nn.Module):
     def count_cut_queries(self, texts: Sequence[str]) -> int:
         """How many queries have more tokens than `encode_queries` reads."""
         framed = self.max_seq_length - self.tokenizer.num_special_tokens_to_add()
-        return count_longer(self.tokenizer, texts, self.tokenizer.model_max_length if self.inf_free else framed)
+        return count_longer(
+            self.tokenizer, as_texts(texts), self.tokenizer.model_max_length if self.inf_free else framed
+        )
 
     def pad(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """Rows of ids as input_ids and attention_mask [N, L], padded on the right."""
@@ -358,6 +363,8 @@ class SparseEncoder(nn.Module):
             data, documents, entries, has_text = fetch()
             kept = (data != 0) & has_text[documents]
             data, documents, entries = data[kept], documents[kept], entries[kept]
+            if not np.isfinite(data).all():
+                raise RunError("The model gives weights that are not finite: its own are too large, or it is damaged.")
             indptr = np.concatenate([[0], np.cumsum(np.bincount(documents, minlength=len(has_text)))])
             return csr_matrix((data, entries, indptr), shape=(len(has_text), self.vocabulary_size))
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from sparse_model.arguments import as_texts, require_several
 from sparse_model.errors import UserError
 from sparse_model.limits import MAX_WEIGHT
 from sparse_model.manifest import check_manifest
@@ -34,9 +35,10 @@ def corpus_idf(
     tokenizer: Any, texts: Iterable[str], vocabulary_size: int, show_progress: bool = False, block: int = 4096
 ) -> Tensor:
     """IDF of whole (not truncated) texts as float32 [V]; special tokens 0."""
+    require_several(texts)
     df, n_documents = np.zeros(vocabulary_size, dtype=np.int64), 0
     stream = iter(tqdm(texts, desc="IDF", unit=" documents", disable=not show_progress))
-    while chunk := list(islice(stream, block)):
+    while chunk := as_texts(islice(stream, block)):
         ids = [i for row in distinct_ids(tokenizer, chunk) for i in row]
         df += np.bincount(np.asarray(ids, dtype=np.int64), minlength=vocabulary_size)
         n_documents += len(chunk)

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 import sparse_model
 from experiment.settings.keys import ModelKeys
 from sparse_model import SparseEncoder, UserError
+from sparse_model.errors import RunError
 from tests.conftest import SENTENCES
 
 
@@ -27,6 +28,10 @@ CALLS = [
     lambda encoder, texts: encoder.encode_queries(texts),
     lambda encoder, texts: next(iter(encoder.encode_blocks([texts]))),
 ]
+OTHER_CALLS = [
+    lambda encoder, texts: encoder.count_cut_queries(texts),
+    lambda encoder, texts: sparse_model.corpus_idf(encoder.tokenizer, texts, encoder.vocabulary_size),
+]
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -39,7 +44,7 @@ def test_texts_come_in_anything_that_has_an_order(encoder: SparseEncoder, call: 
     assert (call(encoder, of(SENTENCES)) != expected).nnz == 0
 
 
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call", [*CALLS, *OTHER_CALLS])
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
@@ -171,3 +176,15 @@ def test_names_that_no_file_can_have(tiny_model: Path) -> None:
     for given in ({"name_or_path": "x" * 5000}, *({key: "x" * 5000} for key in ("tokenizer_name", "idf_path"))):
         with pytest.raises(UserError, match="hub"):
             sparse_model.load(**{"name_or_path": tiny_model, **given})
+
+
+@pytest.mark.parametrize("table", ["x", None, {"rain": 1.0}, ["x"]], ids=str)
+def test_what_is_no_query_table(encoder: SparseEncoder, table: Any) -> None:
+    with pytest.raises(UserError, match="a query table is needed"):
+        encoder.use_idf(table)
+
+
+def test_weights_that_are_not_finite_are_no_vectors(tiny_model: Path) -> None:
+    broken = sparse_model.load(tiny_model, model_overrides={"layer_norm_eps": float("nan")})
+    with pytest.raises(RunError, match="not finite"):
+        broken.encode_documents(SENTENCES)
