@@ -73,6 +73,11 @@ def _run_evaluation(settings: Settings) -> None:
         logger.warning("%s holds something else; results go to %s", usual, settings.output_dir)
     if settings.run.overwrite or not keys.do_search or not on_main(lambda: _has_all(results, keys)):
         scorer.load()  # before anything is written
+    if is_main() and (absent := _to_download(keys)):
+        listed = f"{len(absent)} data sets" if len(absent) > 1 else "a data set"
+        logger.info(
+            "%s will be downloaded into %s: %s (beir_datasets names others)", listed, keys.beir_dir, ", ".join(absent)
+        )
     with _writing(settings.output_dir, folder) if is_main() else nullcontext(), scorer:
         on_main(lambda: make_writable(folder / "runs"))
         says = on_main(lambda: {} if keys.baseline else scorer.model_says or _said_before(folder))
@@ -84,6 +89,12 @@ def _run_evaluation(settings: Settings) -> None:
         table = on_main(lambda: results.summarise([record for record in found if record]))
         if is_main():
             print(f"{table}\nwritten to {folder}")
+
+
+def _to_download(keys: EvaluationKeys) -> list[str]:
+    """The data sets that are not here and can be had."""
+    known = [parse_name(name)[0] for name in keys.beir_datasets]
+    return [name for name in known if name in NAMES and not is_beir_folder(Path(keys.beir_dir, name))]
 
 
 @contextmanager
@@ -135,10 +146,10 @@ def _print_plan(keys: EvaluationKeys, what: str, folder: Path, engine: Callable[
     Raises:
         UserError: everything that is missing.
     """
-    lines, missing = [f"scores      {what}", f"writes      {folder}"], []
+    lines, missing, absent = [f"scores      {what}", f"writes      {folder}"], [], _to_download(keys)
     for name in keys.beir_datasets:
         known, _ = parse_name(name)
-        if known in NAMES and not is_beir_folder(Path(keys.beir_dir, known)):
+        if known in absent:
             missing.append(f"{known}: not in {keys.beir_dir}; it will be downloaded when this is run.")
             continue
         try:

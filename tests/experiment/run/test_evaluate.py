@@ -256,3 +256,21 @@ def test_unknown_data_sets_leave_nothing(tiny_model: Path, tmp_path: Path) -> No
     with pytest.raises(UserError, match="none: no such folder(.|\n)*scifct: unknown data set. Did you mean scifact"):
         run_evaluation(load_settings([*words, f"output_dir={tmp_path / 'out'}"]))
     assert not (tmp_path / "out").exists()
+
+
+def test_what_will_be_downloaded_is_said_first(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of it, before the first byte: without beir_datasets that is thirteen data sets."""
+    from retrieval import download
+
+    caplog.set_level(logging.INFO)
+
+    def offline(name: str, folder: str) -> None:
+        raise UserError(f"{name}: no network")
+
+    monkeypatch.setattr(download, "ensure", offline)
+    with pytest.raises(UserError, match="scifact: no network"):
+        run_evaluation(load_settings(["baseline=bm25", "beir_datasets=scifact,fiqa", f"beir_dir={tmp_path}/beir",
+                                      f"output_dir={tmp_path}/run"]))  # fmt: skip
+    assert f"2 data sets will be downloaded into {tmp_path}/beir: scifact, fiqa" in caplog.text
