@@ -83,7 +83,7 @@ def make(folder: Path, smoke: bool, seed: int) -> dict[str, int]:
     vocabulary = small_model.train_vocabulary(texts, 2048 if smoke else 8192)
     small_model.write_tokenizer(folder / "model", vocabulary)
     small_model.write_model(folder / "model", len(vocabulary), seed)
-    small_model.write_idf(folder / "idf.json", folder / "model", dict.fromkeys(pair.document for pair in train))
+    small_model.write_idf(folder / "idf.json", folder / "model", list(dict.fromkeys(pair.document for pair in train)))
     return counts | {"vocabulary": len(vocabulary)}
 
 

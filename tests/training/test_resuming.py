@@ -227,7 +227,7 @@ def test_a_users_own_folders_stay(tiny_model: Path, kd_file: Path, tmp_path: Pat
 
 
 def test_two_runs_do_not_share_a_folder(tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
-    with locked(tmp_path / "run"), pytest.raises(UserError, match=f"process {os.getpid()} on .* is writing"):
+    with locked(tmp_path / "run"), pytest.raises(UserError, match=f"process {os.getpid()} on .* is working in"):
         train(load_settings(words_for(tiny_model, kd_file, tmp_path / "run")))
 
 
