@@ -1,12 +1,14 @@
 """The final weights as means of several models': of the last checkpoints, and of the model that was started from."""
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from transformers import TrainingArguments
 
-from sparse_model import SparseEncoder
+from sparse_model import SparseEncoder, UserError
 from sparse_model.checkpoint import load_weights
 
 Weights = dict[str, Tensor]
@@ -16,6 +18,20 @@ Weights = dict[str, Tensor]
 def trained_weights(encoder: SparseEncoder) -> Weights:
     """A copy of all that training changes, on the CPU."""
     return {name: p.detach().cpu().clone() for name, p in encoder.named_parameters() if p.requires_grad}
+
+
+def require_checkpoints(wanted: int, steps: int, args: TrainingArguments) -> None:
+    """See that a run of so many steps leaves as many checkpoints as are to be averaged, where they come by steps.
+
+    Raises:
+        UserError: if it does not.
+    """
+    every = args.save_steps if args.save_steps >= 1 else max(1, math.ceil(steps * args.save_steps))
+    saved = math.ceil(steps / every)
+    if wanted > 1 and args.save_strategy == "steps" and saved < wanted:
+        raise UserError(
+            f"average_last: {wanted} checkpoints, but {steps} steps leave {saved}; lower save_steps ({every:g} now)."
+        )
 
 
 def mean_of_checkpoints(encoder: SparseEncoder, folders: Iterable[Path]) -> None:

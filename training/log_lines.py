@@ -7,13 +7,21 @@ from tqdm import tqdm
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 
-def log_line(logs: dict[str, float], step: int, steps: int, ranking: Sequence[str], ranking_weight: float = 1.0) -> str:
+def log_line(
+    logs: dict[str, float],
+    step: int,
+    steps: int,
+    ranking: Sequence[str],
+    ranking_weight: float = 1.0,
+    whole_weight: float = 1.0,
+) -> str:
     """The line of one log: of a training step, of an evaluation while training, or of the end.
 
     Args:
         logs: as `StepStatistics.drain` and the Trainer name them; the loss's parts are means since the last log.
         step: optimizer steps done, of `steps`.
-        ranking: names of the ranking losses; ranking_weight: what their sum is multiplied by.
+        ranking: names of the ranking losses; ranking_weight: what their sum is multiplied by; whole_weight:
+            what those of whole documents are, where the others are of documents that are cut.
     """
     place = f"step {step}/{steps}"
     if "train_runtime" in logs:
@@ -21,15 +29,17 @@ def log_line(logs: dict[str, float], step: int, steps: int, ranking: Sequence[st
     if "loss" not in logs:
         figures = (f"{_name(key)} {value:.4f}" for key, value in logs.items() if _is_figure(key, value))
         return f"{place}  evaluation: {'  '.join(figures)}"
-    parts = [place, _loss(logs, ranking, ranking_weight), _length(logs)]
+    parts = [place, _loss(logs, ranking, ranking_weight, whole_weight), _length(logs)]
     parts += [f"lr {logs['learning_rate']:.1e}"] if "learning_rate" in logs else []
     parts += [f"grad {logs['grad_norm']:.2f}"] if "grad_norm" in logs else []
     return "  ".join(part for part in parts if part)
 
 
-def _loss(logs: dict[str, float], ranking: Sequence[str], weight: float) -> str:
+def _loss(logs: dict[str, float], ranking: Sequence[str], weight: float, whole_weight: float) -> str:
     """The loss: what it is made of."""
-    terms = " + ".join(f"{name} {logs[name]:.4f}" for name in ranking if name in logs)
+    parts = [f"{name} {logs[name]:.4f}" for name in ranking if name in logs]
+    whole = [f"whole_{name}" for name in ranking]
+    terms = " + ".join([*parts, *(f"{whole_weight:g} × {name} {logs[name]:.4f}" for name in whole if name in logs)])
     if weight != 1.0:
         terms = f"{weight:g} × ({terms})"
     for side in ("d", "q"):
@@ -66,15 +76,15 @@ class LogLines(TrainerCallback):
     """Writes `log_line` above the bar, or alone where there is none.
 
     Args:
-        ranking, ranking_weight: see `log_line`.
+        ranking, ranking_weight, whole_weight: see `log_line`.
     """
 
-    def __init__(self, ranking: Sequence[str], ranking_weight: float) -> None:
-        self.ranking, self.weight = ranking, ranking_weight
+    def __init__(self, ranking: Sequence[str], ranking_weight: float, whole_weight: float) -> None:
+        self.what = ranking, ranking_weight, whole_weight
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         if state.is_world_process_zero and logs:
-            tqdm.write(log_line(logs, state.global_step, state.max_steps, self.ranking, self.weight))
+            tqdm.write(log_line(logs, state.global_step, state.max_steps, *self.what))
 
 
 def replace_dicts(trainer: Any, lines: LogLines) -> None:

@@ -85,18 +85,16 @@ class Trainer(transformers.Trainer):
             data_collator=Collator(encoder.tokenizer, max_seq_length, encoder.inf_free, bool(teachers)),  # type: ignore[arg-type]
             callbacks=[_Bookkeeping(self)],
         )
-        replace_dicts(self, LogLines(objective.loss_types, objective.ranking_loss_weight))
+        replace_dicts(
+            self, LogLines(objective.loss_types, objective.ranking_loss_weight, objective.elastic_whole_weight)
+        )
         # The loss is a mean over the batch: the Trainer divides it by the accumulation steps.
         self.model_accepts_loss_kwargs = False
 
     @property
     def planned_steps(self) -> int:
         """Optimizer steps of the whole run."""
-        return (
-            self.args.max_steps
-            if self.args.max_steps > 0
-            else math.ceil(self.args.num_train_epochs * self.sampler.steps)
-        )
+        return planned_steps(self.args, self.sampler)
 
     @property
     def encoder(self) -> SparseEncoder:
@@ -253,7 +251,17 @@ def epoch_sampler(parts: list[Examples], objective: Objective, args: transformer
             "per_device_train_batch_size: a batch of one query and its positive holds no negative, so that nothing is "
             "learnt; give 2 or more (use_in_batch_negatives), or rows with negs."
         )
+    if sampler.batch == 1 and objective.unbiased:
+        raise UserError(
+            "flops_estimator: unbiased is over pairs of queries, and a batch has one; raise "
+            "per_device_train_batch_size."
+        )
     return sampler
+
+
+def planned_steps(args: transformers.TrainingArguments, sampler: EpochSampler) -> int:
+    """Optimizer steps of a whole run."""
+    return args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * sampler.steps)
 
 
 class _Bookkeeping(TrainerCallback):

@@ -1,6 +1,8 @@
 """The headline: what is best, at which cost, by how much, and whether that is significant, in plain sentences."""
 
+import shlex
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -39,17 +41,28 @@ def against_free(systems: Sequence[System], datasets: tuple[str, ...]) -> list[s
     trained = [s for s in systems if s.is_main and s.run.is_trained]
     curves, _ = family_curves(systems, datasets)
     if FREE not in curves:
-        start = next((s.run.config.get("model_name_or_path") for s in trained), None)
-        missing = f"python evaluate_beir.py --model_name_or_path {start} max_active_dims=null,96,64,48,32,24"
-        return [f"Not shown: the start model cut to its heaviest tokens, which costs no training ({missing})."] * bool(
-            trained
-        )
+        missing = "Not shown: the start model cut to its heaviest tokens, which costs no training"
+        return [f"{missing} ({_free_command(trained[0].run.config)})."] if trained else []
     ours = {family: curves[family] for family in dict.fromkeys(s.family for s in trained) if family in curves}
     draws = query_draws([s for members in [curves[FREE], *ours.values()] for s in members], datasets)
     found = [_gain(ours, curves[FREE], key, datasets, draws) for key in COSTS]
     return [f"The start model, cut to its heaviest tokens without training: {'; '.join(filter(None, found))}."] * any(
         found
     )
+
+
+def _free_command(config: Mapping[str, Any]) -> str:
+    """The command that scores a run's start model cut: same data sets, query weights and length."""
+    data_sets = config.get("beir_datasets")
+    words = {
+        "model_name_or_path": config.get("model_name_or_path"),
+        "idf_path": config.get("idf_path"),
+        "max_seq_length": config.get("eval_max_seq_length") or config.get("max_seq_length"),
+        "beir_dir": config.get("beir_dir"),
+        "beir_datasets": ",".join(map(str, data_sets)) if isinstance(data_sets, list) else data_sets,
+        "max_active_dims": "null,96,64,48,32,24",
+    }
+    return shlex.join(["python", "evaluate_beir.py", *(f"{key}={value}" for key, value in words.items() if value)])
 
 
 def _gain(

@@ -112,7 +112,8 @@ def load_start(settings: Settings) -> tuple["SparseEncoder", Settings]:
         UserError: if the model cannot be trained as the settings say.
     """
     place = device(settings.value("use_cpu"))
-    options = _options(settings.given_values(LOADED), settings.model.idf_revision)
+    # Of several values of a key, which an evaluation takes one by one, the first.
+    options = _options(settings.one_by_one()[0].given_values(LOADED), settings.model.idf_revision)
     trusts = settings.run.trust_remote_code
     encoder = Chosen(named(settings.model), options, place, new_head=True, trust_remote_code=trusts).load()
     settings = settings.told(said_by(encoder))
@@ -156,7 +157,7 @@ def miner(settings: Settings) -> Chosen:
     Raises:
         UserError: if none is named.
     """
-    options = _options(settings.given_values(LOADED), settings.model.idf_revision)
+    options = _options(settings.one_by_one()[0].given_values(LOADED), settings.model.idf_revision)
     return _encoding(named(settings.model), options, settings.value)
 
 

@@ -30,7 +30,7 @@ from retrieval.score_dataset import score_dataset
 from sparse_model import SparseEncoder, UserError, corpus_idf
 from sparse_model.layout import load_tokenizer
 from training.arguments import build_arguments
-from training.averages import mean_of_checkpoints, mix_with_start, trained_weights
+from training.averages import mean_of_checkpoints, mix_with_start, require_checkpoints, trained_weights
 from training.collator import text_key
 from training.data import Examples
 from training.files import training_files
@@ -38,7 +38,7 @@ from training.memory import memory_told
 from training.objective import Objective
 from training.step_checkpoints import complete_checkpoints, step_of
 from training.targets import fitting_scale
-from training.trainer import Trainer, epoch_sampler
+from training.trainer import Trainer, epoch_sampler, planned_steps
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,8 @@ def train(settings: Settings) -> None:
             part.score_scale = scale
     on_main(lambda: require_disk(settings.output_dir, _checkpoint_bytes(encoder), "one checkpoint"))
     objective = build_objective(settings.loss, settings.data.temperature, settings.model.inf_free)
-    epoch_sampler(parts, objective, args)
+    steps = planned_steps(args, epoch_sampler(parts, objective, args))
+    require_checkpoints(settings.model.average_last, steps, args)
     texts = on_main(lambda: counted_texts(parts))
     planned = plan(settings.model, settings.loss, encoder, parts, texts, args, settings.data.temperature)
     if settings.run.dry_run:

@@ -3,7 +3,14 @@
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from losses import RANKING
 from mining.teachers import TYPES
@@ -56,7 +63,7 @@ T = TypeVar("T")
 if TYPE_CHECKING:
     Several = Annotated[T, "one"]
 else:
-    Several = Annotated[T, WrapValidator(_each)]
+    Several = Annotated[T, WrapValidator(_each), PlainSerializer(lambda value: value)]  # a list is no T, but meant
 
 Seed = Annotated[int, Field(ge=0)]
 Seeds = Annotated[list[Seed], BeforeValidator(_as_list), AfterValidator(_distinct), Field(min_length=1)]

@@ -37,3 +37,13 @@ def parts(settings: Settings) -> tuple[list[Examples], Objective]:
     """The examples and the loss that settings describe."""
     examples = load_examples(settings.data, settings.loss.use_in_batch_negatives, settings.value("seed"))
     return examples, build_objective(settings.loss, settings.data.temperature, settings.model.inf_free)
+
+
+def stop_before(run: Path, *steps: int) -> None:
+    """Make a finished run one that was killed: these checkpoints not written to their ends, no final model."""
+    for step in steps:
+        (run / f"checkpoint-{step}" / "complete.json").unlink()
+    record = json.loads((run / "run.json").read_text())
+    del record["finished"]
+    (run / "run.json").write_text(json.dumps(record))
+    (run / "model.safetensors").unlink()

@@ -9,7 +9,7 @@ import sparse_model
 from experiment.run.train import train
 from experiment.settings.mistakes import Mistakes
 from experiment.settings.settings import load_settings
-from sparse_model import SparseEncoder
+from sparse_model import SparseEncoder, UserError
 from tests.training.runs import weights, words_for
 from training.averages import mix_with_start, trained_weights
 
@@ -60,3 +60,11 @@ def test_an_average_of_what_is_not_kept_is_refused(
     argv = words_for(tiny_model, posnegs_file, tmp_path / "run", *SAVES, "average_last=3", more)
     with pytest.raises(Mistakes, match="average_last"):
         load_settings(argv, for_training=True)
+
+
+def test_too_few_checkpoints_are_told_before_training(tiny_model: Path, posnegs_file: Path, tmp_path: Path) -> None:
+    """Six steps, saved every two, leave three; a mean of three of them would be called one of four."""
+    argv = words_for(tiny_model, posnegs_file, tmp_path / "run", *SAVES, "average_last=4")
+    with pytest.raises(UserError, match=r"average_last: 4 checkpoints, but 6 steps leave 3; lower save_steps \(2 now"):
+        train(load_settings(argv))
+    assert not (tmp_path / "run").exists()

@@ -57,3 +57,11 @@ def test_training_shows_lines_and_no_dict(
     assert "infonce" in logs[0] and "done in" in logs[-1]
     assert "{'" not in shown.out
     assert ("2/2 [" in shown.err) == (without_bar == "false")
+
+
+def test_losses_of_whole_documents_are_part_of_the_sum() -> None:
+    """Where the others are of documents that are cut: what stands in the line adds up to the loss."""
+    parts = {"loss": 0.29, "infonce": 0.21, "whole_infonce": 0.16}
+    assert log_line(parts, 1, 9, ("infonce",), whole_weight=0.5) == (
+        "step 1/9  loss 0.2900: infonce 0.2100 + 0.5 × whole_infonce 0.1600"
+    )

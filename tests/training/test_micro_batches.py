@@ -17,7 +17,7 @@ from sparse_model import hidden as hidden_module
 from tests.conftest import SENTENCES
 from tests.mining.models import make_sparse
 from tests.processes import ranks
-from tests.training.runs import NO_DROPOUT, lines, weights, words_for
+from tests.training.runs import NO_DROPOUT, lines, stop_before, weights, words_for
 from training.objective import Objective
 
 TEXTS = [" ".join(SENTENCES[i % len(SENTENCES)].split()[: 2 + i % 7]) for i in range(12)]
@@ -139,11 +139,7 @@ def test_a_stopped_run_goes_on(tiny_model: Path, posnegs_file: Path, tmp_path: P
         words = words_for(tiny_model, posnegs_file, tmp_path / folder, *more, "micro_batch_documents=3")
         train(load_settings(words))
     stopped = tmp_path / "stopped"
-    (stopped / "checkpoint-8" / "complete.json").unlink()
-    record = json.loads((stopped / "run.json").read_text())
-    del record["finished"]
-    (stopped / "run.json").write_text(json.dumps(record))
-    (stopped / "model.safetensors").unlink()
+    stop_before(stopped, 8)
     train(load_settings(words_for(tiny_model, posnegs_file, stopped, *more, f"micro_batch_documents={size}")))
     assert [line["step"] for line in lines(stopped) if "infonce" in line] == [1, 2, 3, 4, 5, 6, 7, 8]
     same = [torch.equal(weight, weights(stopped)[name]) for name, weight in weights(tmp_path / "whole").items()]

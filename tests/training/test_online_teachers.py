@@ -15,6 +15,7 @@ from experiment.settings.settings import load_settings
 from sparse_model import UserError
 from tests.mining.models import make_cross_encoder, make_dense, make_sparse
 from tests.processes import ranks
+from tests.training.runs import stop_before
 
 NO_DROPOUT = 'model_overrides={"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}'
 
@@ -124,11 +125,7 @@ def test_a_stopped_run_goes_on(tiny_model: Path, posnegs_file: Path, teachers: d
     for name in ("whole", "stopped"):
         train(load_settings(_argv(tiny_model, posnegs_file, tmp_path / name, teachers, *more)))
     stopped = tmp_path / "stopped"
-    (stopped / "checkpoint-4" / "complete.json").unlink()
-    record = json.loads((stopped / "run.json").read_text())
-    del record["finished"]
-    (stopped / "run.json").write_text(json.dumps(record))
-    (stopped / "model.safetensors").unlink()
+    stop_before(stopped, 4)
     train(load_settings(_argv(tiny_model, posnegs_file, stopped, teachers, *more)))
     again = load_file(stopped / "model.safetensors")
     for name, weight in load_file(tmp_path / "whole" / "model.safetensors").items():

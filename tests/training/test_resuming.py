@@ -14,7 +14,7 @@ from experiment.run.locks import locked
 from experiment.run.train import train
 from experiment.settings.settings import load_settings
 from sparse_model import UserError
-from tests.training.runs import lines, weights, words_for
+from tests.training.runs import lines, stop_before, weights, words_for
 
 
 def test_a_stopped_run_goes_on(tiny_model: Path, posnegs_file: Path, tmp_path: Path) -> None:
@@ -26,12 +26,7 @@ def test_a_stopped_run_goes_on(tiny_model: Path, posnegs_file: Path, tmp_path: P
     train(load_settings(argv("whole", "max_steps=7")))
     train(load_settings(argv("stopped", "max_steps=7")))
     stopped = tmp_path / "stopped"
-    (stopped / "checkpoint-6" / "complete.json").unlink()
-    (stopped / "checkpoint-7" / "complete.json").unlink()
-    record = json.loads((stopped / "run.json").read_text())
-    del record["finished"]
-    (stopped / "run.json").write_text(json.dumps(record))
-    (stopped / "model.safetensors").unlink()
+    stop_before(stopped, 6, 7)
     with open(stopped / "metrics.jsonl", "a") as file:
         file.write('{"step": 9, "lo')
     train(load_settings(argv("stopped", "max_steps=7")))
@@ -58,11 +53,7 @@ def test_averages_survive_a_stop(tiny_model: Path, posnegs_file: Path, tmp_path:
     for folder in ("whole", "stopped"):
         train(load_settings(words_for(tiny_model, posnegs_file, tmp_path / folder, *more)))
     stopped = tmp_path / "stopped"
-    (stopped / "checkpoint-8" / "complete.json").unlink()
-    record = json.loads((stopped / "run.json").read_text())
-    del record["finished"]
-    (stopped / "run.json").write_text(json.dumps(record))
-    (stopped / "model.safetensors").unlink()
+    stop_before(stopped, 8)
     train(load_settings(words_for(tiny_model, posnegs_file, stopped, *more)))
     keys = ("step", "loss", "infonce", "flops_d", "lambda_d", "d_length", "d_length_p95", "unused_tokens")
     logged = [

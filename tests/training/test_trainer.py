@@ -228,3 +228,16 @@ def test_a_backend_without_processes_is_left_out(tmp_path: Path) -> None:
     """A config for torchrun, tried with python: said, not refused."""
     args, notes = build_arguments(tmp_path, {"ddp_backend": "gloo"})
     assert args.ddp_backend is None and notes[-1].startswith("ddp_backend: there is one process")
+
+
+def test_pairs_of_queries_need_two(tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
+    argv = words_for(tiny_model, kd_file, tmp_path / "run", "flops_estimator=unbiased", "per_device_train_batch_size=1")
+    with pytest.raises(UserError, match="flops_estimator: unbiased .* per_device_train_batch_size"):
+        train(load_settings(argv))
+
+
+def test_several_values_for_evaluations_train_once(tiny_model: Path, kd_file: Path, tmp_path: Path) -> None:
+    """A config that is evaluated with several cuts can be trained: they decide no weights."""
+    argv = words_for(tiny_model, kd_file, tmp_path / "run", "prune_ratio=[null, 0.1]", "max_active_dims=[null, 5]")
+    train(load_settings([*argv, "max_steps=1"]))
+    assert (tmp_path / "run" / "model.safetensors").is_file()

@@ -72,3 +72,9 @@ def test_names_of_several(words: list[str], tmp_path: Path) -> None:
 def test_what_cannot_be_is_refused(words: list[str], more: str, key: str) -> None:
     with pytest.raises(Mistakes, match=f"command line: {key}"):
         load_settings([*words, *more.split()])
+
+
+def test_several_values_are_recorded_without_a_warning(words: list[str], recwarn: pytest.WarningsRecorder) -> None:
+    resolved = load_settings([*words, "max_active_dims=null,3", "lexical_share=0,0.5"]).resolved()
+    assert resolved["max_active_dims"] == [None, 3] and resolved["lexical_share"] == [0.0, 0.5]
+    assert not [str(warning.message) for warning in recwarn if "erializ" in str(warning.message)]
