@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from losses.targets import largest_probability
+
 
 @dataclass(frozen=True)
 class TeacherCounts:
@@ -34,12 +36,14 @@ class TeacherCounts:
 
 def target_sharpness(scores: Sequence[Sequence[float]]) -> dict[str, float]:
     """Medians of the largest probability in a softmax: of a row's scores, and of two of them half a row apart."""
-    rows = [np.asarray(row, dtype=np.float64) for row in scores if len(row) > 1]
-    pairs = [np.abs(row[: len(row) // 2] - row[len(row) // 2 :][: len(row) // 2]) for row in rows]
-    of_two = 1 / (1 + np.exp(-np.concatenate([np.zeros(0), *pairs])))
-    of_row = [1 / np.exp(row - row.max()).sum() for row in rows]
-    medians = {"of two documents": of_two, "of a row": np.asarray(of_row)}
-    return {name: float(np.median(values)) if len(values) else 1.0 for name, values in medians.items()}
+    rows = [row for row in scores if len(row) > 1]
+    halves = [(row[: len(row) // 2], row[len(row) // 2 :]) for row in rows]
+    pairs = [pair for first, second in halves for pair in zip(first, second, strict=False)]
+    return {"of two documents": _median_peak(pairs), "of a row": _median_peak(rows)}
+
+
+def _median_peak(scores: Sequence[Sequence[float]]) -> float:
+    return float(np.median([largest_probability(row) for row in scores])) if scores else 1.0
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from losses.targets import largest_probability
 from sparse_model import SparseEncoder, UserError
 from training.data import Example, Examples
 
@@ -29,11 +30,7 @@ def target_sentences(part: Examples, temperature: float) -> list[str]:
 
 def median_peak(examples: Sequence[Example], temperature: float) -> float:
     """The median over examples of the largest probability in softmax(scores / temperature)."""
-    peaks = []
-    for example in examples:
-        scores = np.asarray(example.scores) / temperature
-        peaks.append(1 / np.exp(scores - scores.max()).sum())
-    return float(np.median(peaks))
+    return float(np.median([largest_probability(example.scores, temperature) for example in examples]))
 
 
 def fitting_scale(encoder: SparseEncoder, parts: Sequence[Examples]) -> float:
