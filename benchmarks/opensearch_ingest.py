@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from retrieval.encode import BLOCK, Block
+from retrieval.blocks import BLOCK, Block
 from retrieval.opensearch.client import Server
 from retrieval.opensearch.features import stored_precision
 from retrieval.opensearch.host import usable_folder

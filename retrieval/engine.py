@@ -7,7 +7,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retrieval import distributed
-from retrieval.encode import Block, DocumentVectors
+from retrieval.blocks import Block, DocumentVectors
 
 Hits = list[tuple[np.ndarray, np.ndarray]]
 """For each query (positions in the corpus int64, scores float32), best first."""

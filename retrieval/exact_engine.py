@@ -7,7 +7,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retrieval import distributed
-from retrieval.encode import DocumentVectors, concatenated
+from retrieval.blocks import DocumentVectors, concatenated
 from retrieval.engine import Hits, counted, over_processes
 from retrieval.exact_index import ExactIndex
 

@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 
 from retrieval import distributed
 from retrieval.beir_data import BeirData
-from retrieval.encode import DocumentVectors, Encoder, FreshVectors
+from retrieval.blocks import DocumentVectors, Encoder, FreshVectors
 from retrieval.engine import Engine, Hits, frequencies
 from retrieval.exact_engine import ExactEngine
 from retrieval.metrics import (

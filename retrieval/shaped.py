@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retrieval import distributed
-from retrieval.encode import Block, DocumentVectors
+from retrieval.blocks import Block, DocumentVectors
 from retrieval.engine import counted, over_processes
 from sparse_model.lexical import LexicalShare, LexicalStatistics
 from sparse_model.pruning import Cut, document_rarity
@@ -51,7 +51,7 @@ NO_SHAPE = Shape()
 
 
 class ShapedVectors:
-    """The vectors of a corpus in a shape (see `retrieval.encode.DocumentVectors`).
+    """The vectors of a corpus in a shape (see `retrieval.blocks.DocumentVectors`).
 
     Statistics of the corpus are made once, when they are first asked for, in every process together.
 

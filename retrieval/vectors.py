@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from retrieval import distributed
 from retrieval.arrays import checksum, map_arrays, read_facts, write_arrays
-from retrieval.encode import Block, speed_over_processes, timed
+from retrieval.blocks import Block, speed_over_processes, timed
 from retrieval.files import read_json, write_json
 from sparse_model.errors import RunError
 from sparse_model.tokens import BLOCK
@@ -27,7 +27,7 @@ Encode: TypeAlias = Callable[[Iterable[Sequence[str]], Callable[[int], object]],
 
 
 class VectorCache:
-    """The vectors of a corpus's documents (see `retrieval.encode.DocumentVectors`).
+    """The vectors of a corpus's documents (see `retrieval.blocks.DocumentVectors`).
 
     Args:
         folder: where the files lie; its name must change with everything that changes a vector.

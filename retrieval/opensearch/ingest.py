@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from retrieval.encode import BLOCK, Block
+from retrieval.blocks import BLOCK, Block
 from retrieval.opensearch.client import BLOCKED, TRANSIENT, Pauses, Server, is_block
 from retrieval.opensearch.features import code, value_texts
 from retrieval.opensearch.heap import MOST_BYTES

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retrieval import distributed
-from retrieval.encode import BLOCK, DocumentVectors
+from retrieval.blocks import BLOCK, DocumentVectors
 from retrieval.engine import Hits, counted, over_processes
 from retrieval.opensearch.client import Server
 from retrieval.opensearch.features import feature_names, stored_precision

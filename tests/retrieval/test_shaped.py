@@ -7,7 +7,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from retrieval.beir_data import load_beir
-from retrieval.encode import FreshVectors, concatenated
+from retrieval.blocks import FreshVectors, concatenated
 from retrieval.score_dataset import score_dataset
 from retrieval.shaped import Shape, ShapedVectors
 from sparse_model.lexical import LexicalStatistics
@@ -36,7 +36,7 @@ def _by_hand(shape: Shape, texts: list[str]) -> csr_matrix:
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_blocks_are_as_by_hand(shape: Shape, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over several blocks, whose statistics are those of the whole corpus."""
-    for module in ("retrieval.encode", "retrieval.shaped"):
+    for module in ("retrieval.blocks", "retrieval.shaped"):
         monkeypatch.setattr(f"{module}.BLOCK", 64)
     encoder, texts = BagOfWords(), load_beir(str(random_beir(tmp_path / "random", 200)), "").texts
     vectors = ShapedVectors(FreshVectors(encoder, texts), shape, VOCABULARY, texts, encoder.count_tokens)

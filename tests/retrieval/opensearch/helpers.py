@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retrieval.beir_data import BeirData
-from retrieval.encode import Block
+from retrieval.blocks import Block
 from retrieval.opensearch.node import Node
 from retrieval.opensearch.opensearch_engine import OpenSearchEngine
 from retrieval.score_dataset import DatasetScores, score_dataset

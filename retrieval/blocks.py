@@ -1,4 +1,4 @@
-"""Encode a corpus, each process its own share of blocks."""
+"""A corpus as blocks of vectors, each process its own share of them."""
 
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
