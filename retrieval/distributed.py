@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from retrieval.disk_errors import disk_problem
+from sparse_model.disk_errors import disk_problem
 from sparse_model.errors import RunError, UserError
 
 logger = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ from sparse_model.pins import Code, at, code_of
 from sparse_model.pruning import Cut
 from sparse_model.query_weights import read_idf, usable_weights
 from sparse_model.remote_code import is_remote, load_model
-from sparse_model.tensors import check_layers, unknown_tensors
+from sparse_model.tensors import check_weights, require_floats, unknown_tensors
 
 HEAD_DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
 NO_TABLE = "idf_path: queries go through the model (inf_free is false) and have no such weights; leave one of them out."
@@ -166,7 +166,7 @@ def _load_mlm(folder: Path, overrides: dict[str, Any], allow_new_head: bool, cod
             )
         for key, value in overrides.items():
             setattr(config, key, value)
-        check_layers(config, folder)
+        check_weights(config, folder)
         mlm, info = load_model(AutoModelForMaskedLM, folder, config, torch.float32, code)
     except UserError:
         raise
@@ -207,6 +207,7 @@ def _read_query_table(says: Description, encoder: SparseEncoder) -> Tensor:
     if tensors.keys() != {"weight"} or tensors["weight"].shape != (size,):
         found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         raise UserError(f"{path}: expected {size} weights as the tensor weight, found {str(found)[:200]}.")
+    require_floats(path, {"weight": str(tensors["weight"].dtype).removeprefix("torch.")})
     return usable_weights(tensors["weight"], encoder.tokenizer, str(path))
 
 

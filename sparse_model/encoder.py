@@ -21,6 +21,7 @@ from sparse_model import hidden, limits
 from sparse_model.activations import activate
 from sparse_model.arguments import as_texts
 from sparse_model.device import fetched, half_precision, sent
+from sparse_model.disk_errors import disk_told, usable_folder
 from sparse_model.errors import RunError, UserError
 from sparse_model.head import Active, Head, positive_logits
 from sparse_model.heads import default_length, longest_input, open_head
@@ -304,8 +305,12 @@ class SparseEncoder(nn.Module):
 
         Args:
             says: what the manifest is to say beside (see `manifest`).
+
+        Raises:
+            UserError, RunError: naming the path that cannot be written, why, and what to do.
         """
-        with replaced(Path(folder), **says) as new:
+        path = usable_folder(folder, "save")
+        with disk_told(path), replaced(path, **says) as new:
             self.write(new)
 
     def write(self, folder: Path) -> None:

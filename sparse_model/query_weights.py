@@ -18,11 +18,11 @@ from tqdm.auto import tqdm
 
 from sparse_model.arguments import as_texts, require_several
 from sparse_model.errors import UserError
-from sparse_model.limits import MAX_WEIGHT
+from sparse_model.limits import MAX_WEIGHT, whole
 from sparse_model.manifest import check_manifest
 from sparse_model.pins import repository_and_revision
 from sparse_model.tokens import distinct_ids
-from sparse_model.vocabulary import tokens_by_id
+from sparse_model.vocabulary import require_ids_below, tokens_by_id
 
 
 def idf(document_frequency_V: np.ndarray, n_documents: int) -> np.ndarray:
@@ -34,8 +34,17 @@ def idf(document_frequency_V: np.ndarray, n_documents: int) -> np.ndarray:
 def corpus_idf(
     tokenizer: Any, texts: Iterable[str], vocabulary_size: int, show_progress: bool = False, block: int = 4096
 ) -> Tensor:
-    """IDF of whole (not truncated) texts as float32 [V]; special tokens 0."""
+    """IDF of whole (not truncated) texts as float32 [V]; special tokens 0.
+
+    Args:
+        block: texts that are tokenised together.
+
+    Raises:
+        UserError: if V is less than the tokenizer has ids, or the texts are none.
+    """
     require_several(texts)
+    require_ids_below(whole(vocabulary_size, "vocabulary_size"), tokenizer)
+    whole(block, "block")
     df, n_documents = np.zeros(vocabulary_size, dtype=np.int64), 0
     stream = iter(tqdm(texts, desc="IDF", unit=" documents", disable=not show_progress))
     while chunk := as_texts(islice(stream, block)):

@@ -18,9 +18,9 @@ def highest_id(tokenizer: Any) -> int:
     return max(tokenizer.get_vocab().values(), default=-1)
 
 
-def require_ids_below(size: int, tokenizer: Any, frame: Sequence[int]) -> None:
+def require_ids_below(size: int, tokenizer: Any, frame: Sequence[int] = ()) -> None:
     """Raise a UserError if the tokenizer has, or frames texts with, an id that a model of V = size knows nothing of."""
-    if (highest := max(highest_id(tokenizer), *frame)) >= size:
+    if (highest := max((highest_id(tokenizer), *frame))) >= size:
         raise UserError(
             f"tokenizer_name: its ids go up to {highest}, and the model's V is {size}: it is "
             "another model's tokenizer, or names a token that the model does not have."

@@ -8,16 +8,14 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from functools import partial
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from experiment.run.launcher import GONE, end_with_launcher, launcher_is_gone, say_when_it_has_ended
 from experiment.settings.settings import Settings, load_settings
-from retrieval.disk_errors import disk_problem
 from retrieval.error_record import write_error
 from retrieval.plain import PlainFormatter, plain
+from sparse_model.disk_errors import disk_told
 from sparse_model.errors import RunError, UserError
 
 # Rank 0 searches and writes while the others wait.
@@ -48,7 +46,8 @@ def run_command(
         if is_done and _function(is_done)(settings):
             return 0
         start_processes(name, bool(settings.value("use_cpu")))
-        _do(partial(_function(work), settings), settings.output_dir)
+        with disk_told(settings.output_dir):
+            _function(work)(settings)
         _close_processes()
     except (UserError, RunError) as error:
         if rank:
@@ -67,15 +66,6 @@ def run_command(
         # Every process says so: it may have happened to one alone.
         return _fail(name, text if rank == 0 else f"process {rank}: {text}", 1, show_traceback)
     return 0
-
-
-def _do(work: Callable[[], None], folder: Path) -> None:
-    try:
-        work()
-    except Exception as error:
-        if problem := disk_problem(error, folder):
-            raise problem from error
-        raise
 
 
 def _function(work: str | Callable[[Settings], Any]) -> Callable[[Settings], Any]:

@@ -12,7 +12,7 @@ from sparse_model.errors import UserError
 from sparse_model.layout import load_tokenizer
 from sparse_model.pins import code_of
 from sparse_model.remote_code import load_model
-from sparse_model.tensors import check_layers
+from sparse_model.tensors import check_weights
 from sparse_model.tokens import CPU_TOKENS, length_sorted_batches, one_ahead, pad
 
 # Items that are tokenised and sorted by length together.
@@ -47,7 +47,7 @@ class Runner:
         try:
             code = code_of(folder, *allowed)
             config = AutoConfig.from_pretrained(folder, trust_remote_code=code.trusted, **code.revision)
-            check_layers(config, folder)
+            check_weights(config, folder)
             self.model, info = load_model(auto_class, folder, config, spec.dtype_on(device), code)
         except Exception as error:  # whatever a model's files make transformers raise
             raise UserError(

@@ -10,7 +10,7 @@ from sparse_model import limits
 from sparse_model.errors import UserError
 from sparse_model.layout import load_tokenizer, require_object, resolve
 from sparse_model.pins import code_of
-from sparse_model.tensors import check_layers
+from sparse_model.tensors import check_weights
 from sparse_model.vocabulary import highest_id
 
 
@@ -69,7 +69,7 @@ def _config(spec: TeacherSpec, folder: Path) -> Any:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=code.trusted, **code.revision)
     except Exception as error:  # whatever a config or its code make transformers raise
         raise UserError(f"{name}: {folder / 'config.json'} cannot be read: {error}") from None
-    check_layers(config, folder)
+    check_weights(config, folder)
     return config
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -188,3 +189,42 @@ def test_weights_that_are_not_finite_are_no_vectors(tiny_model: Path) -> None:
     broken = sparse_model.load(tiny_model, model_overrides={"layer_norm_eps": float("nan")})
     with pytest.raises(RunError, match="not finite"):
         broken.encode_documents(SENTENCES)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", "'' names no folder"),
+        (None, "'None' names no folder"),
+        ("a\0b", "names no folder"),
+        ("file", "file is no folder"),
+        ("file/below", "file is no folder"),
+        ("x" * 300, "longer than the name of a file may be"),
+    ],
+)
+def test_a_save_says_what_no_folder_is(encoder: SparseEncoder, tmp_path: Path, name: Any, message: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match=message):
+        encoder.save(f"{tmp_path}/{name}" if name else name)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_save_that_falls_short_says_where(encoder: SparseEncoder, tmp_path: Path) -> None:
+    """A real limit of the system's on the size of files; what was saved before stays, and there is no room for more."""
+    encoder.save(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for size in (100, 10_000):  # a JSON file, and the weights, which a library writes
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))  # Python ignores SIGXFSZ
+        try:
+            with pytest.raises(RunError, match=f"{tmp_path}.*(ulimit|full)"):
+                encoder.save(tmp_path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+@pytest.mark.parametrize("size", [4, 0, 2.5, None])
+def test_idf_of_a_vocabulary_that_is_too_small(encoder: SparseEncoder, size: Any) -> None:
+    with pytest.raises(UserError, match="the model's V is 4|vocabulary_size: .* is no whole number"):
+        sparse_model.corpus_idf(encoder.tokenizer, SENTENCES, size)

@@ -210,6 +210,23 @@ def test_what_would_be_passed_over_is_refused(
         sparse_model.load(folder)
 
 
+@pytest.mark.parametrize("kind", [torch.int8, torch.bool, torch.complex64, torch.int64], ids=str)
+@pytest.mark.parametrize("where", ["model.safetensors", "pytorch_model.bin", f"{TABLE}/model.safetensors"])
+def test_weights_that_are_no_floating_point_numbers(
+    kind: torch.dtype, where: str, made: dict[str, Path], tmp_path: Path
+) -> None:
+    """They would be read as what they are not: without a scale, without their imaginary part."""
+    folder = shutil.copytree(made["ours"], tmp_path / "copy")
+    weights = (folder / where).parent / "model.safetensors"
+    tensors = load_file(weights)
+    weights.unlink()
+    name = max(tensors, key=lambda name: tensors[name].numel())
+    tensors[name] = tensors[name].to(kind)
+    torch.save(tensors, folder / where) if where.endswith("bin") else save_file(tensors, folder / where)
+    with pytest.raises(UserError, match=rf"{folder / where}: {name} is of kind \w+; weights are of float32, "):
+        sparse_model.load(folder)
+
+
 def test_all_that_a_file_says_wrongly_is_told_at_once(made: dict[str, Path], tmp_path: Path) -> None:
     folder = shutil.copytree(made["siamese"], tmp_path / "copy")
     rewrite(folder / CONFIG, max_active_dims=16, similarity_fn_name="euclidean")

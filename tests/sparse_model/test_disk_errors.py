@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.disk_errors import PROBLEMS, disk_problem
 from retrieval.files import write_atomically
+from sparse_model.disk_errors import PROBLEMS, disk_problem
 from sparse_model.errors import RunError, UserError
 
 
