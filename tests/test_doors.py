@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from experiment.run.command import _fail, logged_to
+from experiment.run.command import logged_to
 from experiment.run.folder import shown
 from experiment.settings.settings import load_settings
+from retrieval.command import fail
 from sparse_model import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -131,7 +132,7 @@ def test_templates_escape_all_but_what_is_drawn_here() -> None:
 
 def test_what_is_logged_acts_nowhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A terminal's escapes in a log, and in the message that a command ends with."""
-    for show in (lambda: logging.getLogger("ours").error("a\x1b[2Jb"), lambda: _fail("ours", "a\x1b[2Jb", 1, False)):
+    for show in (lambda: logging.getLogger("ours").error("a\x1b[2Jb"), lambda: fail("ours", "a\x1b[2Jb", 1, False)):
         with logged_to(tmp_path / "log"):
             show()
     assert r"a\x1b[2Jb" in (tmp_path / "log").read_text() and "\x1b" not in (tmp_path / "log").read_text()

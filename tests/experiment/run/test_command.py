@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from tqdm import tqdm
 
-from experiment.run.command import INTERRUPTED, _fail, quiet_libraries
+from retrieval.command import INTERRUPTED, fail, quiet_libraries
 from retrieval.row_files import read_rows
 from sparse_model import UserError
 
 
 def test_an_error_beside_a_bar_has_a_line_of_its_own(capsys: pytest.CaptureFixture) -> None:
     with tqdm(total=3):
-        assert _fail("train_ir.py", INTERRUPTED, 1, show_traceback=False) == 1
+        assert fail("train_ir.py", INTERRUPTED, 1, show_traceback=False) == 1
     on_screen = [line.rpartition("\r")[2] for line in capsys.readouterr().err.split("\n")]
     assert f"error: {INTERRUPTED}" in on_screen
 
@@ -20,7 +20,7 @@ def test_an_error_beside_a_bar_has_a_line_of_its_own(capsys: pytest.CaptureFixtu
 def test_a_broken_row_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """By its line; datasets says nothing beside it."""
     (tmp_path / "rows.jsonl").write_text('{"query": "a", "pos": "b"\n')
-    quiet_libraries(rank=0)
+    quiet_libraries()
     with pytest.raises(UserError, match="rows.jsonl:1: not valid JSON"):
         read_rows(tmp_path / "rows.jsonl")
     assert not caplog.records
