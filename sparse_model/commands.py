@@ -1,0 +1,51 @@
+"""What the commands of this package share: exit codes, and folders that are whole or not there."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from sparse_model.errors import RunError, UserError
+
+
+def exit_code(work: Callable[[], int | None]) -> int:
+    """What `work` returns (None: 0); 2 for a mistake of the user's, 1 for a run that cannot go on, both told."""
+    try:
+        return work() or 0
+    except (UserError, RunError, OSError) as error:
+        text = str(error)
+        print(f"error:\n{text}" if "\n" in text else f"error: {text}", file=sys.stderr)
+        return 1 if isinstance(error, RunError) else 2
+
+
+def needed(package: str, pip: str) -> Any:
+    """An optional package, imported; UserError with the pip line where it is not installed."""
+    if find_spec(package) is None:
+        raise UserError(f"{package} is needed and not installed: pip install {pip}")
+    return import_module(package)
+
+
+def require_new(folder: Path) -> None:
+    """UserError if something lies there already: nothing is written over."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} holds something already; name a folder that is new or empty.")
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Yields an empty folder beside it, which takes its name once all is written."""
+    require_new(folder)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if folder.is_dir():
+            folder.rmdir()
+        partial.replace(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,63 @@
+"""python -m sparse_model.export FORM CHECKPOINT OUT: a checkpoint in a form that another program loads.
+
+    python -m sparse_model.export onnx output/x output/x-onnx
+
+OUT is a folder that is new or empty. `python -m sparse_model.verify CHECKPOINT` compares the forms with the checkpoint.
+"""
+
+import argparse
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sparse_model.commands import exit_code, new_folder, require_new
+
+
+class Form(NamedTuple):
+    """What can be made of a checkpoint."""
+
+    module: str
+    """whose `export(encoder, folder, **options)` writes it; its `require(**options)` tells first what is missing"""
+    help: str
+    options: dict[str, dict[str, Any]] = {}
+    """--name → what argparse is told of it"""
+
+
+FORMS = {
+    "onnx": Form("sparse_model.export.onnx", "model.onnx (raw logits) and pooled.onnx (weights), with the tokenizer"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sparse_model.export", description=(__doc__ or "").partition("\n")[0]
+    )
+    forms = parser.add_subparsers(dest="form", required=True, metavar="FORM")
+    for name, form in FORMS.items():
+        of_form = forms.add_parser(name, help=form.help, description=form.help)
+        of_form.add_argument("checkpoint", help="a folder or hub id that sparse_model.load takes")
+        of_form.add_argument("out", type=Path, help="the folder to write: new or empty")
+        for option, says in form.options.items():
+            of_form.add_argument(option, **says)
+    options = vars(parser.parse_args(argv))
+    form, checkpoint, out = FORMS[options.pop("form")], options.pop("checkpoint"), options.pop("out")
+    return exit_code(lambda: _export(form, checkpoint, out, options))
+
+
+def _export(form: Form, checkpoint: str, out: Path, options: dict[str, Any]) -> None:
+    require_new(out)
+    module = import_module(form.module)
+    module.require(**options)
+    import sparse_model
+
+    encoder = sparse_model.load(checkpoint)
+    with new_folder(out) as folder:
+        module.export(encoder, folder, **options)
+        written = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    print(f"{out}: {', '.join(map(str, written))}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
