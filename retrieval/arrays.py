@@ -3,6 +3,7 @@
 import json
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -11,8 +12,8 @@ from safetensors.numpy import save
 from retrieval.files import write_atomically
 
 
-def write_arrays(path: Path, arrays: dict[str, np.ndarray], facts: dict[str, int] | None = None) -> None:
-    """Write arrays and a few numbers about them, so that a kill or a full disk leaves the old file or none."""
+def write_arrays(path: Path, arrays: dict[str, np.ndarray], facts: dict[str, Any] | None = None) -> None:
+    """Write arrays and a few facts (of JSON) about them, so that a kill or a full disk leaves the old file or none."""
     metadata = {"facts": json.dumps(facts or {}, sort_keys=True)}  # one entry: their order in the file is random
     content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata)
     write_atomically(path, content)
@@ -27,8 +28,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray] | None:
         return None
 
 
-def read_facts(path: Path) -> dict[str, int]:
-    """The numbers that were written with the arrays of an undamaged file."""
+def read_facts(path: Path) -> dict[str, Any]:
+    """The facts that were written with the arrays of an undamaged file."""
     with safe_open(path, framework="numpy") as file:
         return json.loads(file.metadata()["facts"])
 

@@ -84,7 +84,7 @@ def score_dataset(
     texts = [data.texts[i] for i in order]
     vectors = document_vectors(encoder, texts, batch_size, vectors_folder)
     if shape:
-        vectors = ShapedVectors(vectors, shape, queries.shape[1], texts, encoder.count_tokens)
+        vectors = ShapedVectors(vectors, shape, queries.shape[1], texts, encoder.count_tokens, vectors_folder)
     document_df = engine.index([data.doc_ids[i] for i in order], queries.shape[1], vectors)
     require_weights(document_df.any(), data, "documents", OF_DOCUMENTS)
     if not search:

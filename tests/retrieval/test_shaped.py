@@ -9,7 +9,8 @@ from scipy.sparse import csr_matrix
 from retrieval.beir_data import load_beir
 from retrieval.blocks import FreshVectors, concatenated
 from retrieval.score_dataset import score_dataset
-from retrieval.shaped import Shape, ShapedVectors
+from retrieval.shaped import Shape, ShapedVectors, Shaper, shaper_file
+from sparse_model.errors import UserError
 from sparse_model.lexical import LexicalStatistics
 from sparse_model.pruning import Cut, document_rarity
 from tests.retrieval.bag_of_words import VOCABULARY, BagOfWords, random_beir
@@ -63,3 +64,36 @@ def test_figures_are_of_the_shape(tmp_path: Path) -> None:
 def test_the_default_shape_changes_nothing() -> None:
     assert not Shape() and Shape().facts == {} and not Shape(lexical_idf=True)
     assert all(SHAPES) and len({str(shape.facts) for shape in SHAPES}) == len(SHAPES)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_later_document_is_shaped_by_the_corpus_statistics(shape: Shape, tmp_path: Path) -> None:
+    """A text of the corpus gets the vector that is indexed, alone, from the file beside the kept vectors."""
+    data, kept = load_beir(str(random_beir(tmp_path / "random", 200)), ""), tmp_path / "vectors"
+    score_dataset(BagOfWords(), data, vectors_folder=kept, shape=shape)
+    shaper = Shaper.load(shaper_file(kept, shape))
+    assert shaper.shape == shape
+    indexed = _by_hand(shape, data.texts)
+    for i in (0, 199):
+        vector = shaper.encode(BagOfWords(), [data.texts[i]])
+        np.testing.assert_allclose(vector.toarray(), indexed[i].toarray(), rtol=1e-6)
+    assert shaper.encode(BagOfWords(), []).shape == (0, VOCABULARY)
+
+
+def test_kept_statistics_are_used_and_damaged_ones_made_anew(tmp_path: Path) -> None:
+    data, kept = load_beir(str(random_beir(tmp_path / "random", 50)), ""), tmp_path / "vectors"
+    shape = Shape(lexical_share=0.25)
+    score_dataset(BagOfWords(), data, vectors_folder=kept, shape=shape)
+    path, texts = shaper_file(kept, shape), data.texts
+    made = path.read_bytes()
+    of_kept = ShapedVectors(FreshVectors(BagOfWords(), texts), shape, VOCABULARY, texts, _not_called, kept)
+    assert of_kept.shaper.words is not None and of_kept.shaper.words.documents == 50
+    path.write_bytes(made[:40])
+    with pytest.raises(UserError, match="damaged"):
+        Shaper.load(path)
+    score_dataset(BagOfWords(), data, vectors_folder=kept, shape=shape)
+    assert path.read_bytes() == made
+
+
+def _not_called(texts: object) -> csr_matrix:
+    raise AssertionError("counted again")
