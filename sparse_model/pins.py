@@ -59,12 +59,18 @@ def code_of(folder: Path, trust: bool = False, revision: str | None = None) -> C
         trust: whatever code it names may run, the folder's own included; else only that of a repository in `PINS` at
             the commit there.
         revision: of the code's repository; None: that of `PINS`, else the newest.
+
+    Raises:
+        UserError: if code that may run lies in a repository that cannot be reached.
     """
     repositories = {reference.rpartition("--")[0] for reference in _references(folder)}
     wanted = {repository: revision or PINS.get(repository) for repository in repositories}
     pinned = bool(wanted) and all(commit is not None and commit == PINS.get(name) for name, commit in wanted.items())
     if pinned and not trust:
         _say_once(*sorted(wanted.items()))
+    for repository, commit in wanted.items():
+        if repository and (trust or pinned):
+            _fetch(repository, commit)
     commits = {*wanted.values()}
     return Code(trust or pinned, commits.pop() if len(commits) == 1 else None)
 
@@ -78,6 +84,21 @@ def _references(folder: Path) -> Iterator[str]:
             continue  # none, or it is told where the file is read
         for value in found.values() if isinstance(found, dict) else [found]:
             yield from (each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str))
+
+
+@functools.cache
+def _fetch(repository: str, commit: str | None) -> None:
+    """Code that is missing is told by its name: transformers would only say that something is."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        snapshot_download(repository, revision=commit, allow_patterns="*.py")
+    except (OSError, ValueError) as error:
+        wanted = f"{repository} --revision {commit}" if commit else repository
+        raise UserError(
+            f"the code of this model lies in the hub repository {repository}, which cannot be reached "
+            f"({type(error).__name__}). Fetch it once where there is a network: hf download {wanted}"
+        ) from None
 
 
 @functools.cache

@@ -6,6 +6,7 @@ Here such a model is built for real from its config, and the stored weights are 
 """
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
+from sparse_model.errors import UserError
 from sparse_model.layout import dtype_argument
 from sparse_model.pins import Code
 
@@ -22,14 +24,23 @@ def load_model(auto_class: Any, folder: Path, config: Any, dtype: torch.dtype, c
 
     Args:
         auto_class: the class of transformers that reads it, e.g. AutoModel.
+
+    Raises:
+        UserError: if pickled weights hold anything but tensors.
     """
     own = own_class(auto_class, folder, config, code)
-    if own is None:
-        return auto_class.from_pretrained(
-            folder, config=config, **dtype_argument(dtype), trust_remote_code=False, output_loading_info=True
-        )
-    model = own._from_config(config, **dtype_argument(dtype))
-    return model, _fill(model, _stored(folder))
+    try:
+        if own is None:
+            return auto_class.from_pretrained(
+                folder, config=config, **dtype_argument(dtype), trust_remote_code=False, output_loading_info=True
+            )
+        model = own._from_config(config, **dtype_argument(dtype))
+        return model, _fill(model, _stored(folder))
+    except UnpicklingError:  # whose text tells how to read it nonetheless
+        raise UserError(
+            f"{folder}: its pytorch_model.bin is damaged, or would run a program when it is read: only tensors are. "
+            "Fetch it anew, or take a repository with model.safetensors."
+        ) from None
 
 
 def own_class(auto_class: Any, folder: Path, config: Any, code: Code) -> Any:

@@ -90,15 +90,16 @@ def byte_level_tokenizer(max_length: int = 64) -> transformers.PreTrainedTokeniz
     return _fast(tokenizer, names, max_length)
 
 
-def _config(kind: str, vocabulary_size: int) -> transformers.PretrainedConfig:
-    sizes = {"vocab_size": vocabulary_size, "max_position_embeddings": 64}
+def _config(kind: str, vocabulary_size: int, positions: int) -> transformers.PretrainedConfig:
+    sizes = {"vocab_size": vocabulary_size, "max_position_embeddings": positions}
+    two_more = sizes | {"max_position_embeddings": positions + 2}  # they are numbered from 2 on
     common = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
     if kind == "distilbert":
         return transformers.DistilBertConfig(**sizes, dim=16, n_layers=2, n_heads=2, hidden_dim=32)
     if kind == "roberta":
-        return transformers.RobertaConfig(**sizes | {"max_position_embeddings": 66}, **common, pad_token_id=1)
+        return transformers.RobertaConfig(**two_more, **common, pad_token_id=1)
     if kind == "mpnet":
-        return transformers.MPNetConfig(**sizes | {"max_position_embeddings": 66}, **common, pad_token_id=0)
+        return transformers.MPNetConfig(**two_more, **common, pad_token_id=0)
     if kind == "modernbert":
         if not hasattr(transformers, "ModernBertConfig"):
             pytest.skip(f"transformers {transformers.__version__} has no ModernBERT")
@@ -107,11 +108,12 @@ def _config(kind: str, vocabulary_size: int) -> transformers.PretrainedConfig:
     return transformers.BertConfig(**sizes, **common)
 
 
-def make_model(folder: Path, kind: str = "bert", seed: int = 0, spread: float = 1.0) -> Path:
+def make_model(folder: Path, kind: str = "bert", seed: int = 0, spread: float = 1.0, positions: int = 64) -> Path:
     """A tiny masked LM with random weights whose outputs are positive about half of the time."""
-    tokenizer = byte_level_tokenizer() if kind in ("roberta", "modernbert") else wordpiece_tokenizer()
+    make_tokenizer = byte_level_tokenizer if kind in ("roberta", "modernbert") else wordpiece_tokenizer
+    tokenizer = make_tokenizer(positions)
     torch.manual_seed(seed)
-    model = transformers.AutoModelForMaskedLM.from_config(_config(kind, len(tokenizer)))
+    model = transformers.AutoModelForMaskedLM.from_config(_config(kind, len(tokenizer), positions))
     with torch.no_grad():
         embeddings = model.get_input_embeddings().weight
         embeddings.copy_(torch.randn_like(embeddings) * spread)

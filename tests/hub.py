@@ -1,6 +1,8 @@
 """A hub's cache on this disk with made-up repositories in it, as `snapshot_download` would have left them."""
 
+import hashlib
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -19,12 +21,21 @@ _SOURCES = Path(__file__).parent / "remote_code"
 
 
 def add_repository(hub: Path, name: str, folder: Path, commit: str | None = None, kind: str = "models") -> Path:
-    """The folder's files as those of a repository at this commit (None: at its pin, else any), its newest one."""
+    """The folder's files as those of a repository at this commit (None: at its pin, else any), its newest one.
+
+    A snapshot's files are links to others that bear their hashes as names.
+    """
     commit = commit or PINS.get(name, OTHER_COMMIT)
     place = hub / f"{kind}--{name.replace('/', '--')}"
-    (place / "refs").mkdir(parents=True, exist_ok=True)
+    for part in ("refs", "blobs"):
+        (place / part).mkdir(parents=True, exist_ok=True)
     (place / "refs" / "main").write_text(commit)
-    return Path(shutil.copytree(folder, place / "snapshots" / commit))
+    snapshot = Path(shutil.copytree(folder, place / "snapshots" / commit))
+    for file in [file for file in snapshot.rglob("*") if file.is_file()]:
+        blob = place / "blobs" / hashlib.sha256(file.read_bytes()).hexdigest()
+        file.replace(blob)
+        file.symlink_to(os.path.relpath(blob, file.parent))
+    return snapshot
 
 
 def add_code(hub: Path, commit: str | None = None, name: str = CODE) -> Path:
@@ -36,11 +47,14 @@ def add_code(hub: Path, commit: str | None = None, name: str = CODE) -> Path:
     return place
 
 
-def make_remote(folder: Path, masked_lm: bool = False, code: str = CODE) -> RotaryModel | RotaryForMaskedLM:
+def make_remote(
+    folder: Path, masked_lm: bool = False, code: str = CODE, positions: int = 64
+) -> RotaryModel | RotaryForMaskedLM:
     """A model whose class lies in the repository `code` ("": in its own folder), with random weights."""
-    tokenizer = wordpiece_tokenizer()
+    tokenizer = wordpiece_tokenizer(positions)
     torch.manual_seed(7)
-    model = (RotaryForMaskedLM if masked_lm else RotaryModel)(RotaryConfig(vocab_size=len(tokenizer)))
+    config = RotaryConfig(vocab_size=len(tokenizer), max_position_embeddings=positions)
+    model = (RotaryForMaskedLM if masked_lm else RotaryModel)(config)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     says, kind = json.loads((folder / "config.json").read_text()), "AutoModelForMaskedLM" if masked_lm else "AutoModel"

@@ -32,12 +32,12 @@ def make_dense(folder: Path, kind: str = "BertModel", pooling: str | None = None
     return folder
 
 
-def make_cross_encoder(folder: Path, num_labels: int = 1) -> Path:
-    tokenizer = wordpiece_tokenizer()
+def make_cross_encoder(folder: Path, num_labels: int = 1, positions: int = 64) -> Path:
+    tokenizer = wordpiece_tokenizer(positions)
     tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
     torch.manual_seed(2)
     config = transformers.BertConfig(
-        vocab_size=len(tokenizer), max_position_embeddings=64, num_labels=num_labels, **SIZES
+        vocab_size=len(tokenizer), max_position_embeddings=positions, num_labels=num_labels, **SIZES
     )
     model = transformers.BertForSequenceClassification(config)
     with torch.no_grad():  # so that pairs differ by more than rounding

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from transformers import AutoConfig, AutoModel
 
 import sparse_model
 from sparse_model import UserError
-from sparse_model.pins import PINS, _say_once, at, code_of
+from sparse_model.pins import PINS, _fetch, _say_once, at, code_of
 from sparse_model.remote_code import load_model
+from tests.conftest import make_model
 from tests.hub import CODE, OTHER_COMMIT, add_code, add_repository, make_remote, use_hub
 
 NAME = "some-org/rotary"
@@ -99,6 +101,42 @@ def test_other_code_is_not_run_nor_asked_for(
     assert trusted.encode_documents(["rain in the city"]).nnz
     module = type(trusted.mlm).__module__
     assert (OTHER_COMMIT in module) == bool(code)
+
+
+def test_code_that_cannot_be_reached_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the command that fetches it; transformers would speak of files that it could not find."""
+    _fetch.cache_clear()
+    use_hub(tmp_path / "hub", monkeypatch)
+    make_remote(tmp_path / "model", masked_lm=True)
+    with pytest.raises(UserError, match=f"hf download {CODE} --revision {PINS[CODE]}"):
+        sparse_model.load(tmp_path / "model")
+
+
+class Program:
+    """Makes a folder when it is read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = str(folder)
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (self.folder,)
+
+
+@pytest.mark.parametrize("remote", [False, True])
+@pytest.mark.parametrize("damaged", [False, True])
+def test_pickled_weights_that_hold_a_program_are_not_read(
+    hub: Path, tmp_path: Path, remote: bool, damaged: bool
+) -> None:
+    """Nor is it told how to read them nonetheless."""
+    folder = tmp_path / "model"
+    make_remote(folder, masked_lm=True) if remote else make_model(folder)
+    (folder / "model.safetensors").unlink()
+    torch.save({"embeddings.weight": Program(tmp_path / "ran")}, folder / "pytorch_model.bin")
+    if damaged:
+        (folder / "pytorch_model.bin").write_text("version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(UserError, match="pytorch_model.bin|git-lfs") as told:
+        sparse_model.load(folder)
+    assert "weights_only" not in str(told.value) and not (tmp_path / "ran").exists()
 
 
 def test_saved_and_loaded_again(hub: Path, tmp_path: Path) -> None:
