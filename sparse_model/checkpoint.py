@@ -18,6 +18,7 @@ from sparse_model.encoder import SparseEncoder
 from sparse_model.errors import UserError
 from sparse_model.heads import default_length, longest_input
 from sparse_model.layout import load_tokenizer, require_object, resolve
+from sparse_model.lexical import TrainedShare
 from sparse_model.manifest import check_manifest
 from sparse_model.pins import Code, at, code_of
 from sparse_model.pruning import Cut
@@ -94,6 +95,7 @@ def load(
         max_active_dims=cut.max_active_dims,
         prune_ratio=cut.prune_ratio,
     )
+    encoder.trained_share = TrainedShare.read(folder)
     if idf_path is not None:
         encoder.use_idf(read_idf(str(idf_path), tokenizer, encoder.vocabulary_size))
     elif encoder.inf_free and says.query_table:

@@ -25,7 +25,7 @@ from sparse_model.disk_errors import disk_told, usable_folder
 from sparse_model.errors import RunError, UserError
 from sparse_model.head import Active, Head, positive_logits
 from sparse_model.heads import default_length, longest_input, open_head
-from sparse_model.lexical import token_counts
+from sparse_model.lexical import TrainedShare, token_counts
 from sparse_model.manifest import replaced
 from sparse_model.modes import without_dropout
 from sparse_model.pruning import Cut
@@ -65,6 +65,7 @@ class SparseEncoder(nn.Module):
         longest_input: tokens the masked LM has positions for; None: any number.
         encoding_dtype: if set, `encode_documents` runs the masked LM under autocast in this dtype.
         micro_batch_documents: see `hidden.hidden_states`; of `document_weights` where it has gradients.
+        trained_share: what the weights were learnt under; `retrieval.shaped` adds it, not the encoder.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class SparseEncoder(nn.Module):
         self.cut = Cut(max_active_dims, prune_ratio)
         self.encoding_dtype: torch.dtype | None = None
         self.micro_batch_documents: int | None = None
+        self.trained_share = TrainedShare()
         frame = sorted({*tokenizer("")["input_ids"], tokenizer.pad_token_id or 0})
         output = open_head(mlm)
         self.longest_input = longest_input(mlm)
@@ -323,6 +325,7 @@ class SparseEncoder(nn.Module):
             max_seq_length=self.max_seq_length,
             idf_V=self.idf_V,
         )
+        self.trained_share.write(folder)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         dtype = self.encoding_dtype

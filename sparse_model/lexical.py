@@ -4,14 +4,19 @@ One vector, one index, the same query; the model then only has to say what words
 part: Robertson and Zaragoza 2009, section 3.5; k1 and b as in Anserini (Thakur et al. 2021, arXiv 2104.08663).
 """
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from sparse_model.errors import UserError
+
 K1, B = 0.9, 0.4
+FILE = "lexical_share.json"  # of a checkpoint that was trained under a share
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,10 @@ class LexicalShare:
         if self.idf_V is not None:
             parts *= self.idf_V[counts_NV.indices]
         return csr_matrix((parts.astype(np.float32), counts_NV.indices, counts_NV.indptr), shape=counts_NV.shape)
+
+    def of_ids(self, tokenizer: Any, vocabulary_size: int, ids: Sequence[Sequence[int]]) -> csr_matrix:
+        """The share alone, of documents as `token_counts` takes them."""
+        return self.of(token_counts(ids, tokenizer, vocabulary_size))
 
     def add(self, weights_NV: csr_matrix, counts_NV: csr_matrix) -> csr_matrix:
         """The vectors [N, V] with their documents' share."""
@@ -70,6 +79,43 @@ class LexicalStatistics:
 
         idf_V = idf(self.document_df_V, self.documents) if with_idf else None
         return LexicalShare(share, self.tokens / max(self.documents, 1), idf_V)
+
+
+@dataclass(frozen=True)
+class TrainedShare:
+    """The share that a model was trained under: its weights lack what that says, and no checkpoint can add it.
+
+    A file beside the checkpoint tells it, which this toolkit reads and others pass over.
+    """
+
+    lexical_share: float = 0.0
+    lexical_idf: bool = False
+
+    def write(self, folder: Path) -> None:
+        """Say it in a checkpoint's folder; nothing of a model that was trained without."""
+        if self.lexical_share:
+            (folder / FILE).write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> "TrainedShare":
+        """What a checkpoint's folder says.
+
+        Raises:
+            UserError: if the file is damaged.
+        """
+        path = folder / FILE
+        if not path.is_file():
+            return cls()
+        try:
+            says = cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise UserError(f"{path} cannot be read: {error}") from None
+        share, with_idf = says.lexical_share, says.lexical_idf
+        if type(share) not in (int, float) or not 0 <= share < float("inf") or not isinstance(with_idf, bool):
+            raise UserError(
+                f"{path}: {says} is no lexical share: a number of 0 or more, and true or false for the IDF."
+            )
+        return says
 
 
 def token_counts(ids: Sequence[Sequence[int]], tokenizer: Any, vocabulary_size: int) -> csr_matrix:

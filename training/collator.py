@@ -1,9 +1,12 @@
 """Examples to tensors: queries at their own length, documents flattened query by query."""
 
 import hashlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.sparse import csr_matrix
 
 from sparse_model.tokens import document_ids, pad, query_ids
 from training.data import Example
@@ -14,15 +17,24 @@ class Collator:
 
     Returns query_ids, query_mask [Q, Lq], document_ids, document_mask [Q·G, L], document_lengths
     (a list, so that the model need not ask the device for them), document_keys [Q·G] and query_keys
-    [Q] (equal texts have equal keys) and scores [Q, G] (kd; else [Q, 0]).
+    [Q] (equal texts have equal keys) and scores [Q, G] (kd; else [Q, 0]). With a share also its entries: share_places
+    int64 [2, n] (document, token) and share_weights float32 [n].
 
     Args:
         keep_texts: return the texts too, as queries and documents, for teachers with tokenizers of their own.
+        share: of documents' ids, the lexical share [N, V] that they are scored with.
     """
 
-    def __init__(self, tokenizer: Any, max_seq_length: int, inf_free: bool, keep_texts: bool = False) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        max_seq_length: int,
+        inf_free: bool,
+        keep_texts: bool = False,
+        share: Callable[[Sequence[Sequence[int]]], csr_matrix] | None = None,
+    ) -> None:
         self.tokenizer, self.max_seq_length, self.inf_free = tokenizer, max_seq_length, inf_free
-        self.keep_texts = keep_texts
+        self.keep_texts, self.share = keep_texts, share
 
     def __call__(self, examples: list[Example]) -> dict[str, Any]:
         queries = [example.query for example in examples]
@@ -37,16 +49,27 @@ class Collator:
         document_rows = document_ids(self.tokenizer, documents, self.max_seq_length)
         d_ids, d_mask = pad(document_rows, pad_id)
         texts = {"queries": queries, "documents": documents} if self.keep_texts else {}
-        return texts | {
-            "query_ids": q_ids,
-            "query_mask": q_mask,
-            "document_ids": d_ids,
-            "document_mask": d_mask,
-            "document_lengths": [len(row) for row in document_rows],
-            "document_keys": _keys(documents),
-            "query_keys": _keys(queries),
-            "scores": torch.tensor([example.scores for example in examples], dtype=torch.float32),
-        }
+        return (
+            self._share_of(document_rows)
+            | texts
+            | {
+                "query_ids": q_ids,
+                "query_mask": q_mask,
+                "document_ids": d_ids,
+                "document_mask": d_mask,
+                "document_lengths": [len(row) for row in document_rows],
+                "document_keys": _keys(documents),
+                "query_keys": _keys(queries),
+                "scores": torch.tensor([example.scores for example in examples], dtype=torch.float32),
+            }
+        )
+
+    def _share_of(self, rows: list[list[int]]) -> dict[str, Any]:
+        if self.share is None:
+            return {}
+        share_NV = self.share(rows).tocoo()
+        places = torch.from_numpy(np.stack([share_NV.row, share_NV.col]).astype(np.int64))
+        return {"share_places": places, "share_weights": torch.from_numpy(share_NV.data)}
 
 
 def _keys(texts: list[str]) -> torch.Tensor:

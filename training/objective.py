@@ -50,6 +50,7 @@ class Objective:
         document_keys_N: Tensor,
         query_keys_Q: Tensor,
         step: int,
+        share_NV: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor | float]]:
         """(the loss, its parts by name: each ranking loss, flops_d and lambda_d, flops_q and lambda_q).
 
@@ -61,6 +62,7 @@ class Objective:
             teacher_QN: scores of a query's own documents, with in-batch negatives of all N; [Q, 0] without a teacher.
             document_keys_N, query_keys_Q: see `losses.known_positives`.
             step: optimizer steps done.
+            share_NV: the documents' lexical share: ranking losses see it added, before any cut; FLOPS does not.
         """
         n_queries = len(query_QV)
         document_QGV = document_NV.view(n_queries, len(document_NV) // n_queries, -1)
@@ -71,13 +73,14 @@ class Objective:
             given = (teacher_QN, positive_Q, self.temperature, excluded_QN)
             return {name: RANKING[name].function(self._scaled(name, scores_QN), *given) for name in self.loss_types}
 
+        scored_NV = document_NV if share_NV is None else document_NV + share_NV
         parts: dict[str, Tensor | float] = {}
         length = self.elastic_lengths[step % len(self.elastic_lengths)] if self.elastic_lengths else None
-        losses = ranking(document_NV if length is None else heaviest(document_NV, length))
+        losses = ranking(scored_NV if length is None else heaviest(scored_NV, length))
         parts |= losses
         total = torch.stack(list(losses.values())).sum()
         if length is not None and self.elastic_whole_weight:
-            whole = {f"whole_{name}": loss for name, loss in ranking(document_NV).items()}
+            whole = {f"whole_{name}": loss for name, loss in ranking(scored_NV).items()}
             parts |= whole
             total = total + self.elastic_whole_weight * torch.stack(list(whole.values())).sum()
         loss = self.ranking_loss_weight * total

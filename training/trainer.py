@@ -5,6 +5,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from transformers import TrainerCallback, TrainerState
 from retrieval.distributed import barrier
 from sparse_model import SparseEncoder, UserError
 from sparse_model.checkpoint import load_weights
+from sparse_model.lexical import LexicalShare
 from training import step_checkpoints as checkpoints
 from training.collator import Collator
 from training.data import EpochSampler, Examples
@@ -53,6 +55,7 @@ class Trainer(transformers.Trainer):
         evaluate_figures: returns figures by name (e.g. "ndcg@10") of the model as it is; called by eval_strategy.
         idf_lr: learning rate of the query table where it is trained; None: as everything else.
         teachers: what scores each batch instead of the rows' own scores; teacher_scale: see `teacher_scores`.
+        share: the lexical share that documents are scored with; weights learn what it does not say.
         run_id: of the run that its checkpoints belong to.
     """
 
@@ -68,6 +71,7 @@ class Trainer(transformers.Trainer):
         evaluate_figures: Callable[[], dict[str, float]] | None = None,
         teachers: Sequence[Encode] = (),
         teacher_scale: float = 30.0,
+        share: LexicalShare | None = None,
         run_id: str | None = None,
     ) -> None:
         self.objective: Objective = objective
@@ -77,12 +81,13 @@ class Trainer(transformers.Trainer):
         # Where older versions of transformers read a checkpoint themselves: no pickle there either.
         os.environ.setdefault("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
         self.statistics, self.guard = StepStatistics(), Guard()
+        share_of = partial(share.of_ids, encoder.tokenizer, encoder.vocabulary_size) if share else None
         super().__init__(
             model=encoder,
             args=args,
             train_dataset=ConcatDataset(parts),
             eval_dataset=[],  # type: ignore[arg-type]
-            data_collator=Collator(encoder.tokenizer, max_seq_length, encoder.inf_free, bool(teachers)),  # type: ignore[arg-type]
+            data_collator=Collator(encoder.tokenizer, max_seq_length, encoder.inf_free, bool(teachers), share_of),  # type: ignore[arg-type]
             callbacks=[_Bookkeeping(self)],
         )
         replace_dicts(
@@ -113,8 +118,8 @@ class Trainer(transformers.Trainer):
         query_QV, document_NV = gather(query_QV), gather(document_NV)
         keys = gather(inputs["document_keys"]), gather(inputs["query_keys"])
         with torch.autocast(document_NV.device.type, enabled=False):
-            teacher_QN = self._teacher_scores(inputs)
-            loss, parts = self.objective(query_QV, document_NV, teacher_QN, *keys, self.state.global_step)
+            teacher_QN, share_NV = self._teacher_scores(inputs), self._share(inputs, document_NV)
+            loss, parts = self.objective(query_QV, document_NV, teacher_QN, *keys, self.state.global_step, share_NV)
         self.statistics.add({**parts, "loss": loss}, document_NV)
         if self.objective.has_chance and self.objective.ranking_loss_weight:
             ranking = [parts[name] for name in self.objective.loss_types]
@@ -126,6 +131,14 @@ class Trainer(transformers.Trainer):
             return gather(inputs["scores"])
         in_batch = self.objective.use_in_batch_negatives
         return teacher_scores(self.teachers, inputs["queries"], inputs["documents"], in_batch, self.teacher_scale)
+
+    def _share(self, inputs: dict[str, Any], document_NV: Tensor) -> Tensor | None:
+        """The lexical share of the gathered batch; None: there is none."""
+        if "share_places" not in inputs:
+            return None
+        own_NV = torch.zeros(len(inputs["document_ids"]), document_NV.shape[1], device=document_NV.device)
+        own_NV[tuple(inputs["share_places"])] = inputs["share_weights"]
+        return gather(own_NV)
 
     def _get_train_sampler(self, *_: Any) -> EpochSampler:
         return self.sampler

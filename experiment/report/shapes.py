@@ -6,8 +6,13 @@ from typing import Any
 Shape = dict[str, Any]
 """The keys that differ from their defaults; {} of vectors as the model gave them."""
 
-DEFAULTS = {"max_active_dims": None, "prune_ratio": None, "cut_by": "weight", "lexical_share": 0.0}
-DEFAULTS |= {"lexical_idf": False}
+DEFAULTS = {
+    "max_active_dims": None,
+    "prune_ratio": None,
+    "cut_by": "weight",
+    "lexical_share": None,
+    "lexical_idf": None,
+}
 FREE = "start model, cut"
 """The family of the model that training started from, as it is and cut: what costs no training."""
 

@@ -5,7 +5,7 @@ settings. Loading returns what the checkpoint said; nothing is written back.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,6 +116,9 @@ def load_start(settings: Settings) -> tuple["SparseEncoder", Settings]:
     options = _options(settings.one_by_one()[0].given_values(LOADED), settings.model.idf_revision)
     trusts = settings.run.trust_remote_code
     encoder = Chosen(named(settings.model), options, place, new_head=True, trust_remote_code=trusts).load()
+    asked = settings.given_values(["train_lexical_share", "train_lexical_idf"])
+    names = {key: key.removeprefix("train_") for key in asked}
+    encoder.trained_share = replace(encoder.trained_share, **{names[key]: value for key, value in asked.items()})
     settings = settings.told(said_by(encoder))
     refuse(settings.unfit_for_training())
     if (length := settings.model.eval_max_seq_length) is not None:
@@ -201,7 +204,8 @@ def asked_model(settings: Settings) -> Asked:
 
 def said_by(encoder: "SparseEncoder") -> dict[str, Any]:
     """The keys that a loaded model says the values of."""
-    return {name: getattr(encoder, name) for name in ("activation_type", "max_seq_length", "inf_free")}
+    says = {name: getattr(encoder, name) for name in ("activation_type", "max_seq_length", "inf_free")}
+    return says | {f"train_{name}": value for name, value in asdict(encoder.trained_share).items()}
 
 
 def model_files(path: str) -> list[Path]:

@@ -47,10 +47,18 @@ def plan(
         f"training    {length} of {batch} queries, {world_size()} process(es), seed {args.seed}",
         f"loss        {' + '.join(loss.loss_types)}, λ_d {loss.flops_d_lambda}, "
         + ("no ℓ0 mask" if threshold is None else f"ℓ0 mask at {threshold:g} tokens"),
+        *_share_lines(encoder),
         *([f"teachers    {', '.join(teachers.model_ids)}"] if teachers else []),
         f"output_dir  {args.output_dir}",
     ]
     return "\n".join(lines)
+
+
+def _share_lines(encoder: SparseEncoder) -> Iterator[str]:
+    share = encoder.trained_share
+    if share.lexical_share:
+        times = " times the documents' IDF" if share.lexical_idf else ""
+        yield f"under       a lexical share of {share.lexical_share:g}{times}, which the checkpoint cannot add"
 
 
 def _queries(encoder: SparseEncoder, idf_path: str | None) -> str:

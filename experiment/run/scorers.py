@@ -105,9 +105,11 @@ class ModelScorer:
     @property
     def _shape(self) -> Shape:
         """What becomes of the model's vectors; its own cut counts here, not while it encodes."""
-        keys = self._evaluation
+        keys, trained = self._evaluation, self.encoder.trained_share
         cut = Cut(keys.max_active_dims, self._model.options.get("prune_ratio"))
-        return Shape(cut, keys.cut_by, keys.lexical_share, keys.lexical_idf)
+        share = trained.lexical_share if keys.lexical_share is None else keys.lexical_share
+        with_idf = trained.lexical_idf if keys.lexical_idf is None else keys.lexical_idf
+        return Shape(cut, keys.cut_by, share, bool(share) and with_idf)
 
     @property
     def _facts(self) -> dict[str, Any]:
@@ -129,7 +131,8 @@ class ModelScorer:
         """See `Scorer.model_says`."""
         if "encoder" not in self.__dict__:
             return {}
-        return said_by(self.encoder) | {"idf_path": self._model.options.get("idf_path")}
+        shape = {"lexical_share": self._shape.lexical_share, "lexical_idf": self._shape.lexical_idf}
+        return said_by(self.encoder) | shape | {"idf_path": self._model.options.get("idf_path")}
 
     def score(self, data: BeirData) -> DatasetScores:
         """See `Scorer.score`."""

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,10 @@ from retrieval.distributed import is_main, on_main, world_size
 from retrieval.files import move_aside, read_json, require_disk
 from retrieval.metrics import LESS_IS_BETTER, figure_name
 from retrieval.score_dataset import score_dataset
+from retrieval.shaped import Shape
 from sparse_model import SparseEncoder, UserError, corpus_idf
 from sparse_model.layout import load_tokenizer
+from sparse_model.lexical import FILE, LexicalShare
 from training.arguments import build_arguments
 from training.averages import mean_of_checkpoints, mix_with_start, require_checkpoints, trained_weights
 from training.collator import text_key
@@ -36,6 +39,7 @@ from training.data import Examples
 from training.files import training_files
 from training.memory import memory_told
 from training.objective import Objective
+from training.shares import training_share
 from training.step_checkpoints import complete_checkpoints, step_of
 from training.targets import fitting_scale
 from training.trainer import Trainer, epoch_sampler, planned_steps
@@ -116,7 +120,8 @@ def _train(
             from_texts = settings.model.idf_path == "corpus" and resume is None
             table = on_main(lambda: _training_idf(encoder, parts)) if from_texts else encoder.idf_V
             encoder.use_idf(table, requires_grad=settings.model.idf_requires_grad)  # type: ignore[arg-type]
-        trainer = _build_trainer(settings, encoder, teachers, args, parts, objective, run_id)
+        share = on_main(lambda: training_share(encoder, _distinct_documents(parts)))
+        trainer = _build_trainer(settings, encoder, teachers, args, parts, objective, share, run_id)
         start = trained_weights(encoder) if settings.model.start_share else {}
         on_main(lambda: require_unchanged("what is trained on", inputs, training_inputs(settings)))
         documents = args.per_device_train_batch_size * max(part.documents_per_example for part in parts)
@@ -134,6 +139,12 @@ def _train(
             encoder.save(folder, step=trainer.planned_steps, run=run_id, finished=length)
             close_run(folder, length)
         logger.info("the trained model is %s", folder)
+        if share:
+            logger.warning(
+                "its vectors lack the lexical share of %g that it was trained under. Evaluation here adds it, as %s in "
+                "the folder says; whoever encodes with the checkpoint alone leaves it out.",
+                *(share.share, FILE),
+            )
 
 
 @contextmanager
@@ -174,6 +185,7 @@ def _build_trainer(
     args: Any,
     parts: list[Examples],
     objective: Objective,
+    share: LexicalShare | None,
     run_id: str,
 ) -> Trainer:
     model = settings.model
@@ -191,6 +203,7 @@ def _build_trainer(
         evaluate_figures=lambda: evaluate_while_training(settings.evaluation, encoder),
         teachers=online_teachers.load(teachers, training_length, args.device),
         teacher_scale=teachers.score_scale if teachers else 1.0,
+        share=share,
         run_id=run_id,
     )
 
@@ -249,7 +262,8 @@ def build_objective(loss: LossKeys, temperature: float, inf_free: bool) -> Objec
 def evaluate_while_training(keys: EvaluationKeys, encoder: SparseEncoder) -> dict[str, float]:
     """Means over eval_beir_datasets, and the first metric of each data set."""
     data_sets = [load_beir(name, keys.beir_dir, keys.split) for name in keys.eval_beir_datasets or []]
-    score = partial(score_dataset, metrics=keys.metrics, drop_query_id=keys.drop_query_id)
+    shape = Shape(**asdict(encoder.trained_share))
+    score = partial(score_dataset, metrics=keys.metrics, drop_query_id=keys.drop_query_id, shape=shape)
     results = [score(encoder, data, keys.top_k, keys.query_prune).figures for data in data_sets]
     numbers = [name for name, value in results[0].items() if isinstance(value, float)]
     means = {name: sum(result[name] for result in results) / len(results) for name in numbers}

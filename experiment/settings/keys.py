@@ -150,6 +150,11 @@ class LossKeys(Keys):
     can then be cut to any of them when it is used"""
     elastic_whole_weight: NonNegative = key(0.5, WEIGHTS)
     """with elastic_lengths: weight of the same losses of documents that are not cut"""
+    train_lexical_share: NonNegative = key(0.0, WEIGHTS, told=True)
+    """documents are scored with this lexical share (see lexical_share) added before any cut, so that weights learn what
+    words alone do not say; average length and df are the training documents'"""
+    train_lexical_idf: bool = key(False, WEIGHTS, told=True)
+    """that share times the training documents' IDF"""
     use_in_batch_negatives: bool = key(False, WEIGHTS)
     """every other document of the (gathered) batch is a negative; kldiv and marginmse then need teachers"""
     flops_d_lambda: NonNegative = key(1e-3, WEIGHTS, main_for="train")
@@ -207,11 +212,11 @@ class EvaluationKeys(Keys):
     cut_by: Literal["weight", "weight_df"] = key("weight", RESULT)
     """what max_active_dims and prune_ratio go by: weight, or weight × ln(N/df), where the token has a weight in df of
     the corpus' N vectors: cheaper queries at the same length"""
-    lexical_share: Several[NonNegative] = key(0.0, RESULT, each=True)
-    """so many times what BM25 would store of a document's own tokens is added to its vector, before any cut; a
-    checkpoint does not carry it; an evaluation takes several values"""
-    lexical_idf: bool = key(False, RESULT)
-    """the lexical share times the corpus' IDF"""
+    lexical_share: Several[NonNegative | None] = key(None, RESULT, told=True, each=True)
+    """so many times what BM25 would store of a document's own tokens is added to its vector, before any cut; null: the
+    share that the model was trained under (train_lexical_share), else 0; an evaluation takes several values"""
+    lexical_idf: bool | None = key(None, RESULT, told=True)
+    """the lexical share times the corpus' IDF; null: as the model was trained"""
     round_weights: bool = key(False, RESULT | ROWS, by_default=True)
     """exact engine: document weights rounded to what an OpenSearch index stores, to compare the two"""
     skip_ingest: bool = key(False, NOTHING)

@@ -240,7 +240,7 @@ def _validate(
     # What only seems to be wrong because the key's own value is mistaken is not said twice.
     mistaken = {mistake.key for mistake in mistakes}
     combined = common_mistakes(settings.evaluation, settings.opensearch, given)
-    combined += vector_mistakes(settings.model, settings.evaluation)
+    combined += vector_mistakes(settings.model, settings.loss, settings.evaluation)
     combined += settings.unfit_for_training() if for_training else []
     if for_one_run:
         combined += settings.missing() if for_training else []

@@ -1,10 +1,10 @@
 """Combinations of keys that leave no sensible vectors to index."""
 
-from experiment.settings.keys import EvaluationKeys, ModelKeys
+from experiment.settings.keys import EvaluationKeys, LossKeys, ModelKeys
 from experiment.settings.mistakes import Mistake
 
 
-def vector_mistakes(model: ModelKeys, evaluation: EvaluationKeys) -> list[Mistake]:
+def vector_mistakes(model: ModelKeys, loss: LossKeys, evaluation: EvaluationKeys) -> list[Mistake]:
     """A mistake for each."""
     cuts, found = {"max_active_dims": evaluation.max_active_dims, "prune_ratio": model.prune_ratio}, []
     asked = {**cuts, "lexical_share": evaluation.lexical_share}
@@ -13,8 +13,11 @@ def vector_mistakes(model: ModelKeys, evaluation: EvaluationKeys) -> list[Mistak
         return [Mistake(key, "is for a model's vectors; baseline: bm25 has none.") for key in asked if asked[key]]
     if by_rarity and not any(cuts.values()):
         found.append(Mistake("cut_by", "weight_df cuts nothing without max_active_dims or prune_ratio."))
-    if evaluation.lexical_idf and not evaluation.lexical_share:
+    share = loss.train_lexical_share if evaluation.lexical_share is None else evaluation.lexical_share
+    if evaluation.lexical_idf and not share:
         found.append(Mistake("lexical_idf", "true weighs nothing without a lexical_share."))
+    if loss.train_lexical_idf and not loss.train_lexical_share:
+        found.append(Mistake("train_lexical_idf", "true weighs nothing without a train_lexical_share."))
     several = [key for key, value in asked.items() if isinstance(value, list)]
     if evaluation.keep_vectors is False and (several or by_rarity):
         why = f"{', '.join(several)} with several values" if several else "cut_by: weight_df"

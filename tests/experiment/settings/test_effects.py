@@ -37,7 +37,9 @@ def test_the_questions() -> None:
     decide = set(keys_that_change(Changes.WEIGHTS | Changes.LENGTH))
     assert {"load_best_model_at_end", "learning_rate", "seed", "loss_types", "train_file", "idf_path"} <= decide
     assert decide.isdisjoint({"eval_max_seq_length", "prune_ratio", "logging_steps", "beir_dir", "output_dir"})
-    assert [name for name in OURS if effect(name).told] == ["activation_type", "idf_path", "max_seq_length", "inf_free"]
+    told = ["activation_type", "idf_path", "max_seq_length", "inf_free", "train_lexical_share", "train_lexical_idf"]
+    told += ["lexical_share", "lexical_idf"]
+    assert [name for name in OURS if effect(name).told] == told
     always = {name for name in [*OURS, *trainer_keys.EFFECTS] if effect(name).by_default}
     assert always == set(
         "split engine top_k baseline query_prune use_two_phase round_weights bf16_full_eval fp16_full_eval".split()
