@@ -2,7 +2,8 @@
 
 import difflib
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from retrieval import distributed, download
@@ -34,6 +35,8 @@ class BeirData:
     """What is odd about the data, a sentence each."""
     in_corpus: frozenset[str] = frozenset()
     """Queries that are documents too: of the same id and the same text, as in ArguAna and Quora."""
+    passage_of: Mapping[str, str] = field(default_factory=dict)
+    """Of each line that is a part of a document, the document's id, which judgements and rankings name."""
 
 
 def load_beir(name_or_path: str, beir_dir: str, split: str | None = None) -> BeirData:
@@ -63,14 +66,16 @@ def _read(name: str, split: str, paths: list[Path], digest: str) -> BeirData:
     for path in qrels_paths:
         notes += read_judgements(path, queries.keys(), qrels)
     judged = {qid: text for qid, text in queries.items() if qid in qrels}
-    corpus, own = {}, set()
+    corpus, own, passage_of = {}, set(), {}
     for record in read_records(corpus_path, "document", notes):
         corpus[record.name] = record.document
+        if record.passage_of:
+            passage_of[record.name] = record.passage_of
         if record.name in judged and record.says(judged[record.name]):
             own.add(record.name)
     if not corpus:
         raise UserError(f"{corpus_path}: the corpus is empty; expected one JSON object per line with _id, title, text.")
-    notes += _check(paths, qrels, corpus, judged, own)
+    notes += _check(paths, qrels, corpus, judged, own, {*corpus, *passage_of.values()})
     return BeirData(
         name=name,
         split=split,
@@ -82,6 +87,7 @@ def _read(name: str, split: str, paths: list[Path], digest: str) -> BeirData:
         fingerprint=digest,
         notes=notes,
         in_corpus=frozenset(own),
+        passage_of=passage_of,
     )
 
 
@@ -161,20 +167,20 @@ def _qrels_file(folder: Path, split: str) -> Path:
     )
 
 
-def _check(paths: list[Path], qrels: Qrels, corpus: dict[str, str], judged: dict[str, str], own: set[str]) -> list[str]:
-    """Notes on what is odd; UserError if judgements and texts have nothing in common."""
+def _check(
+    paths: list[Path], qrels: Qrels, corpus: dict[str, str], judged: dict[str, str], own: set[str], known: set[str]
+) -> list[str]:
+    """Notes on what is odd; UserError if judgements and texts (`known` by these ids) have nothing in common."""
     corpus_path, queries_path, qrels_path = *paths[:2], " and ".join(map(str, paths[2:]))
     documents = {doc for grades in qrels.values() for doc in grades}
     if not judged:
         raise UserError(f"{qrels_path}: none of its {len(qrels)} queries is in {queries_path}; ids must be the same.")
-    if documents.isdisjoint(corpus):
+    if documents.isdisjoint(known):
         raise UserError(
             f"{qrels_path}: none of its {len(documents)} documents is in {corpus_path}; ids must be the same."
         )
     odd = {
-        f"{qrels_path}: %d judged documents are not in the corpus; they count as never found.": len(
-            documents - corpus.keys()
-        ),
+        f"{qrels_path}: %d judged documents are not in the corpus; they count as never found.": len(documents - known),
         f"{qrels_path}: %d judged queries are not in {queries_path.name}; they are left out.": len(qrels) - len(judged),
         f"{corpus_path}: %d documents have the same text as an earlier one.": len(corpus) - len(set(corpus.values())),
         f"{corpus_path}: %d documents have a query's id, but not its text.": len(corpus.keys() & judged.keys() - own),

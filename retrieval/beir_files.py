@@ -30,6 +30,8 @@ class Record(NamedTuple):
     name: str
     title: str
     text: str
+    passage_of: str = ""
+    """The document that it is a part of, as `mining.documents` notes it in its metadata; "": it is a whole one."""
 
     @property
     def document(self) -> str:
@@ -51,7 +53,7 @@ def read_records(path: Path, kind: str, notes: list[str]) -> Iterator[Record]:
     """
     names: set[str] = set()
     changed = 0
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(text_lines(path), start=1):
         if not line.strip():
             continue
         record = _parsed(line, f"{path}:{number}")
@@ -61,7 +63,9 @@ def read_records(path: Path, kind: str, notes: list[str]) -> Iterator[Record]:
                 f"{path}:{number}: {kind} id {name!r} is also that of an earlier line; keep one of the two."
             )
         names.add(name)
-        whole = Record(name, whole_characters(title), whole_characters(text))
+        metadata = record.get("metadata")
+        passage_of = metadata.get("passage_of", "") if isinstance(metadata, dict) else ""
+        whole = Record(name, whole_characters(title), whole_characters(text), str(passage_of))
         changed += (whole.title, whole.text) != (title, text)
         yield whole
     if changed:
@@ -84,7 +88,7 @@ def _record_mistake(record: Any) -> str | None:
     name = record.get("_id")
     if not isinstance(name, str | int) or isinstance(name, bool) or name == "":
         return "_id is missing or empty" if name in (None, "") else "_id is not a string"
-    if mistake := _id_mistake(str(name)):
+    if mistake := id_mistake(str(name)):
         return f"_id {mistake}"
     if not isinstance(record.get("text"), str):
         return "text is not a string" if "text" in record else "text is missing"
@@ -101,7 +105,7 @@ _UNUSABLE = {
 _IN_AN_ID = re.compile(f"[{''.join(_UNUSABLE)}]")
 
 
-def _id_mistake(name: str) -> str | None:
+def id_mistake(name: str) -> str | None:
     """What is wrong with an id that is not empty."""
     if _IN_AN_ID.search(name) is None:
         return None
@@ -139,7 +143,7 @@ def read_judgements(path: Path, queries: Any, qrels: Qrels) -> list[str]:
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """(number of the line where it begins, fields) of each row that is not blank."""
-    reader = csv.reader(_lines(path), delimiter="\t")
+    reader = csv.reader(text_lines(path), delimiter="\t")
     start = 1
     try:
         for fields in reader:
@@ -157,7 +161,7 @@ def _check_ids(where: str, query: str, document: str) -> None:
     for column, name in (("query-id", query), ("corpus-id", document)):
         if not name:
             raise UserError(f"{where}: {column} is empty; correct or remove the line.")
-        if mistake := _id_mistake(name):
+        if mistake := id_mistake(name):
             raise UserError(f"{where}: {column} {mistake}; correct the line ({_QUOTING[:-1]}).")
 
 
@@ -181,7 +185,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _lines(path: Path) -> Iterator[str]:
+def text_lines(path: Path) -> Iterator[str]:
     """The lines of a text file that may be compressed, with their ends."""
     number = 0
     try:

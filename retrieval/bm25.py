@@ -15,6 +15,7 @@ from retrieval import distributed
 from retrieval.beir_data import BeirData
 from retrieval.exact_index import best
 from retrieval.metrics import DEFAULT_METRICS, per_query
+from retrieval.passages import Passages, depth
 from retrieval.score_dataset import (
     DatasetScores,
     DropQueryId,
@@ -44,13 +45,14 @@ def score_bm25(
     top_k: int = 1000,
     metrics: Sequence[str] = DEFAULT_METRICS,
     drop_query_id: DropQueryId = "auto",
+    passages: Passages = "best",
 ) -> DatasetScores:
     """Rank data by BM25 (Lucene's form). To be called in every process; rank 0 does the work.
 
     Lengths are mean counts of distinct terms, and FLOPS is over the corpus's own terms.
 
     Args:
-        drop_query_id: see `own_documents`.
+        drop_query_id: see `own_documents`. passages: see `by_document`.
 
     Raises:
         UserError: no document has a word, or no query.
@@ -59,14 +61,16 @@ def score_bm25(
 
     def score() -> dict[str, Any]:
         nonlocal scores
-        scores = _score(data, top_k, metrics, drop_query_id)
+        scores = _score(data, top_k, metrics, drop_query_id, passages)
         return scores.figures
 
     figures = distributed.on_main(score)
     return replace(scores, figures=figures)
 
 
-def _score(data: BeirData, top_k: int, metrics: Sequence[str], drop_query_id: DropQueryId) -> DatasetScores:
+def _score(
+    data: BeirData, top_k: int, metrics: Sequence[str], drop_query_id: DropQueryId, passages: Passages
+) -> DatasetScores:
     started = time.perf_counter()
     order = trec_order(data.doc_ids)
     documents, asked = tokenize([data.texts[i] for i in order]), tokenize(data.queries)
@@ -79,9 +83,10 @@ def _score(data: BeirData, top_k: int, metrics: Sequence[str], drop_query_id: Dr
     indexed = time.perf_counter()
     queries = [[vocabulary[t] for t in terms if t in vocabulary] for terms in asked]
     none = np.zeros(len(documents), np.float32)
-    hits = [best(index.get_scores_from_ids(q) if q else none, top_k + 1) for q in queries]
+    n_hits = depth(data, top_k)
+    hits = [best(index.get_scores_from_ids(q) if q else none, n_hits) for q in queries]
     finished = time.perf_counter()
-    rankings = make_rankings(data, order, hits, top_k, own_documents(data, drop_query_id))
+    rankings = make_rankings(data, order, hits, top_k, own_documents(data, drop_query_id), passages)
     values = per_query(data.qrels, rankings, metrics)
     frequencies = [_frequencies(rows, len(vocabulary)) for rows in (ids, queries)]
     figures: dict[str, Any] = {

@@ -26,6 +26,7 @@ from retrieval.metrics import (
     per_query,
     score_rankings,
 )
+from retrieval.passages import Passages, by_document, depth
 from retrieval.shaped import NO_SHAPE, Shape, ShapedVectors
 from retrieval.vectors import VectorCache
 from sparse_model.errors import UserError
@@ -59,6 +60,7 @@ def score_dataset(
     vectors_folder: Path | None = None,
     drop_query_id: DropQueryId = "auto",
     shape: Shape = NO_SHAPE,
+    passages: Passages = "best",
 ) -> DatasetScores:
     """Encode, index and search data. To be called in every process; each encodes its own blocks of documents.
 
@@ -71,6 +73,7 @@ def score_dataset(
         vectors_folder: where the documents' vectors are kept and taken from (see `VectorCache`); None: nowhere.
         drop_query_id: see `own_documents`.
         shape: what becomes of the vectors before they are indexed; those that are kept are the model's.
+        passages: how a document is scored whose passages are what is indexed.
 
     Raises:
         UserError: no document has a weight, or no query.
@@ -91,16 +94,16 @@ def score_dataset(
         return DatasetScores({"documents": len(order), **engine.measure(queries[:0], top_k)}, {}, {})
     distributed.barrier()
     searching = time.perf_counter()
-    # One more than asked for, in case the query's own document is left out.
-    hits = engine.search(queries, top_k + 1)
+    n_hits = depth(data, top_k)
+    hits = engine.search(queries, n_hits)
     search_s = time.perf_counter() - searching
     approximate = engine.approximate or query_prune > 0
-    exact_hits = engine.search(whole_queries, top_k + 1, exhaustive=True) if approximate else None
-    measured = engine.measure(queries, top_k + 1)
+    exact_hits = engine.search(whole_queries, n_hits, exhaustive=True) if approximate else None
+    measured = engine.measure(queries, n_hits)
     rankings, values, figures = {}, {}, {}
     if distributed.is_main():
         own = own_documents(data, drop_query_id)
-        rankings = make_rankings(data, order, hits, top_k, own)
+        rankings = make_rankings(data, order, hits, top_k, own, passages)
         values = per_query(data.qrels, rankings, metrics)
         figures = {
             **quality_figures(data, values, metrics),
@@ -109,7 +112,7 @@ def score_dataset(
             "search_queries_per_s": len(data.queries) / search_s,
         }
         if exact_hits is not None:
-            exact = make_rankings(data, order, exact_hits, top_k, own)
+            exact = make_rankings(data, order, exact_hits, top_k, own, passages)
             figures |= loss_figures(figures, score_rankings(data.qrels, exact, metrics[:2]), rankings, exact)
         figures["seconds"] = time.perf_counter() - started
     return DatasetScores(distributed.broadcast(figures), rankings, values)
@@ -171,11 +174,19 @@ def own_documents(data: BeirData, drop: DropQueryId) -> Collection[str]:
     return own
 
 
-def make_rankings(data: BeirData, order: Sequence[int], hits: Hits, top_k: int, own: Collection[str] = ()) -> Rankings:
-    """Hits as ids and floats; position p is document order[p]. own: see `own_documents`."""
+def make_rankings(
+    data: BeirData,
+    order: Sequence[int],
+    hits: Hits,
+    top_k: int,
+    own: Collection[str] = (),
+    passages: Passages = "best",
+) -> Rankings:
+    """Hits as ids and floats; position p is document order[p]. own: see `own_documents`; passages: `by_document`."""
     rankings: Rankings = {}
     for qid, (positions, scores) in zip(data.query_ids, hits, strict=True):
         named = [(data.doc_ids[order[p]], float(s)) for p, s in zip(positions, scores, strict=True)]
+        named = by_document(named, data, passages) if data.passage_of else named
         rankings[qid] = [hit for hit in named if hit[0] != qid or qid not in own][:top_k]
     return rankings
 

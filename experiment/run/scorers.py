@@ -62,7 +62,8 @@ class Bm25Scorer:
         """See `Scorer.score`."""
         from retrieval.bm25 import score_bm25
 
-        return score_bm25(data, self._keys.top_k, self._keys.metrics, self._keys.drop_query_id)
+        keys = self._keys
+        return score_bm25(data, keys.top_k, keys.metrics, keys.drop_query_id, keys.passages)
 
     def __enter__(self) -> "Bm25Scorer":
         return self
@@ -160,6 +161,7 @@ class ModelScorer:
             kept_vectors(self._folders[0], data.name, documents, contents, keep),
             keys.drop_query_id,
             shape,
+            keys.passages,
         )
         engine.close(keep=keeps_index(keys, self._opensearch))
         return scores

@@ -204,6 +204,8 @@ class EvaluationKeys(Keys):
     drop_query_id: Literal["auto", True, False] = key("auto", RESULT)
     """leave the document of the query's own id out of a ranking, unless it is judged relevant: auto: where it has the
     query's text, as in ArguAna and Quora; true: in every data set, as BEIR does"""
+    passages: Literal["best", "sum"] = key("best", RESULT)
+    """the score of a document that was cut into passages: its best passage's, or their sum"""
     query_prune: Share = key(0.0, RESULT, by_default=True)
     """query weights of at most this share of the query's largest are dropped; what that loses is reported"""
     max_active_dims: Several[Positive | None] = key(None, RESULT, each=True, main_for="evaluate")
