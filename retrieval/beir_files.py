@@ -32,6 +32,8 @@ class Record(NamedTuple):
     text: str
     passage_of: str = ""
     """The document that it is a part of, as `mining.documents` notes it in its metadata; "": it is a whole one."""
+    heading: str = ""
+    """What it stands below in its document, by its metadata."""
 
     @property
     def document(self) -> str:
@@ -64,8 +66,9 @@ def read_records(path: Path, kind: str, notes: list[str]) -> Iterator[Record]:
             )
         names.add(name)
         metadata = record.get("metadata")
-        passage_of = metadata.get("passage_of", "") if isinstance(metadata, dict) else ""
-        whole = Record(name, whole_characters(title), whole_characters(text), str(passage_of))
+        noted = metadata if isinstance(metadata, dict) else {}
+        parts = (whole_characters(str(noted.get(key) or "")) for key in ("passage_of", "heading"))
+        whole = Record(name, whole_characters(title), whole_characters(text), *parts)
         changed += (whole.title, whole.text) != (title, text)
         yield whole
     if changed:

@@ -11,7 +11,9 @@ from mining.documents.read import Document
 _NO_SPACES = "\u3040-\u30ff\u3400-\u9fff"
 WORD = re.compile(rf"[{_NO_SPACES}]|[^\s{_NO_SPACES}]+")
 # A full stop before white space and what may begin a sentence, but not after a single capital or a usual abbreviation.
-_END = re.compile(r"(?<!\b[A-Z]\.)(?<!e\.g\.)(?<!i\.e\.)(?<!vs\.)(?<=[.!?])\s+(?=[^a-z\s])|(?<=[。！？])|\s*\n\s*")
+SENTENCE_END = re.compile(
+    r"(?<!\b[A-Z]\.)(?<!e\.g\.)(?<!i\.e\.)(?<!vs\.)(?<=[.!?])\s+(?=[^a-z\s])|(?<=[。！？])|\s*\n\s*"
+)
 
 
 class Passage(NamedTuple):
@@ -28,7 +30,7 @@ def count_words(text: str) -> int:
 
 def sentences(text: str) -> list[str]:
     """The sentences of a text, white space folded; a line that ends ends one."""
-    return [" ".join(part.split()) for part in _END.split(text) if part and part.strip()]
+    return [" ".join(part.split()) for part in SENTENCE_END.split(text) if part and part.strip()]
 
 
 def passages(document: Document, words: int | None, overlap: int) -> list[Passage]:

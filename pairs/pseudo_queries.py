@@ -1,0 +1,162 @@
+"""Queries made of passages alone: what a passage could be asked for, and the passage without what gives it away.
+
+Inverse cloze (a sentence asks for the passage that it is taken from, which mostly loses it): Lee, Chang and Toutanova
+2019, arXiv 1906.00300; spans: Gao and Callan 2022, arXiv 2108.05540, and Izacard et al. 2022, arXiv 2112.09118.
+"""
+
+import math
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from mining.documents.passages import SENTENCE_END
+
+WORD = re.compile(r"[^\W_]*[^\W\d_][^\W_]+")
+SENTENCE_WORDS = range(4, 41)
+SPAN_WORDS = range(3, 9)
+KEYWORDS = range(2, 6)
+LEFT = 10
+"""Words that a passage keeps at least."""
+KEPT = 0.1
+"""The share of queries whose passage stays whole, so that words that both have count, too."""
+COMMON = 0.2
+"""A word in more than this share of the passages is no keyword."""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A line of a corpus; `document` is what it is a part of, or itself."""
+
+    name: str
+    document: str
+    title: str
+    heading: str
+    text: str
+
+    @property
+    def whole(self) -> str:
+        """As it is read: title and text."""
+        return f"{self.title} {self.text}".strip()
+
+    def without(self, gone: str) -> "Passage":
+        """Without these words: as its title, and wherever they stand in its text."""
+        if not gone:
+            return self
+        text = " ".join(part.strip() for part in self.text.split(gone)).strip()
+        return replace(self, title="" if self.title == gone else self.title, text=text)
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a passage is asked by, and what it loses for it ("": nothing)."""
+
+    text: str
+    gone: str = ""
+
+
+class Rarity:
+    """In how many passages of a corpus each word stands."""
+
+    def __init__(self) -> None:
+        self.df: Counter[str] = Counter()
+        self.passages = 0
+
+    def add(self, text: str) -> None:
+        """Count a passage."""
+        self.df.update({*_words(text)})
+        self.passages += 1
+
+    def idf(self, word: str) -> float:
+        """ln(N/df); 0 for what is too common to ask by."""
+        df = max(self.df[word], 1)
+        return math.log(self.passages / df) if df <= max(COMMON * self.passages, 1) else 0.0
+
+
+def _words(text: str) -> list[str]:
+    return WORD.findall(text.lower())
+
+
+def _sentences(text: str) -> list[str]:
+    """As they stand in the text, white space between them left out."""
+    return [part for part in SENTENCE_END.split(text) if part and part.strip()]
+
+
+def _asks(words: str, lengths: range) -> bool:
+    return len(words.split()) in lengths and WORD.search(words) is not None
+
+
+def _title(passage: Passage, draw: random.Random, rarity: Rarity) -> Query | None:
+    return Query(passage.title, passage.title) if _asks(passage.title, range(1, 41)) else None
+
+
+def _heading(passage: Passage, draw: random.Random, rarity: Rarity) -> Query | None:
+    return Query(passage.heading, passage.heading) if _asks(passage.heading, range(1, 41)) else None
+
+
+def _first_sentence(passage: Passage, draw: random.Random, rarity: Rarity) -> Query | None:
+    fit = [part for part in _sentences(passage.text) if _asks(part, SENTENCE_WORDS)]
+    return Query(fit[0], fit[0]) if fit else None
+
+
+def _cloze(passage: Passage, draw: random.Random, rarity: Rarity) -> Query | None:
+    fit = [part for part in _sentences(passage.text) if _asks(part, SENTENCE_WORDS)]
+    if not fit:
+        return None
+    sentence = draw.choice(fit)
+    return Query(sentence, sentence)
+
+
+def _span(passage: Passage, draw: random.Random, rarity: Rarity) -> Query | None:
+    words = passage.text.split()
+    length = draw.choice(SPAN_WORDS)
+    start = draw.randrange(max(len(words) - length, 0) + 1)
+    span = " ".join(words[start : start + length])
+    return Query(span) if _asks(span, SPAN_WORDS) else None
+
+
+def _keywords(passage: Passage, draw: random.Random, rarity: Rarity) -> Query | None:
+    """Distinct words, drawn one after another in proportion to how often they stand there × their IDF."""
+    counts = Counter(_words(passage.whole))
+    left = {word: tf * idf for word, tf in sorted(counts.items()) if (idf := rarity.idf(word)) > 0}
+    chosen: list[str] = []
+    for _ in range(min(draw.choice(KEYWORDS), len(left))):
+        chosen += draw.choices(list(left), list(left.values()))
+        del left[chosen[-1]]
+    return Query(" ".join(chosen)) if chosen else None
+
+
+KINDS: Mapping[str, Callable[[Passage, random.Random, Rarity], Query | None]] = {
+    "titles": _title,
+    "headings": _heading,
+    "first_sentences": _first_sentence,
+    "cloze": _cloze,
+    "spans": _span,
+    "keywords": _keywords,
+}
+
+
+def drawn(kind: str, passage: Passage, seed: str, rarity: Rarity) -> tuple[Query, Passage] | None:
+    """A query of a kind and the passage as it answers it; None where the passage gives none.
+
+    The same passage, kind and seed draw the same query, whatever else the corpus holds (keywords: its IDF apart).
+    """
+    draw = random.Random(f"{seed}:{kind}:{passage.name}")
+    query = KINDS[kind](passage, draw, rarity)
+    if query is None:
+        return None
+    if draw.random() < KEPT:
+        query = replace(query, gone="")
+    answer = passage.without(query.gone)
+    if len(answer.whole.split()) < LEFT:
+        return None
+    return replace(query, text=" ".join(query.text.split())), answer
+
+
+def any_of(kinds: list[str], passage: Passage, seed: str, rarity: Rarity) -> Iterator[tuple[str, Query, Passage]]:
+    """(kind, query, answer) of the kinds that the passage gives, in an order drawn for it."""
+    order = random.Random(f"{seed}:{passage.name}").sample(kinds, len(kinds))
+    for kind in order:
+        if found := drawn(kind, passage, seed, rarity):
+            yield kind, *found
