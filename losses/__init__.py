@@ -6,7 +6,7 @@ torch is loaded when the first loss is computed.
 from losses.ensemble import ensemble
 from losses.ranking import RANKING, RankingLoss, infonce, kldiv, known_positives, marginmse
 from losses.schedule import quadratic
-from losses.sparsity import decoupled, flops, heaviest, lengths, mean_of_pairs
+from losses.sparsity import decoupled, flops, frequency_penalty, heaviest, lengths, mean_of_pairs
 
 __all__ = [
     "RANKING",
@@ -14,6 +14,7 @@ __all__ = [
     "decoupled",
     "ensemble",
     "flops",
+    "frequency_penalty",
     "heaviest",
     "infonce",
     "kldiv",

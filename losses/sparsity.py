@@ -7,13 +7,20 @@ All of it in float32: with weights of 2.0 over 30,522 entries the sum is 122,088
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def flops(weights_QGV: Tensor, threshold: float | None = None, pooled: bool = False, unbiased: bool = False) -> Tensor:
+def flops(
+    weights_QGV: Tensor,
+    threshold: float | None = None,
+    pooled: bool = False,
+    unbiased: bool = False,
+    penalty_V: Tensor | None = None,
+) -> Tensor:
     """The regulariser over Q queries × G documents each.
 
     Args:
@@ -22,6 +29,7 @@ def flops(weights_QGV: Tensor, threshold: float | None = None, pooled: bool = Fa
             code, to which the paper's λ belong, takes the mean over queries for each of the G slots and sums
             over the slots: about G times as much.
         unbiased: see `mean_of_pairs`; grouping then has no part in it.
+        penalty_V: what each entry's part of the sum is multiplied by, as of `frequency_penalty`; None: 1.
     """
     import torch
 
@@ -29,6 +37,8 @@ def flops(weights_QGV: Tensor, threshold: float | None = None, pooled: bool = Fa
         weights_QGV = weights_QGV.float()
         if threshold is not None:
             weights_QGV = weights_QGV * (lengths(weights_QGV) > threshold).unsqueeze(-1)
+        if penalty_V is not None:  # under the square of each form
+            weights_QGV = weights_QGV * penalty_V.sqrt()
         if unbiased:
             return mean_of_pairs(weights_QGV)
         if pooled:
@@ -52,6 +62,19 @@ def mean_of_pairs(weights_QGV: Tensor) -> Tensor:
     sums_QV = weights_QGV.sum(dim=1)
     of_pairs_V = sums_QV.sum(dim=0).square() - sums_QV.square().sum(dim=0)
     return of_pairs_V.sum() / (queries * (queries - 1) * group**2)
+
+
+def frequency_penalty(frequency_V: Tensor, alpha: float, beta: float) -> Tensor:
+    """How much of FLOPS each entry pays, by the share of documents that it has a weight in (DF-FLOPS, 2505.15070).
+
+    1 / (1 + (f^(log_alpha 2) - 1)^beta): 0 where no document has it, 1/2 where a share alpha has it, 1 where all have.
+
+    Args:
+        frequency_V: shares of documents, 0 to 1.
+        alpha: between 0 and 1; beta: above 0, how steep the penalty rises around alpha.
+    """
+    exponent = math.log(2) / math.log(alpha)
+    return 1 / (1 + (frequency_V.float() ** exponent - 1) ** beta)
 
 
 def heaviest(weights_NV: Tensor, k: int) -> Tensor:

@@ -29,6 +29,7 @@ from sparse_model.lexical import TrainedShare, token_counts
 from sparse_model.manifest import replaced
 from sparse_model.modes import without_dropout
 from sparse_model.pruning import Cut
+from sparse_model.query_function import QueryFunction
 from sparse_model.query_weights import sparse_rows, usable_weights
 from sparse_model.saving import write_checkpoint
 from sparse_model.tokens import (
@@ -101,6 +102,7 @@ class SparseEncoder(nn.Module):
             output.bias[silent_ids(tokenizer, self.vocabulary_size)] = SILENT_BIAS
         self.register_buffer("frame_ids", torch.tensor(frame), persistent=False)
         self.idf_V: nn.Parameter | None = None
+        self.query_function: QueryFunction | None = None
         if inf_free:
             self.use_idf(torch.ones(self.vocabulary_size) if idf_V is None else idf_V)
 
@@ -156,6 +158,38 @@ class SparseEncoder(nn.Module):
             )
         table = usable_weights(idf_V, self.tokenizer, "the query table")
         self.idf_V = nn.Parameter(table.to(self.device), requires_grad=requires_grad)
+        self.query_function = None
+
+    def learn_query_function(self) -> None:
+        """Train query weights as a function of tokens' embeddings (see `QueryFunction`) from the present table on.
+
+        Raises:
+            UserError: if there is no table, or no embedding for each entry of it.
+        """
+        embeddings_VD = self._input_embeddings()
+        if self.idf_V is None or len(embeddings_VD) < self.vocabulary_size:
+            raise UserError(
+                f"idf_form: embedding needs a query table and an embedding for each of its {self.vocabulary_size} "
+                f"tokens; the model has {len(embeddings_VD)}."
+            )
+        self.query_function = QueryFunction(self.idf_V, embeddings_VD.shape[1]).to(self.device)
+        self.idf_V.requires_grad_(False)
+
+    def end_query_function(self) -> None:
+        """Keep the table that the function came to, which goes on to be trained as such."""
+        if self.query_function is not None:
+            self.use_idf(self.query_table(), requires_grad=True)  # type: ignore[arg-type]
+
+    def query_table(self) -> Tensor | None:
+        """Query weights [V] as they are now, with their graph; None where queries go through the model."""
+        if self.idf_V is None:
+            return None
+        if self.query_function is None:
+            return self.idf_V
+        return self.query_function(self._input_embeddings()[: self.vocabulary_size])
+
+    def _input_embeddings(self) -> Tensor:
+        return self.mlm.get_input_embeddings().weight  # type: ignore[operator,no-any-return]
 
     def document_weights(
         self, input_ids: Tensor, attention_mask: Tensor, lengths: Sequence[int] | None = None
@@ -196,15 +230,16 @@ class SparseEncoder(nn.Module):
 
     def query_weights(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Weights [Q, V] (float32) of queries [Q, L]: IDF_j for each distinct token j, or the model's if siamese."""
-        if self.idf_V is None:
+        table_V = self.query_table()
+        if table_V is None:
             return self.document_weights(input_ids, attention_mask)
-        if self.idf_V.requires_grad:
+        if table_V.is_leaf and table_V.requires_grad:
             with torch.no_grad():  # a step may lead below 0, where a weight finds nothing and is none
-                self.idf_V.clamp_(min=0)
+                table_V.clamp_(min=0)
         present_QV = torch.zeros(len(input_ids), self.vocabulary_size, device=input_ids.device)
         # amax keeps a token present where padding carries the same id.
         present_QV.scatter_reduce_(1, input_ids, attention_mask.to(present_QV.dtype), "amax")
-        return present_QV * self.idf_V
+        return present_QV * table_V
 
     def forward(
         self,
@@ -288,9 +323,10 @@ class SparseEncoder(nn.Module):
     def encode_queries(self, texts: Iterable[str], batch_size: int = 32) -> csr_matrix:
         """Weights of queries as float32 [Q, V]; no model runs when inference-free."""
         texts = as_texts(texts)
-        if self.idf_V is None:
+        table_V = self.query_table()
+        if table_V is None:
             return self._whole_vectors(texts, batch_size)
-        table = self.idf_V.detach().cpu().numpy()
+        table = table_V.detach().cpu().numpy()
         return csr_matrix(sparse_rows(self.tokenize_queries(texts), table), shape=(len(texts), self.vocabulary_size))
 
     def explain(self, query: str, document: str) -> list[tuple[str, float, float, float]]:
@@ -323,7 +359,7 @@ class SparseEncoder(nn.Module):
             self.tokenizer,
             activation_type=self.activation_type,
             max_seq_length=self.max_seq_length,
-            idf_V=self.idf_V,
+            idf_V=self.query_table(),
         )
         self.trained_share.write(folder)
 

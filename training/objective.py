@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from losses import RANKING, decoupled, flops, heaviest, known_positives, quadratic
+from losses import RANKING, decoupled, flops, frequency_penalty, heaviest, known_positives, quadratic
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,12 @@ class Objective:
     flops_d_T: int = 10000
     flops_q_lambda: float | None = None
     flops_q_T: int | None = None
+    idf_l1: float = 0.0
     flops_threshold: float | None = None
     pooled: bool = False
     unbiased: bool = False
+    df_alpha: float | None = None
+    df_beta: float = 10.0
     decouple_activation: bool = False
     elastic_lengths: tuple[int | None, ...] = ()
     elastic_whole_weight: float = 0.5
@@ -51,8 +54,9 @@ class Objective:
         query_keys_Q: Tensor,
         step: int,
         share_NV: Tensor | None = None,
+        frequency_V: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor | float]]:
-        """(the loss, its parts by name: each ranking loss, flops_d and lambda_d, flops_q and lambda_q).
+        """(the loss, its parts by name: each ranking loss, flops_d and lambda_d, flops_q and lambda_q, idf_l1).
 
         Without a teacher's scores also chance: the ranking loss of a model that scores all candidates the same. With
         elastic_lengths, ranking losses are of documents cut to this step's length, and whole_<loss> of whole ones.
@@ -63,6 +67,7 @@ class Objective:
             document_keys_N, query_keys_Q: see `losses.known_positives`.
             step: optimizer steps done.
             share_NV: the documents' lexical share: ranking losses see it added, before any cut; FLOPS does not.
+            frequency_V: with df_alpha: the share of documents that each token has a weight in.
         """
         n_queries = len(query_QV)
         document_QGV = document_NV.view(n_queries, len(document_NV) // n_queries, -1)
@@ -86,13 +91,16 @@ class Objective:
         loss = self.ranking_loss_weight * total
         if self.has_chance:
             parts["chance"] = (~excluded_QN).sum(dim=1).log().mean()
-        parts["flops_d"] = self._flops(document_QGV, self.flops_threshold)
+        parts["flops_d"] = self._flops(document_QGV, self.flops_threshold, self._penalty(frequency_V))
         parts["lambda_d"] = quadratic(step, self.flops_d_lambda, self.flops_d_T)
         loss = loss + parts["lambda_d"] * parts["flops_d"]
         if self.flops_q_lambda is not None and query_QV.requires_grad:
             parts["flops_q"] = self._flops(query_QV.unsqueeze(1), None)
             parts["lambda_q"] = quadratic(step, self.flops_q_lambda, self.flops_q_T or 1)
             loss = loss + parts["lambda_q"] * parts["flops_q"]
+        if self.idf_l1 and query_QV.requires_grad:
+            parts["idf_l1"] = query_QV.sum(dim=1).mean()
+            loss = loss + self.idf_l1 * parts["idf_l1"]
         return loss, parts
 
     def _scaled(self, name: str, scores_QN: Tensor) -> Tensor:
@@ -108,9 +116,14 @@ class Objective:
             return positive_Q, known_QN
         return torch.zeros_like(positive_Q), known_QN.view(n_queries, n_queries, -1)[query, query]
 
-    def _flops(self, weights_QGV: Tensor, threshold: float | None) -> Tensor:
+    def _penalty(self, frequency_V: Tensor | None) -> Tensor | None:
+        if self.df_alpha is None or frequency_V is None:
+            return None
+        return frequency_penalty(frequency_V, self.df_alpha, self.df_beta)
+
+    def _flops(self, weights_QGV: Tensor, threshold: float | None, penalty_V: Tensor | None = None) -> Tensor:
         weights_QGV = decoupled(weights_QGV) if self.decouple_activation else weights_QGV
-        return flops(weights_QGV, threshold, self.pooled, self.unbiased)
+        return flops(weights_QGV, threshold, self.pooled, self.unbiased, penalty_V)
 
 
 def score_rows(query_QV: Tensor, document_QGV: Tensor, in_batch: bool) -> Tensor:

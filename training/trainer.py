@@ -1,9 +1,7 @@
 """The Trainer: transformers' loop around our forward pass, objective, statistics and checkpoints."""
 
-import json
 import math
 import os
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,25 +12,26 @@ import torch
 import transformers
 from torch import Tensor, nn
 from torch.utils.data import ConcatDataset
-from transformers import TrainerCallback, TrainerState
+from transformers import TrainerState
 
 from retrieval.distributed import barrier
 from sparse_model import SparseEncoder, UserError
 from sparse_model.checkpoint import load_weights
 from sparse_model.lexical import LexicalShare
 from training import step_checkpoints as checkpoints
+from training.bookkeeping import Bookkeeping
 from training.collator import Collator
 from training.data import EpochSampler, Examples
+from training.frequencies import DocumentFrequencies
 from training.gather import gather
 from training.guard import Guard
 from training.log_lines import LogLines, replace_dicts
 from training.logged import StepStatistics
 from training.objective import Objective
+from training.parameter_groups import parameter_groups, trained_table
 from training.teachers import Encode, teacher_scores
 
-# Steps between two looks for collapse or NaN; each look waits for the device.
-GUARD_STEPS = 50
-STATISTICS = "statistics.pt"  # of a checkpoint: what was to be logged next
+STATISTICS = "statistics.pt"  # of a checkpoint: what was to be logged next, and document frequencies
 
 # numpy's random state, which older versions of transformers do not name as safe to load without pickle.
 torch.serialization.add_safe_globals(
@@ -53,7 +52,8 @@ class Trainer(transformers.Trainer):
         objective: the loss of a gathered batch.
         max_seq_length: tokens documents are cut to while training; the encoder's own length is what it is saved with.
         evaluate_figures: returns figures by name (e.g. "ndcg@10") of the model as it is; called by eval_strategy.
-        idf_lr: learning rate of the query table where it is trained; None: as everything else.
+        idf_lr: learning rate of the query weights where they are trained; None: as everything else. idf_decay: how
+            strongly each step draws them to where they began, as AdamW's decay draws to 0.
         teachers: what scores each batch instead of the rows' own scores; teacher_scale: see `teacher_scores`.
         share: the lexical share that documents are scored with; weights learn what it does not say.
         run_id: of the run that its checkpoints belong to.
@@ -68,6 +68,7 @@ class Trainer(transformers.Trainer):
         *,
         max_seq_length: int,
         idf_lr: float | None = None,
+        idf_decay: float = 0.0,
         evaluate_figures: Callable[[], dict[str, float]] | None = None,
         teachers: Sequence[Encode] = (),
         teacher_scale: float = 30.0,
@@ -76,19 +77,21 @@ class Trainer(transformers.Trainer):
     ) -> None:
         self.objective: Objective = objective
         self.teachers, self.teacher_scale = teachers, teacher_scale
-        self.idf_lr, self.evaluate_figures, self.run_id = idf_lr, evaluate_figures, run_id
+        self.idf_lr, self.idf_decay, self.start_V = idf_lr, idf_decay, trained_table(encoder, idf_decay)
+        self.evaluate_figures, self.run_id = evaluate_figures, run_id
         self.sampler = epoch_sampler(parts, objective, args)
         # Where older versions of transformers read a checkpoint themselves: no pickle there either.
         os.environ.setdefault("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
         self.statistics, self.guard = StepStatistics(), Guard()
         share_of = partial(share.of_ids, encoder.tokenizer, encoder.vocabulary_size) if share else None
+        self.frequencies = DocumentFrequencies()
         super().__init__(
             model=encoder,
             args=args,
             train_dataset=ConcatDataset(parts),
             eval_dataset=[],  # type: ignore[arg-type]
             data_collator=Collator(encoder.tokenizer, max_seq_length, encoder.inf_free, bool(teachers), share_of),  # type: ignore[arg-type]
-            callbacks=[_Bookkeeping(self)],
+            callbacks=[Bookkeeping(self)],
         )
         replace_dicts(
             self, LogLines(objective.loss_types, objective.ranking_loss_weight, objective.elastic_whole_weight)
@@ -119,7 +122,10 @@ class Trainer(transformers.Trainer):
         keys = gather(inputs["document_keys"]), gather(inputs["query_keys"])
         with torch.autocast(document_NV.device.type, enabled=False):
             teacher_QN, share_NV = self._teacher_scores(inputs), self._share(inputs, document_NV)
-            loss, parts = self.objective(query_QV, document_NV, teacher_QN, *keys, self.state.global_step, share_NV)
+            frequency_V = self.frequencies.updated(document_NV) if self.objective.df_alpha else None
+            loss, parts = self.objective(
+                query_QV, document_NV, teacher_QN, *keys, self.state.global_step, share_NV, frequency_V
+            )
         self.statistics.add({**parts, "loss": loss}, document_NV)
         if self.objective.has_chance and self.objective.ranking_loss_weight:
             ranking = [parts[name] for name in self.objective.loss_types]
@@ -144,19 +150,12 @@ class Trainer(transformers.Trainer):
         return self.sampler
 
     def create_optimizer(self, *_: Any) -> torch.optim.Optimizer:
-        """No weight decay on biases, normalisation (both one-dimensional) and the query table."""
+        """See `parameter_groups`."""
         if self.optimizer is not None:
             return self.optimizer
-        encoder = self.encoder
-        named = [(name, p) for name, p in encoder.named_parameters() if p.requires_grad]
-        body = [p for name, p in named if name != "idf_V"]
-        groups: list[dict[str, Any]] = [
-            {"params": [p for p in body if p.ndim > 1], "weight_decay": self.args.weight_decay},
-            {"params": [p for p in body if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        if encoder.idf_V is not None and encoder.idf_V.requires_grad:
-            rate = self.args.learning_rate if self.idf_lr is None else self.idf_lr
-            groups.append({"params": [encoder.idf_V], "weight_decay": 0.0, "lr": rate})
+        groups = parameter_groups(
+            self.encoder, self.args.weight_decay, self.args.learning_rate, self.idf_lr, self.idf_decay
+        )
         kind, options = self.get_optimizer_cls_and_kwargs(self.args)
         self.optimizer = kind(groups, **options)
         return self.optimizer
@@ -203,10 +202,27 @@ class Trainer(transformers.Trainer):
         self.args.save_total_limit = limit
         barrier()
         if self.is_world_process_zero():
-            torch.save(self.statistics.state_dict(), folder / STATISTICS)
+            torch.save(self._own_state(), folder / STATISTICS)
             checkpoints.mark_complete(folder, self.state.global_step, self.run_id)
             checkpoints.rotate(folder.parent, limit, self.state.best_model_checkpoint)
         barrier()
+
+    def _own_state(self) -> dict[str, Any]:
+        """What a resumed run needs beside the Trainer's own: what was to be logged next, and what it had learnt."""
+        function = self.encoder.query_function
+        return self.statistics.state_dict() | {
+            "frequencies": self.frequencies.state_dict(),
+            "query_start": self.start_V,
+            "query_function": None if function is None else function.state_dict(),
+        }
+
+    def _take_own_state(self, state: dict[str, Any]) -> None:
+        self.statistics.load_state_dict(state)
+        if "frequencies" in state:  # older checkpoints have none
+            self.frequencies.load_state_dict(state["frequencies"])
+            self.start_V = state["query_start"]
+        if self.encoder.query_function is not None:
+            self.encoder.query_function.load_state_dict(state["query_function"])
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
@@ -226,19 +242,23 @@ class Trainer(transformers.Trainer):
             part.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         statistics = Path(checkpoint) / STATISTICS
         if statistics.is_file():  # older checkpoints have none
-            self.statistics.load_state_dict(torch.load(statistics, map_location="cpu", weights_only=True))
+            self._take_own_state(torch.load(statistics, map_location="cpu", weights_only=True))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         load_weights(self.encoder, Path(resume_from_checkpoint))
 
     def _load_best_model(self) -> None:
-        load_weights(self.encoder, Path(str(self.state.best_model_checkpoint)))
+        self._take_final(Path(str(self.state.best_model_checkpoint)))
 
     def finish_from(self, checkpoint: Path) -> None:
         """Take the final weights from the checkpoint of the last step (or the best one), without training."""
         state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
         best = state.best_model_checkpoint if self.args.load_best_model_at_end else None
-        load_weights(self.encoder, Path(best) if best else checkpoint)
+        self._take_final(Path(best) if best else checkpoint)
+
+    def _take_final(self, checkpoint: Path) -> None:
+        self.encoder.end_query_function()  # the checkpoint has the table that it came to
+        load_weights(self.encoder, checkpoint)
 
 
 def epoch_sampler(parts: list[Examples], objective: Objective, args: transformers.TrainingArguments) -> EpochSampler:
@@ -275,37 +295,3 @@ def epoch_sampler(parts: list[Examples], objective: Objective, args: transformer
 def planned_steps(args: transformers.TrainingArguments, sampler: EpochSampler) -> int:
     """Optimizer steps of a whole run."""
     return args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * sampler.steps)
-
-
-class _Bookkeeping(TrainerCallback):
-    """Epochs for the sampler, metrics.jsonl, non-negative query weights, the guard between logs."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer = trainer
-        self.started = time.perf_counter()
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.started = time.perf_counter() - checkpoints.seconds_logged(Path(args.output_dir) / "metrics.jsonl")
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.trainer.sampler.set_epoch(int((state.epoch or 0.0) + 1e-6))
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        table = self.trainer.encoder.idf_V
-        if table is not None and table.requires_grad:
-            with torch.no_grad():
-                table.clamp_(min=0.0)  # query weights of every consumer are non-negative
-        if state.global_step % GUARD_STEPS == 0:
-            self.trainer.check()
-            warm_up = args.get_warmup_steps(state.max_steps)
-            self.trainer.guard.end_block(counts=state.global_step >= warm_up + GUARD_STEPS)
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.trainer.check()
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-        if state.is_world_process_zero:
-            seconds = round(time.perf_counter() - self.started, 3)
-            entry = {"step": state.global_step, **(logs or {}), "train_seconds": seconds, "time": round(time.time(), 3)}
-            with open(Path(args.output_dir) / "metrics.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")

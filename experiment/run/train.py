@@ -121,8 +121,10 @@ def _train(
             table = on_main(lambda: _training_idf(encoder, parts)) if from_texts else encoder.idf_V
             encoder.use_idf(table, requires_grad=settings.model.idf_requires_grad)  # type: ignore[arg-type]
         share = on_main(lambda: training_share(encoder, _distinct_documents(parts)))
-        trainer = _build_trainer(settings, encoder, teachers, args, parts, objective, share, run_id)
         start = trained_weights(encoder) if settings.model.start_share else {}
+        if settings.model.idf_form == "embedding":
+            encoder.learn_query_function()
+        trainer = _build_trainer(settings, encoder, teachers, args, parts, objective, share, run_id)
         on_main(lambda: require_unchanged("what is trained on", inputs, training_inputs(settings)))
         documents = args.per_device_train_batch_size * max(part.documents_per_example for part in parts)
         with memory_told(documents, settings.loss.micro_batch_documents):
@@ -130,6 +132,7 @@ def _train(
                 trainer.finish_from(resume)
             else:
                 trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        encoder.end_query_function()
         if is_main():
             if (last := settings.model.average_last) > 1:
                 mean_of_checkpoints(encoder, complete_checkpoints(folder)[-last:])
@@ -200,6 +203,7 @@ def _build_trainer(
         objective,
         max_seq_length=training_length,
         idf_lr=model.idf_lr,
+        idf_decay=model.idf_decay,
         evaluate_figures=lambda: evaluate_while_training(settings.evaluation, encoder),
         teachers=online_teachers.load(teachers, training_length, args.device),
         teacher_scale=teachers.score_scale if teachers else 1.0,
@@ -252,6 +256,9 @@ def build_objective(loss: LossKeys, temperature: float, inf_free: bool) -> Objec
         flops_threshold=loss.flops_threshold,
         pooled=loss.flops_grouping == "pooled",
         unbiased=loss.flops_estimator == "unbiased",
+        idf_l1=loss.idf_l1,
+        df_alpha=loss.flops_df_alpha,
+        df_beta=loss.flops_df_beta,
         contrastive_temperature=loss.contrastive_temperature,
         elastic_lengths=tuple(loss.elastic_lengths),
         elastic_whole_weight=loss.elastic_whole_weight,

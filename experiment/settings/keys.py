@@ -77,6 +77,11 @@ class ModelKeys(Keys):
     """share of the start model's weights in the final ones"""
     idf_lr: NonNegative | None = key(None, WEIGHTS)
     """learning rate of the query weights; null: learning_rate"""
+    idf_form: Literal["table", "embedding"] = key("table", WEIGHTS)
+    """how query weights are trained (idf_requires_grad), from the IDF on: table: a number a token; embedding: a
+    function of tokens' input embeddings, so that a token moves with those that are like it; saved as a table"""
+    idf_decay: NonNegative = key(0.0, WEIGHTS)
+    """trained query weights are drawn to the IDF, as weight decay draws to 0 (learning rate × decay a step)"""
 
 
 class DataKeys(Keys):
@@ -174,6 +179,13 @@ class LossKeys(Keys):
     flops_estimator: Literal["mean", "unbiased"] = key("mean", WEIGHTS)
     """mean: the square of the batch's mean; unbiased: the mean over pairs of documents of different queries, for which
     λ means the same whatever the batch, its documents a query, and the processes are"""
+    flops_df_alpha: Annotated[float, Field(gt=0, lt=1)] | None = key(None, WEIGHTS)
+    """DF-FLOPS: a token pays half of its part of FLOPS if this share of documents has it, less if fewer have it, more
+    if more have it (0.1 is a start); null: all pay the whole"""
+    flops_df_beta: Annotated[float, Field(gt=0)] = key(10.0, WEIGHTS)
+    """with flops_df_alpha: how steep that rises around alpha"""
+    idf_l1: NonNegative = key(0.0, WEIGHTS)
+    """weight of the sum of a query's trained weights (idf_requires_grad) in the loss"""
     kd_ensemble_teacher_kwargs: OnlineTeachers | None = key(None, WEIGHTS)
     """teachers that score each batch while training, as a mapping of the keys under "Teachers while training". Their
     scores are brought to 0 … 1 (in-batch: over a query's row; else over all pairs of the batch), averaged, multiplied

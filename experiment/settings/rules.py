@@ -62,7 +62,7 @@ def training_mistakes(
     if value("eval_strategy") not in (None, "no") and not evaluation.eval_beir_datasets:
         why = "name eval_beir_datasets to score while training, or set eval_strategy: 'no'."
         found.append(Mistake("eval_strategy", why))
-    found += _average_mistakes(model, value)
+    found += _average_mistakes(model, value) + _query_mistakes(model, loss)
     return found + _best_mistakes(evaluation, value("metric_for_best_model"))
 
 
@@ -78,6 +78,15 @@ def _average_mistakes(model: ModelKeys, value: Callable[[str], Any]) -> list[Mis
             Mistake("average_last", f"{last} needs as many checkpoints; raise save_total_limit, or set save_steps.")
         ]
     return []
+
+
+def _query_mistakes(model: ModelKeys, loss: LossKeys) -> list[Mistake]:
+    """Wishes for how query weights are trained, where they are not."""
+    wishes = {"idf_form": model.idf_form != "table", "idf_decay": model.idf_decay, "idf_l1": loss.idf_l1}
+    if model.idf_requires_grad and model.inf_free:
+        return []
+    why = "is about query weights that are trained; set idf_requires_grad: true (and inf_free: true)."
+    return [Mistake(name, why, involves=("idf_requires_grad",)) for name, wished in wishes.items() if wished]
 
 
 def _best_mistakes(evaluation: EvaluationKeys, metric: str | None) -> list[Mistake]:

@@ -10,6 +10,7 @@ from losses import (
     decoupled,
     ensemble,
     flops,
+    frequency_penalty,
     heaviest,
     infonce,
     kldiv,
@@ -166,6 +167,19 @@ def test_flops_over_pairs_by_hand() -> None:
     assert mean_of_pairs(document).item() == pytest.approx(3.0)
     with pytest.raises(ValueError, match="two queries"):
         mean_of_pairs(W[:1])
+
+
+def test_penalty_by_frequency_by_hand() -> None:
+    """alpha = 1/4: the exponent is log_{1/4} 2 = -1/2. f = 1/4: 4^(1/2) - 1 = 1, 1/2. f = 1/16: 4 - 1 = 3, 1/(1 + 3²).
+    No document: 0. All: 1. In FLOPS each entry's square is multiplied by it: means (1.5, 1.5, 0.5) pooled,
+    2.25/2 + 0 + 0.25 = 1.375. The mask counts tokens before that: without (3, 0, 0) the means are (0.5, 1, 0) and
+    (1, 2, 1), 0.125 + 0.5 + 1 = 1.625."""
+    penalty = frequency_penalty(torch.tensor([0.25, 1 / 16, 0.0, 1.0]), 0.25, 2.0)
+    torch.testing.assert_close(penalty, torch.tensor([0.5, 0.1, 0.0, 1.0]))
+    of_three = torch.tensor([0.5, 0.0, 1.0])
+    assert flops(W, pooled=True, penalty_V=of_three).item() == pytest.approx(1.375)
+    assert flops(W, penalty_V=torch.ones(3)).item() == pytest.approx(11.0)
+    assert flops(W, threshold=1, penalty_V=of_three).item() == pytest.approx(1.625)
 
 
 @pytest.mark.parametrize(("queries", "group"), [(2, 1), (8, 1), (8, 4), (32, 2)])

@@ -14,7 +14,7 @@ from experiment.settings.settings import load_settings
 from sparse_model import RunError
 from tests.conftest import SENTENCES, write_jsonl
 from tests.training.runs import lines, parts, words_for
-from training import trainer as trainer_module
+from training import bookkeeping
 from training.arguments import build_arguments
 from training.guard import BAD_STEPS, BAD_STEPS_OF_A_SCALER, BLOCKS, LONE_BATCHES, Guard
 from training.trainer import Trainer
@@ -103,7 +103,7 @@ def test_a_run_at_chance_ends(
     tiny_model: Path, posnegs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Query weights of 0 score every document 0. Its warm-up does not count: 40 steps have 4 blocks of 5 after 20."""
-    monkeypatch.setattr(trainer_module, "GUARD_STEPS", 5)
+    monkeypatch.setattr(bookkeeping, "GUARD_STEPS", 5)
     tokens = sparse_model.load(tiny_model).tokenizer.get_vocab()
     (tmp_path / "idf.json").write_text(json.dumps(dict.fromkeys(tokens, 0.0)))
     zero = f"idf_path={tmp_path / 'idf.json'}"
