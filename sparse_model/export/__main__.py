@@ -26,6 +26,7 @@ class Form(NamedTuple):
 
 FORMS = {
     "onnx": Form("sparse_model.export.onnx", "model.onnx (raw logits) and pooled.onnx (weights), with the tokenizer"),
+    "fastembed": Form("sparse_model.export.fastembed", "the folder that FastEmbed loads by specific_model_path"),
 }
 
 

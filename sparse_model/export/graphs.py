@@ -49,8 +49,8 @@ class Weights(nn.Module):
         logits_NLV = self.logits(input_ids, attention_mask)
         hidden_NL1 = (attention_mask == 0).unsqueeze(2)
         pooled_NV = logits_NLV.masked_fill(hidden_NL1, 0.0).amax(dim=1)  # 0 and below weigh the same: nothing
-        has_text_N = (input_ids.unsqueeze(2) != self.frame_ids).all(dim=2).any(dim=1)
-        return activate(pooled_NV, self.activation_type) * self.spoken_V * has_text_N.unsqueeze(1)
+        is_text_NL = (input_ids.unsqueeze(2) != self.frame_ids).all(dim=2) & (attention_mask != 0)
+        return activate(pooled_NV, self.activation_type) * self.spoken_V * is_text_NL.any(dim=1, keepdim=True)
 
 
 def example(encoder: SparseEncoder) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ import sparse_model
 from sparse_model.export import __main__ as command
 from sparse_model.export.graphs import Logits, Weights
 from tests.conftest import SENTENCES
+from tests.interop.conftest import make_checkpoint
 
 TEXTS = [*SENTENCES, "", "rain", "…", "[SEP] <s>", "new york " * 20]
 
@@ -77,3 +78,25 @@ def test_an_export_that_fails_leaves_nothing(
     monkeypatch.setattr(onnx, "export", fail)
     assert command.main(["onnx", str(tiny_model), str(tmp_path / "out")]) == 2
     assert "No space left" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("activation_type", ["relu", "l2_relu"])
+def test_fastembed_takes_two_logarithms(
+    activation_type: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sparse_model.export import fastembed
+
+    monkeypatch.setattr(fastembed, "require", lambda: None)
+    checkpoint = make_checkpoint(tmp_path, "bert", activation_type)
+    assert command.main(["fastembed", str(checkpoint), str(tmp_path / "out")]) == 2
+    assert "takes log1p twice" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_fastembeds_folder(checkpoint: Path, tmp_path: Path) -> None:
+    """That it encodes alike is verify's to tell; documents are cut at the checkpoint's length."""
+    pytest.importorskip("onnx")
+    assert command.main(["fastembed", str(checkpoint), str(tmp_path / "out")]) == 0
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"model.onnx", "idf.json", "tokenizer.json", "tokenizer_config.json"} <= names
+    assert not any("safetensors" in name or name == "modules.json" for name in names)
+    assert json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())["model_max_length"] == 32

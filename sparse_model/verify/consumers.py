@@ -1,0 +1,231 @@
+"""The programs that a checkpoint is compared in, each as its users call it; another one is an entry in CONSUMERS."""
+
+import warnings
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix, vstack
+from tokenizers import Tokenizer
+
+from sparse_model.activations import ACTIVATIONS, saturate
+from sparse_model.commands import needed
+from sparse_model.encoder import SparseEncoder
+from sparse_model.layout import require_object
+from sparse_model.verify.compare import Encoded
+
+BATCH = 8
+
+
+class Unfit(Exception):
+    """Why a program does not take this checkpoint, as is known and said."""
+
+
+class Checkpoint:
+    """What is compared: a folder in the layout that `SparseEncoder.save` writes, texts, room for what is made of it."""
+
+    def __init__(self, folder: Path, encoder: SparseEncoder, texts: list[str], scratch: Path) -> None:
+        self.folder, self.encoder, self.texts, self.scratch = folder, encoder, texts, scratch
+        self.logarithms = list(ACTIVATIONS).index(encoder.activation_type) + 1
+
+    @cached_property
+    def onnx(self) -> Path:
+        """The folder that `export onnx` writes."""
+        return self._exported("onnx")
+
+    @cached_property
+    def fastembed(self) -> Path:
+        """The folder that `export fastembed` writes."""
+        return self._exported("fastembed")
+
+    @cached_property
+    def batches(self) -> list[dict[str, np.ndarray]]:
+        """input_ids and attention_mask [N, L] of the texts, by tokenizer.json and sentence_bert_config.json alone."""
+        tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
+        tokenizer.enable_truncation(require_object(self.folder / "sentence_bert_config.json")["max_seq_length"])
+        ids = [each.ids or [0] for each in tokenizer.encode_batch(self.texts)]
+        return [_padded(ids[start : start + BATCH]) for start in range(0, len(ids), BATCH)]
+
+    @cached_property
+    def queries(self) -> csr_matrix:
+        """Weights [Q, V] of the texts as queries, by tokenizer.json, tokenizer_config.json and idf.json alone."""
+        tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
+        if (longest := require_object(self.folder / "tokenizer_config.json").get("model_max_length", 1e9)) < 1e9:
+            tokenizer.enable_truncation(longest)
+        weights = require_object(self.folder / "idf.json")
+        table = {token_id: weights[token] for token, token_id in tokenizer.get_vocab().items() if weights.get(token)}
+        encodings = tokenizer.encode_batch(self.texts, add_special_tokens=False)
+        found = (sorted(set(each.ids) & table.keys()) for each in encodings)
+        rows = ((np.array(ids, int), np.array([table[i] for i in ids], np.float32)) for ids in found)
+        return _rows(rows, self.encoder.vocabulary_size)
+
+    def _exported(self, form: str) -> Path:
+        module = import_module(f"sparse_model.export.{form}")
+        module.require()
+        out = self.scratch / form
+        out.mkdir()
+        module.export(self.encoder, out)
+        return out
+
+
+def _padded(ids: list[list[int]]) -> dict[str, np.ndarray]:
+    length = max(map(len, ids))
+    return {
+        "input_ids": np.array([row + [0] * (length - len(row)) for row in ids], np.int64),
+        "attention_mask": np.array([[1] * len(row) + [0] * (length - len(row)) for row in ids], np.int64),
+    }
+
+
+def _rows(vectors: Iterable[tuple[np.ndarray, np.ndarray]], size: int) -> csr_matrix:
+    return vstack([csr_matrix((w, (np.zeros(len(ids), int), ids)), shape=(1, size)) for ids, w in vectors], "csr")
+
+
+class Consumer(NamedTuple):
+    """A program: the package that it is, how it is installed, and how it encodes."""
+
+    package: str
+    pip: str
+    encode: Callable[[Checkpoint], Encoded]
+    note: str = ""
+    bound: float = 1e-4
+    """of a difference that is rounding"""
+    cuts_queries: bool = False
+    """at the documents' length: longer ones are left out"""
+    beside: tuple[str, ...] = ()
+    """other packages that it takes here"""
+    counted: bool = True
+    """whether a difference is a failure; else it is told for what it teaches"""
+
+
+def _sentence_transformers(checkpoint: Checkpoint) -> Encoded:
+    from sentence_transformers import SparseEncoder as Theirs
+
+    if checkpoint.logarithms > 2:
+        raise Unfit(f"refuses {checkpoint.encoder.activation_type}, which it does not know")
+    theirs = Theirs(str(checkpoint.folder), device="cpu")
+    documents, queries = (
+        encode(checkpoint.texts, convert_to_sparse_tensor=False, batch_size=BATCH, show_progress_bar=False)
+        for encode in (theirs.encode_document, theirs.encode_query)
+    )
+    return Encoded(csr_matrix(documents.numpy()), csr_matrix(queries.numpy()))
+
+
+def _transformers(checkpoint: Checkpoint) -> Encoded:
+    return _with_table(checkpoint, _by_masked_lm(checkpoint, checkpoint.logarithms))
+
+
+def _one_logarithm(checkpoint: Checkpoint) -> Encoded:
+    """What a server gives that takes log1p once, and the client's further ones on what it sent."""
+    serve = _by_masked_lm(checkpoint, 1)
+
+    def on_client(inputs: dict[str, np.ndarray]) -> np.ndarray:
+        return saturate(torch.from_numpy(serve(inputs)), checkpoint.logarithms - 1).numpy()
+
+    return _with_table(checkpoint, on_client)
+
+
+def _as_served(checkpoint: Checkpoint) -> Encoded:
+    if checkpoint.logarithms == 1:
+        raise Unfit("right as they are: one logarithm is all that the checkpoint takes")
+    return _with_table(checkpoint, _by_masked_lm(checkpoint, 1))
+
+
+def _by_masked_lm(checkpoint: Checkpoint, logarithms: int) -> "Documents":
+    """The plain masked LM of the folder, its logits pooled over the mask."""
+    from transformers import AutoModelForMaskedLM
+
+    mlm = AutoModelForMaskedLM.from_pretrained(checkpoint.folder, trust_remote_code=False).eval()
+
+    def encode(inputs: dict[str, np.ndarray]) -> np.ndarray:
+        with torch.inference_mode():
+            logits_NLV = mlm(**{name: torch.from_numpy(array) for name, array in inputs.items()}).logits
+        return saturate(_pooled(logits_NLV, inputs), logarithms).numpy()
+
+    return encode
+
+
+def _pooled(logits_NLV: torch.Tensor, inputs: dict[str, np.ndarray]) -> torch.Tensor:
+    return logits_NLV.masked_fill(torch.from_numpy(inputs["attention_mask"] == 0).unsqueeze(2), -np.inf).amax(dim=1)
+
+
+def _onnx_raw(checkpoint: Checkpoint) -> Encoded:
+    run = _session(checkpoint.onnx / "model.onnx")
+    return _with_table(
+        checkpoint,
+        lambda inputs: saturate(_pooled(torch.from_numpy(run(inputs)), inputs), checkpoint.logarithms).numpy(),
+    )
+
+
+def _onnx_pooled(checkpoint: Checkpoint) -> Encoded:
+    return _with_table(checkpoint, _session(checkpoint.onnx / "pooled.onnx"))
+
+
+def _session(path: Path) -> "Documents":
+    onnxruntime = needed("onnxruntime", "onnxruntime")
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda inputs: session.run(None, inputs)[0]
+
+
+def _torchscript(checkpoint: Checkpoint) -> Encoded:
+    from sparse_model.export.graphs import Weights, example
+
+    path = checkpoint.scratch / "traced.pt"
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of shapes that tracing has seen, which is what is found out here
+        torch.jit.trace(Weights(checkpoint.encoder).eval(), example(checkpoint.encoder)).save(path)
+    traced = torch.jit.load(path)
+
+    def encode(inputs: dict[str, np.ndarray]) -> np.ndarray:
+        with torch.inference_mode():
+            return traced(*(torch.from_numpy(inputs[name]) for name in ("input_ids", "attention_mask"))).numpy()
+
+    return _with_table(checkpoint, encode)
+
+
+FASTEMBED_MODEL = "opensearch-project/opensearch-neural-sparse-encoding-doc-v3-gte"
+"""whose class reads any folder of the same kind"""
+
+
+def _fastembed(checkpoint: Checkpoint) -> Encoded:
+    from fastembed import SparseTextEmbedding
+
+    if checkpoint.logarithms != 2:
+        raise Unfit(f"takes log1p twice: not for {checkpoint.encoder.activation_type}")
+    if not checkpoint.encoder.inf_free:
+        raise Unfit("weighs queries by a table: not for a siamese checkpoint")
+    model = SparseTextEmbedding(FASTEMBED_MODEL, specific_model_path=str(checkpoint.fastembed))
+    size = checkpoint.encoder.vocabulary_size
+    documents, queries = (
+        _rows(((each.indices, each.values) for each in found), size)
+        for found in (model.embed(checkpoint.texts, batch_size=BATCH), model.query_embed(checkpoint.texts))
+    )
+    return Encoded(documents, queries)
+
+
+Documents = Callable[[dict[str, np.ndarray]], np.ndarray]
+"""weights [N, V] of input_ids and attention_mask [N, L]"""
+
+
+def _with_table(checkpoint: Checkpoint, documents: Documents) -> Encoded:
+    """A program that gives documents' weights, and queries by the folder's table."""
+    of_documents = vstack([csr_matrix(documents(inputs)) for inputs in checkpoint.batches], "csr")
+    return Encoded(of_documents, checkpoint.queries if checkpoint.encoder.inf_free else of_documents)
+
+
+CONSUMERS = {
+    "sentence-transformers": Consumer("sentence_transformers", "sentence-transformers", _sentence_transformers),
+    "transformers": Consumer("transformers", "transformers", _transformers, "AutoModelForMaskedLM and the formula"),
+    "ONNX, raw logits": Consumer("onnxruntime", "onnx onnxruntime", _onnx_raw, beside=("onnx",)),
+    "ONNX, pooled": Consumer("onnxruntime", "onnx onnxruntime", _onnx_pooled, beside=("onnx",)),
+    "FastEmbed": Consumer(
+        "fastembed", "onnx fastembed", _fastembed, "cuts queries too", cuts_queries=True, beside=("onnx",)
+    ),
+    "TorchScript": Consumer("torch", "torch", _torchscript),
+    "one-logarithm server": Consumer("transformers", "transformers", _as_served, "vLLM, TEI, Vespa", counted=False),
+    "the same + client": Consumer("transformers", "transformers", _one_logarithm, "the other logarithms on the client"),
+}
+"""by the name that is printed"""
