@@ -5,7 +5,7 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +34,8 @@ class Record(NamedTuple):
     """The document that it is a part of, as `mining.documents` notes it in its metadata; "": it is a whole one."""
     heading: str = ""
     """What it stands below in its document, by its metadata."""
+    more: dict[str, Any] = {}
+    """What else the line says."""
 
     @property
     def document(self) -> str:
@@ -53,36 +55,42 @@ def read_records(path: Path, kind: str, notes: list[str]) -> Iterator[Record]:
     Raises:
         UserError: with file, line and remedy.
     """
-    names: set[str] = set()
-    changed = 0
+    return checked_records(path, json_lines(path), kind, notes)
+
+
+def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """(number of the line, what it says) of each line that is not blank."""
     for number, line in enumerate(text_lines(path), start=1):
         if not line.strip():
             continue
-        record = _parsed(line, f"{path}:{number}")
-        name, title, text = str(record["_id"]), record.get("title") or "", record["text"]
+        try:
+            yield number, json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}:{number}: not valid JSON ({error}); correct or remove the line.") from None
+
+
+def checked_records(path: Path, rows: Iterable[tuple[int, Any]], kind: str, notes: list[str]) -> Iterator[Record]:
+    """The records of numbered rows, whatever file they come from (see `read_records`)."""
+    names: set[str] = set()
+    changed = 0
+    for number, row in rows:
+        if mistake := _record_mistake(row):
+            raise UserError(f'{path}:{number}: {mistake}; expected {{"_id": "...", "text": "..."}}.')
+        name, title, text = str(row["_id"]), row.get("title") or "", row["text"]
         if name in names:
             raise UserError(
                 f"{path}:{number}: {kind} id {name!r} is also that of an earlier line; keep one of the two."
             )
         names.add(name)
-        metadata = record.get("metadata")
+        metadata = row.get("metadata")
         noted = metadata if isinstance(metadata, dict) else {}
         parts = (whole_characters(str(noted.get(key) or "")) for key in ("passage_of", "heading"))
-        whole = Record(name, whole_characters(title), whole_characters(text), *parts)
+        more = {key: value for key, value in row.items() if key not in ("_id", "title", "text")}
+        whole = Record(name, whole_characters(title), whole_characters(text), *parts, more)
         changed += (whole.title, whole.text) != (title, text)
         yield whole
     if changed:
         notes.append(f"{path}: {changed} texts hold half of a surrogate pair; it is read as U+FFFD.")
-
-
-def _parsed(line: str, where: str) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: not valid JSON ({error}); correct or remove the line.") from None
-    if mistake := _record_mistake(record):
-        raise UserError(f'{where}: {mistake}; expected {{"_id": "...", "text": "..."}}.')
-    return record
 
 
 def _record_mistake(record: Any) -> str | None:

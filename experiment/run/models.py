@@ -9,23 +9,21 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiment.run.folder import FAILED, read_yaml
+from experiment.run.folder import read_yaml
 from experiment.settings.effects import Changes
 from experiment.settings.keys import ModelKeys, effect, keys_that_change
 from experiment.settings.mistakes import refuse
 from experiment.settings.settings import Settings
 from retrieval.fingerprint import fingerprint
+from retrieval.models import model_files
 from sparse_model.description import describe
 from sparse_model.errors import UserError
 from sparse_model.layout import resolve
-from sparse_model.manifest import MANIFEST
 from sparse_model.pins import at
 
 if TYPE_CHECKING:
     from sparse_model import SparseEncoder
 
-# What lies in a run's folder and says nothing about the model.
-NOT_THE_MODEL = ("run.json", MANIFEST, "trainer_state.json", "error.json", FAILED)
 # Keys of the model that decide a vector: on an evaluation's command line each overrides what the checkpoint says.
 VECTOR_KEYS = [key for key in keys_that_change(Changes.VECTORS, "model") if key != "model_name_or_path"]
 # Those of them that `sparse_model.load` takes.
@@ -206,16 +204,6 @@ def said_by(encoder: "SparseEncoder") -> dict[str, Any]:
     """The keys that a loaded model says the values of."""
     says = {name: getattr(encoder, name) for name in ("activation_type", "max_seq_length", "inf_free")}
     return says | {f"train_{name}": value for name, value in asdict(encoder.trained_share).items()}
-
-
-def model_files(path: str) -> list[Path]:
-    """The files that make up a checkpoint, for a hash of it."""
-    folder = resolve(path)
-    others = (".", "checkpoint-")
-    parts = [p for p in folder.iterdir() if (p / "config.json").is_file() and not p.name.startswith(others)]
-    names = ("*.json", "*.safetensors", "*.bin", "*.txt", "*.model", "*.py")
-    files = {file for place in (folder, *parts) for name in names for file in place.glob(name)}
-    return sorted(file for file in files if file.name not in NOT_THE_MODEL)
 
 
 def files_beside(values: Mapping[str, Any]) -> list[Path]:

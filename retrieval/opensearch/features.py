@@ -1,6 +1,7 @@
 """Tokens and weights as an index holds them: names without dots, weights of 9 significant bits."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -34,6 +35,17 @@ def stored_precision(weights: csr_matrix) -> csr_matrix:
     kept.data[kept.data < LEAST] = 0
     kept.eliminate_zeros()
     return kept
+
+
+def sum_of_features(field: str, names: Sequence[str], tokens: np.ndarray, weights: np.ndarray) -> dict[str, Any]:
+    """A query that scores Σ weight × the document's, over these of V tokens."""
+    return {"bool": {"should": [clause(field, names[t], w) for t, w in zip(tokens, weights, strict=True)]}}
+
+
+def clause(field: str, name: str, weight: float) -> dict[str, Any]:
+    """One token of a query."""
+    # Without `linear` a feature's value would be squeezed by the default, saturation.
+    return {"rank_feature": {"field": f"{field}.{name}", "boost": float(str(np.float32(weight))), "linear": {}}}
 
 
 def code(values: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retrieval.opensearch.client import TRANSIENT, Pauses, Server
+from retrieval.opensearch.features import clause, sum_of_features
 from retrieval.opensearch.index import FIELD
 from sparse_model.errors import RunError
 
@@ -93,7 +94,7 @@ class Searcher:
         header = self._header()
         bodies = [
             header
-            + json.dumps({"size": 0, "track_total_hits": True, "query": self._clause(name, 1.0)}).encode()
+            + json.dumps({"size": 0, "track_total_hits": True, "query": clause(FIELD, name, 1.0)}).encode()
             + b"\n"
             for name in self._names
         ]
@@ -106,24 +107,19 @@ class Searcher:
     def _header(self) -> bytes:
         return json.dumps({"index": self._index, "allow_partial_search_results": False}).encode() + b"\n"
 
-    def _clause(self, name: str, boost: float) -> dict[str, Any]:
-        # Without `linear` a feature's value would be squeezed by the default, saturation.
-        return {"rank_feature": {"field": f"{FIELD}.{name}", "boost": boost, "linear": {}}}
-
     def _body(self, queries: csr_matrix, q: int, size: int, two_phase: bool) -> bytes:
         """Header and body of one query; empty for a query without tokens."""
         row = slice(queries.indptr[q], queries.indptr[q + 1])
         tokens, weights = queries.indices[row], queries.data[row]
         if not len(tokens):
             return b""
-        clauses = [self._clause(self._names[t], float(str(w))) for t, w in zip(tokens, weights, strict=True)]
         body: dict[str, Any] = {"size": size, "track_total_hits": False, "_source": False}
+        body["query"] = whole = sum_of_features(FIELD, self._names, tokens, weights)
         if two_phase:
-            heavy = [c for c, w in zip(clauses, weights, strict=True) if w >= TWO_PHASE_SHARE * weights.max()]
-            again = {"rescore_query": _sum_of(clauses), "query_weight": 0, "rescore_query_weight": 1}
-            body |= {"query": _sum_of(heavy), "rescore": {"window_size": TWO_PHASE_EXPANSION * size, "query": again}}
-        else:
-            body["query"] = _sum_of(clauses)
+            heavy = weights >= TWO_PHASE_SHARE * weights.max()
+            body["query"] = sum_of_features(FIELD, self._names, tokens[heavy], weights[heavy])
+            again = {"rescore_query": whole, "query_weight": 0, "rescore_query_weight": 1}
+            body["rescore"] = {"window_size": TWO_PHASE_EXPANSION * size, "query": again}
         return self._header() + json.dumps(body).encode() + b"\n"
 
     def _ask(self, bodies: list[bytes]) -> list[Found]:
@@ -164,10 +160,6 @@ class Searcher:
                     raise RunError(f"{self._server.address}: a search in {self._index} fails: {status} {why}")
             open_ = [i for i, _, _ in failed]
         return answers
-
-
-def _sum_of(clauses: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"bool": {"should": clauses}}
 
 
 def _hits(answer: dict[str, Any]) -> Found:

@@ -1,0 +1,1 @@
+"""Vectors of a corpus as files that any engine takes: python -m retrieval.encode."""
