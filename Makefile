@@ -7,7 +7,7 @@ QUICKSTART_CONFIGS := $(QUICKSTART:%=config/quickstart/%.yaml)
 PACKAGES := sparse_model losses training mining pairs retrieval experiment
 
 .DEFAULT_GOAL := help
-.PHONY: gpu help install quickstart quickstart-smoke test test-fast test-kernels test-attack test-attack-short test-paper-versions lint docs benchmark
+.PHONY: gpu help install quickstart quickstart-smoke test test-fast test-kernels test-clients test-attack test-attack-short test-paper-versions lint docs benchmark
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1 \t\2/' | expand -t 28
@@ -45,7 +45,7 @@ quickstart-smoke: install  ## the quickstart with a few steps, to see that every
 
 # Tests of one group (those of a node) stay in one process.
 test: install  ## the test suite, offline
-	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadgroup --ignore tests/attack --ignore tests/kernels
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadgroup --ignore tests/attack --ignore tests/kernels --ignore tests/clients
 
 test-fast: install  ## the tests that start no other process and are not slow: a minute
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadgroup -m "not process and not distributed and not opensearch and not slow"
@@ -54,6 +54,16 @@ test-fast: install  ## the tests that start no other process and are not slow: a
 .venv/kernels/installed: .venv/installed
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv/kernels triton==3.9.0
 	@touch $@
+
+CLIENTS := qdrant-client milvus-lite pymilvus pyseismic-lsr bm25s
+.venv/clients/installed: .venv/installed
+	@for client in $(CLIENTS); do \
+		$(PY) -m pip install --quiet --disable-pip-version-check --upgrade --target .venv/clients "$$client" \
+		-c constraints.txt || echo "$$client cannot be installed here: its test will be skipped" >&2; done
+	@touch $@
+
+test-clients: install .venv/clients/installed  ## vectors that retrieval.encode wrote, searched by Qdrant, Milvus, Seismic and bm25s
+	OMP_NUM_THREADS=1 PYTHONPATH=.venv/clients $(PY) -m pytest -q -rs tests/clients
 
 # The interpreter and the compiler cannot be had in one process.
 test-kernels: install .venv/kernels/installed  ## the head's GPU kernels on a CPU: interpreted, and compiled for three generations

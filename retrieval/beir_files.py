@@ -84,9 +84,9 @@ def checked_records(path: Path, rows: Iterable[tuple[int, Any]], kind: str, note
         names.add(name)
         metadata = row.get("metadata")
         noted = metadata if isinstance(metadata, dict) else {}
-        parts = (whole_characters(str(noted.get(key) or "")) for key in ("passage_of", "heading"))
+        passage_of, heading = (whole_characters(str(noted.get(key) or "")) for key in ("passage_of", "heading"))
         more = {key: value for key, value in row.items() if key not in ("_id", "title", "text")}
-        whole = Record(name, whole_characters(title), whole_characters(text), *parts, more)
+        whole = Record(name, whole_characters(title), whole_characters(text), passage_of, heading, more)
         changed += (whole.title, whole.text) != (title, text)
         yield whole
     if changed:

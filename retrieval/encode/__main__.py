@@ -53,7 +53,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--idf-path", metavar="FILE", help="other query weights than the checkpoint's")
     add("--max-seq-length", type=int, metavar="L", help="tokens that documents are cut to before they are encoded")
     add("--batch-size", type=int, default=32, help="documents of full length in a batch (%(default)s)")
-    add("--keep-vectors", action="store_true", help="keep OUT/.work: another form or shape then encodes nothing again")
+    add(
+        "--vectors",
+        type=Path,
+        metavar="FOLDER",
+        help="keep the model's vectors there: other forms encode nothing again",
+    )
     add("--dtype", choices=DTYPES, default=DTYPES[0], help="what documents are encoded in (%(default)s)")
     add("--use-cpu", action="store_true", help="not the GPU")
     add("--traceback", nargs="?", const=True, default=False, help="show where an error happened")
@@ -96,7 +101,7 @@ def _work(arguments: argparse.Namespace, shape: Shape | Shaper) -> None:
         cut_as_told(shape, cut) if isinstance(shape, Shape) else shape,
         arguments.queries,
         arguments.batch_size,
-        arguments.keep_vectors,
+        arguments.vectors,
     )
     done = export.run()
     if is_main():

@@ -51,7 +51,8 @@ class Export:
         model: all that decides the model's vectors beside the texts: hashes, lengths, precision.
         corpus, queries: see `open_corpus`, `read_queries`.
         shape: what becomes of the vectors; or a Shaper, by the statistics of an earlier corpus.
-        keep: the corpus and the model's vectors stay in OUT/.work, for another form or shape.
+        work: where the corpus and the model's vectors lie in blocks, and stay, for another form or shape too; None:
+            in OUT/.work, until all is finished.
     """
 
     encoder: "SparseEncoder"
@@ -62,7 +63,7 @@ class Export:
     shape: Shape | Shaper
     queries: Path | None = None
     batch_size: int = 32
-    keep: bool = False
+    work: Path | None = None
 
     def run(self) -> bool:
         """Write OUT, or the rest of it; False if it was finished before. To be called in every process.
@@ -100,18 +101,22 @@ class Export:
     def _format(self) -> Any:
         return FORMATS[self.form]
 
+    @property
+    def _work(self) -> Path:
+        return self.work or self.out / WORK
+
     @cached_property
     def _tokens(self) -> list[str | None]:
         return tokens_by_id(self.encoder.tokenizer, self.encoder.vocabulary_size)
 
     @cached_property
     def _corpus(self) -> Any:
-        return open_corpus(self.corpus_path, self.out / WORK)
+        return open_corpus(self.corpus_path, self._work)
 
     @cached_property
     def _vectors(self) -> VectorCache:
         encode = lambda lists, progress: self.encoder.encode_blocks(lists, self.batch_size, progress)  # noqa: E731
-        folder = self.out / WORK / f"vectors-{hash_of([self.model, self._corpus.digest])}"
+        folder = self._work / f"vectors-{hash_of([self.model, self._corpus.digest])}"
         return VectorCache(folder, self._corpus.texts, encode)
 
     @cached_property
@@ -169,8 +174,7 @@ class Export:
         write_json(self.out / VOCABULARY, self._tokens)
         if self._shaper:
             self._shaper.save(self.out / SHAPE)
-        if not self.keep:
-            shutil.rmtree(self.out / WORK, ignore_errors=True)
+        shutil.rmtree(self.out / WORK, ignore_errors=True)
         write_json(self.out / RECORD, says | {"finished": True})
 
 

@@ -121,6 +121,16 @@ def test_a_document_that_comes_later_is_shaped_as_the_corpus_was(
     assert (later != first[7]).nnz == 0
 
 
+def test_another_form_of_kept_vectors_encodes_nothing(
+    corpus: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = ["--vectors", tmp_path / "vectors"]
+    assert encode(tiny_model, corpus, tmp_path / "a", "--format", "jsonl", *kept) == 0
+    monkeypatch.setattr(sparse_model.SparseEncoder, "_encode_block", None)
+    assert encode(tiny_model, corpus, tmp_path / "b", "--format", "csr", "--prune-ratio", 0.5, *kept) == 0
+    assert load_npz(tmp_path / "b" / "documents.npz").nnz > 100 and not (tmp_path / "b" / ".work").exists()
+
+
 def test_every_kind_of_corpus_is_the_same_corpus(corpus: Path, tiny_model: Path, tmp_path: Path) -> None:
     import pyarrow as pa
     from pyarrow import parquet

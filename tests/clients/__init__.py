@@ -1,0 +1,1 @@
+"""The files of retrieval.encode in other engines' own clients: make test-clients."""
