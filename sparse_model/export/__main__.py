@@ -27,6 +27,17 @@ class Form(NamedTuple):
 FORMS = {
     "onnx": Form("sparse_model.export.onnx", "model.onnx (raw logits) and pooled.onnx (weights), with the tokenizer"),
     "fastembed": Form("sparse_model.export.fastembed", "the folder that FastEmbed loads by specific_model_path"),
+    "opensearch": Form(
+        "sparse_model.export.opensearch",
+        "models for ML Commons, with the bodies of the calls and how-to.md",
+        {
+            "--name": {"default": "inference-free-sparse", "help": "of the models (%(default)s)"},
+            "--version": {"default": "1.0.0", "help": "of the models (%(default)s)"},
+            "--index": {"default": "documents", "help": "the index in how-to.md (%(default)s)"},
+            "--field": {"default": "text_sparse", "help": "where vectors go (%(default)s)"},
+            "--text-field": {"default": "text", "help": "what is encoded (%(default)s)"},
+        },
+    ),
 }
 
 
