@@ -37,6 +37,8 @@ class BeirData:
     """Queries that are documents too: of the same id and the same text, as in ArguAna and Quora."""
     passage_of: Mapping[str, str] = field(default_factory=dict)
     """Of each line that is a part of a document, the document's id, which judgements and rankings name."""
+    folder: Path = Path()
+    """Where the files lie."""
 
 
 def load_beir(name_or_path: str, beir_dir: str, split: str | None = None) -> BeirData:
@@ -88,7 +90,21 @@ def _read(name: str, split: str, paths: list[Path], digest: str) -> BeirData:
         notes=notes,
         in_corpus=frozenset(own),
         passage_of=passage_of,
+        folder=corpus_path.parent,
     )
+
+
+def judged_queries(folder: Path, split: str) -> tuple[dict[str, str], Qrels]:
+    """The texts of a BEIR folder's queries, and the judgements of a split, without the corpus.
+
+    Raises:
+        UserError: if the split is not there, or a file cannot be used.
+    """
+    _, path, *qrels_paths = data_files(folder, split)
+    queries, qrels = {record.name: record.text.strip() for record in read_records(path, "query", [])}, Qrels()
+    for judgements in qrels_paths:
+        read_judgements(judgements, queries.keys(), qrels)
+    return queries, qrels
 
 
 def local_folder(name_or_path: str, beir_dir: str) -> Path | None:

@@ -126,6 +126,17 @@ class Shaper:
         return found
 
 
+def shaper_of(shape: Shape, weights_NV: csr_matrix, counts_NV: csr_matrix) -> Shaper:
+    """The shaper by these documents alone; see `Shaper.__call__`."""
+    words = LexicalStatistics.of(counts_NV) if shape.lexical_share else None
+    made = Shaper(shape, words)
+    if not shape.reads_twice:
+        return made
+    shared_NV = Shaper(replace(shape, cut=Cut()), words)(weights_NV, counts_NV)
+    document_df_V = np.bincount(shared_NV.indices[shared_NV.data != 0], minlength=shared_NV.shape[1])
+    return replace(made, document_df_V=document_df_V, documents=shared_NV.shape[0])
+
+
 class ShapedVectors:
     """The vectors of a corpus in a shape (see `retrieval.blocks.DocumentVectors`).
 

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "mining": {"retrieval", "losses", "sparse_model"},
     "pairs": {"mining", "retrieval", "losses", "sparse_model"},
     "experiment.settings": {"sparse_model", "losses", "retrieval", "training", "mining"},
-    "experiment.run": BELOW_RUN,
+    "experiment.run": BELOW_RUN | {"pairs"},
     "experiment.sweep": BELOW_RUN | {"experiment.run", "experiment.report"},
     "experiment.report": {"retrieval", "sparse_model"},
     "experiment": {"sparse_model"},

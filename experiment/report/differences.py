@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from experiment.report.query_scores import Scores
-from experiment.report.significance import Comparison, compare, holm
 from experiment.report.systems import System
+from retrieval.significance import Comparison, compare, holm
 
 LEVEL = 0.05
 

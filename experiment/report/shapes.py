@@ -45,7 +45,7 @@ def curve(shape: Shape) -> str:
     """What all vectors on its curve have in common: "cut", "share 0.25", "share 0.25 × IDF, cut by rarity"; or ""."""
     parts = []
     if "lexical_share" in shape:
-        parts.append(f"share {shape['lexical_share']:g}" + (" × IDF" if "lexical_idf" in shape else ""))
+        parts.append(f"share {shape['lexical_share']}" + (" × IDF" if "lexical_idf" in shape else ""))
     if "cut_by" in shape:
         parts.append("cut by rarity")
     elif not parts and shape:

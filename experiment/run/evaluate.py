@@ -5,7 +5,7 @@ A rerun computes only what is missing or what an input changed; an old result is
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from retrieval.files import write_atomically
 from retrieval.metrics import beyond
 from retrieval.plain import plain
 from sparse_model.errors import UserError
+from training.files import training_files
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def _run_evaluation(settings: Settings) -> None:
     scorer: Scorer = (
         Bm25Scorer(keys)
         if keys.baseline
-        else ModelScorer(scored_model(settings), keys, settings.opensearch, batch_size, folders, same)
+        else ModelScorer(scored_model(settings), keys, settings.opensearch, batch_size, folders, same, _rows(settings))
     )
     results = ResultFolder(folder, inputs)
     if settings.run.dry_run:
@@ -89,6 +90,13 @@ def _run_evaluation(settings: Settings) -> None:
         table = on_main(lambda: results.summarise([record for record in found if record]))
         if is_main():
             print(f"{table}\nwritten to {folder}")
+
+
+def _rows(settings: Settings) -> list[Path]:
+    """The training files that the config names, as far as they are there."""
+    with suppress(UserError):
+        return training_files(settings.data.train_file, settings.data.train_file_dir) if settings.trains else []
+    return []
 
 
 def _to_download(keys: EvaluationKeys) -> list[str]:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger(__name__)
+
+AUTO = "auto"  # of lexical_share
 
 
 class Scorer(Protocol):
@@ -79,6 +82,7 @@ class ModelScorer:
         batch_size: documents of full length in a batch.
         folders: where what lasts may lie, the run's own folder for it first.
         check: raises if the model's files are no longer those that the results are to be of; called once it is loaded.
+        training: the files of the rows that the model was trained on, as far as that is known.
     """
 
     def __init__(
@@ -89,9 +93,10 @@ class ModelScorer:
         batch_size: int,
         folders: Sequence[Path],
         check: Callable[[], None],
+        training: Sequence[Path] = (),
     ) -> None:
         self._model, self._evaluation, self._opensearch = model, evaluation, opensearch
-        self._batch_size, self._folders = batch_size, folders
+        self._batch_size, self._folders, self._training = batch_size, folders, training
         self._check, self._stack = check, ExitStack()
 
     @cached_property
@@ -105,10 +110,11 @@ class ModelScorer:
 
     @property
     def _shape(self) -> Shape:
-        """What becomes of the model's vectors; its own cut counts here, not while it encodes."""
+        """What becomes of the model's vectors, but for a share that is chosen; its own cut counts here, not earlier."""
         keys, trained = self._evaluation, self.encoder.trained_share
         cut = Cut(keys.max_active_dims, self._model.options.get("prune_ratio"))
-        share = trained.lexical_share if keys.lexical_share is None else keys.lexical_share
+        asked = 0.0 if isinstance(keys.lexical_share, str) else keys.lexical_share
+        share = trained.lexical_share if asked is None else asked
         with_idf = trained.lexical_idf if keys.lexical_idf is None else keys.lexical_idf
         return Shape(cut, keys.cut_by, share, bool(share) and with_idf)
 
@@ -133,7 +139,8 @@ class ModelScorer:
         if "encoder" not in self.__dict__:
             return {}
         shape = {"lexical_share": self._shape.lexical_share, "lexical_idf": self._shape.lexical_idf}
-        return said_by(self.encoder) | shape | {"idf_path": self._model.options.get("idf_path")}
+        says = said_by(self.encoder) | ({} if self._evaluation.lexical_share == AUTO else shape)
+        return says | {"idf_path": self._model.options.get("idf_path")}
 
     def score(self, data: BeirData) -> DatasetScores:
         """See `Scorer.score`."""
@@ -146,8 +153,14 @@ class ModelScorer:
             logger.warning("%s: %d queries are longer than the model reads; their ends are left out", data.name, cut)
         corpus = on_main(lambda: corpus_hash(data.doc_ids, data.texts))
         contents, documents = self._facts | {"corpus": corpus}, len(data.doc_ids)
-        shape = self._shape
-        keep = True if shape.reads_twice else keys.keep_vectors
+        shape, why = self._shape, {}
+        keep = True if shape.reads_twice or keys.lexical_share == AUTO else keys.keep_vectors
+        folder = kept_vectors(self._folders[0], data.name, documents, contents, keep)
+        if folder and keys.lexical_share == AUTO:
+            from experiment.run.auto_share import choose  # it loads scipy's statistics
+
+            shape, chosen = choose(encoder, shape, data, folder, self._batch_size, self._training)
+            why = {"lexical_share": chosen}
         engine = self._make_engine(data.name, documents, contents | shape.facts)
         scores = score_dataset(
             encoder,
@@ -158,13 +171,13 @@ class ModelScorer:
             engine,
             keys.do_search,
             keys.metrics,
-            kept_vectors(self._folders[0], data.name, documents, contents, keep),
+            folder,
             keys.drop_query_id,
             shape,
             keys.passages,
         )
         engine.close(keep=keeps_index(keys, self._opensearch))
-        return scores
+        return replace(scores, figures=scores.figures | why)
 
     def __enter__(self) -> "ModelScorer":
         self._stack.__enter__()

@@ -226,9 +226,10 @@ class EvaluationKeys(Keys):
     cut_by: Literal["weight", "weight_df"] = key("weight", RESULT)
     """what max_active_dims and prune_ratio go by: weight, or weight × ln(N/df), where the token has a weight in df of
     the corpus' N vectors: cheaper queries at the same length"""
-    lexical_share: Several[NonNegative | None] = key(None, RESULT, told=True, each=True)
+    lexical_share: Several[NonNegative | Literal["auto"] | None] = key(None, RESULT, told=True, each=True)
     """so many times what BM25 would store of a document's own tokens is added to its vector, before any cut; null: the
-    share that the model was trained under (train_lexical_share), else 0; an evaluation takes several values"""
+    share that the model was trained under (train_lexical_share), else 0; auto: 0, or one of 0.1, 0.25 and 0.5, with the
+    IDF or without, that other queries find better; an evaluation takes several values"""
     lexical_idf: bool | None = key(None, RESULT, told=True)
     """the lexical share times the corpus' IDF; null: as the model was trained"""
     round_weights: bool = key(False, RESULT | ROWS, by_default=True)

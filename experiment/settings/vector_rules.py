@@ -1,5 +1,7 @@
 """Combinations of keys that leave no sensible vectors to index."""
 
+from typing import Any
+
 from experiment.settings.keys import EvaluationKeys, LossKeys, ModelKeys
 from experiment.settings.mistakes import Mistake
 
@@ -16,10 +18,18 @@ def vector_mistakes(model: ModelKeys, loss: LossKeys, evaluation: EvaluationKeys
     share = loss.train_lexical_share if evaluation.lexical_share is None else evaluation.lexical_share
     if evaluation.lexical_idf and not share:
         found.append(Mistake("lexical_idf", "true weighs nothing without a lexical_share."))
+    if evaluation.lexical_idf is not None and "auto" in _all(evaluation.lexical_share):
+        found.append(Mistake("lexical_idf", "lexical_share: auto chooses it, too; leave it out."))
     if loss.train_lexical_idf and not loss.train_lexical_share:
         found.append(Mistake("train_lexical_idf", "true weighs nothing without a train_lexical_share."))
     several = [key for key, value in asked.items() if isinstance(value, list)]
-    if evaluation.keep_vectors is False and (several or by_rarity):
-        why = f"{', '.join(several)} with several values" if several else "cut_by: weight_df"
+    chosen = ["cut_by: weight_df"] * by_rarity + ["lexical_share: auto"] * ("auto" in _all(evaluation.lexical_share))
+    if evaluation.keep_vectors is False and (several or chosen):
+        why = f"{', '.join(several)} with several values" if several else chosen[0]
         found.append(Mistake("keep_vectors", f"false: {why} needs the documents' vectors more than once."))
     return found
+
+
+def _all(value: Any) -> list[Any]:
+    """The values of a key that may have several."""
+    return value if isinstance(value, list) else [value]

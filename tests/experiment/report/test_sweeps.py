@@ -17,10 +17,10 @@ from experiment.report.paper_figures import published_section
 from experiment.report.quality import Point, quality_picture
 from experiment.report.query_scores import query_scores
 from experiment.report.runs import load_runs
-from experiment.report.significance import compare, holm
 from experiment.report.systems import find_baseline
 from experiment.report.training_curves import training_picture
 from retrieval.dataset_names import BEIR_13
+from retrieval.significance import compare, holm
 from tests.experiment.report.made_runs import DATASETS, PAPER, make_runs, write_json
 from tests.experiment.report.small_runs import PNG_START, Page
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiment.report.significance import compare, holm
+from retrieval.significance import compare, holm
 
 
 def test_one_data_set_by_hand():
