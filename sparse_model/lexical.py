@@ -91,6 +91,17 @@ class TrainedShare:
     lexical_share: float = 0.0
     lexical_idf: bool = False
 
+    @property
+    def missed(self) -> str:
+        """What to tell whoever takes the model elsewhere; "" of one that was trained without."""
+        if not self.lexical_share:
+            return ""
+        times = " times the IDF" if self.lexical_idf else ""
+        return (
+            f"the model's vectors lack the lexical share of {self.lexical_share:g}{times} that it was trained under: "
+            f"evaluation here adds it, as {FILE} says; whoever encodes with the checkpoint alone leaves it out."
+        )
+
     def write(self, folder: Path) -> None:
         """Say it in a checkpoint's folder; nothing of a model that was trained without."""
         if self.lexical_share:

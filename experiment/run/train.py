@@ -31,7 +31,7 @@ from retrieval.score_dataset import score_dataset
 from retrieval.shaped import Shape
 from sparse_model import SparseEncoder, UserError, corpus_idf
 from sparse_model.layout import load_tokenizer
-from sparse_model.lexical import FILE, LexicalShare
+from sparse_model.lexical import LexicalShare
 from training.arguments import build_arguments
 from training.averages import mean_of_checkpoints, mix_with_start, require_checkpoints, trained_weights
 from training.collator import text_key
@@ -143,11 +143,7 @@ def _train(
             close_run(folder, length)
         logger.info("the trained model is %s", folder)
         if share:
-            logger.warning(
-                "its vectors lack the lexical share of %g that it was trained under. Evaluation here adds it, as %s in "
-                "the folder says; whoever encodes with the checkpoint alone leaves it out.",
-                *(share.share, FILE),
-            )
+            logger.warning(encoder.trained_share.missed)
 
 
 @contextmanager

@@ -65,6 +65,8 @@ def _export(form: Form, checkpoint: str, out: Path, options: dict[str, Any]) -> 
     import sparse_model
 
     encoder = sparse_model.load(checkpoint)
+    if missed := encoder.trained_share.missed:
+        print(f"note: {missed}", file=sys.stderr)
     with new_folder(out) as folder:
         module.export(encoder, folder, **options)
         written = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from experiment.run.train import train
 from experiment.settings.mistakes import Mistakes
 from experiment.settings.settings import load_settings
 from sparse_model import UserError
+from sparse_model.export import __main__ as export
 from sparse_model.lexical import FILE, LexicalStatistics, TrainedShare
 from tests.conftest import SENTENCES
 from tests.processes import ranks
@@ -79,7 +81,7 @@ def test_the_checkpoint_says_it_and_evaluation_goes_by_it(trained: Path, beir_fo
     assert json.loads((trained / FILE).read_text()) == {"lexical_share": 0.5, "lexical_idf": True}
     assert "train_lexical_share: 0.5" in (trained / "config.yaml").read_text()
     log = (trained / "train.log").read_text()
-    assert "under       a lexical share of 0.5 times" in log and "lack the lexical share of 0.5" in log
+    assert "under       a lexical share of 0.5 times" in log and "lack the lexical share of 0.5 times the IDF" in log
     results = trained / "evaluation"
     for more in ([], ["lexical_share=0.5", "lexical_idf=true"], ["lexical_share=0"], [f"output_dir={results}/other"]):
         run_evaluation(load_settings([str(trained), f"beir_datasets={beir_folder}", *more], takes_folder=True))
@@ -90,6 +92,19 @@ def test_the_checkpoint_says_it_and_evaluation_goes_by_it(trained: Path, beir_fo
     assert "lexical_share: 0.5" in (results / "config.yaml").read_text()
     run_evaluation(load_settings([str(trained), f"beir_datasets={beir_folder}"], takes_folder=True))
     assert "lexical_share: 0.5" in (results / "config.yaml").read_text()
+
+
+def test_an_export_says_what_it_leaves_out(
+    trained: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    form = SimpleNamespace(require=lambda: None, export=lambda encoder, folder: None)
+    monkeypatch.setattr(export, "import_module", lambda name: form)
+    assert export.main(["onnx", str(trained), str(tmp_path / "with")]) == 0
+    assert f"lexical share of 0.5 times the IDF that it was trained under: evaluation here adds it, as {FILE}" in (
+        capsys.readouterr().err
+    )
+    assert export.main(["onnx", str(tiny_model), str(tmp_path / "without")]) == 0
+    assert "share" not in capsys.readouterr().err
 
 
 def test_training_goes_on_under_the_share_unless_told(trained: Path, posnegs_file: Path, tmp_path: Path) -> None:
