@@ -24,7 +24,7 @@ def query_scores(systems: Iterable[System], datasets: Iterable[str]) -> tuple[Sc
         ids: list[str] | None = None
         for system in systems:
             files = [e.per_query[dataset] for _, e in system.members if dataset in e.per_query]
-            read = [_read_scores(file, system.metrics[0]) for file in files]
+            read = [read_scores(file, system.metrics[0]) for file in files]
             if len(read) < len(system.members) or not all(read):
                 missing.setdefault(system.name, []).append(dataset)
                 continue
@@ -37,7 +37,12 @@ def query_scores(systems: Iterable[System], datasets: Iterable[str]) -> tuple[Sc
     return scores, [f"{name}: no figures of single queries for {', '.join(sets)}" for name, sets in missing.items()]
 
 
-def _read_scores(path: Path, metric: str) -> dict[str, float]:
+def read_scores(path: Path, metric: str) -> dict[str, float]:
+    """Query id to the metric's value; {} where there is no such file.
+
+    Raises:
+        UserError: if it is damaged.
+    """
     if not path.is_file():
         return {}
     try:

@@ -44,10 +44,10 @@ def label(shape: Shape) -> str:
 def curve(shape: Shape) -> str:
     """What all vectors on its curve have in common: "cut", "share 0.25", "share 0.25 × IDF, cut by rarity"; or ""."""
     parts = []
-    if "lexical_share" in shape:
+    if shape.get("lexical_share"):
         parts.append(f"share {shape['lexical_share']}" + (" × IDF" if "lexical_idf" in shape else ""))
     if "cut_by" in shape:
         parts.append("cut by rarity")
-    elif not parts and shape:
+    elif not parts and any(shape.values()):
         parts.append("cut")
     return ", ".join(parts)
