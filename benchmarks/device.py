@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -44,6 +45,7 @@ SIZES = {
     "cpu": Sizes("tiny", (2000,), 4, 64, 32, 2),
 }
 OURS, DENSE, COMPILED, PRODUCT = "this toolkit", "dense autograd", "dense, torch.compile", "product alone, forward"
+SCREENED = "this toolkit, head_dtype int8"
 PEER = "sentence-transformers"
 MISSING = "not installed: pip install sentence-transformers"
 Contenders = dict[str, Callable[[], Any] | str]
@@ -98,6 +100,8 @@ def _head(device: str, sizes: Sizes, vocabulary: int) -> Iterator[tuple[str, Con
             return call
 
         found: Contenders = {OURS: both(ours), DENSE: both(dense)}
+        if not low:
+            found[SCREENED] = both(partial(ours, low=torch.int8))
         if device == "cuda":
             found[COMPILED] = both(torch.compile(dense))
         if low:

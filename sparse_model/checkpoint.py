@@ -26,7 +26,7 @@ from sparse_model.query_weights import read_idf, usable_weights
 from sparse_model.remote_code import is_remote, load_model
 from sparse_model.tensors import check_weights, require_floats, unknown_tensors
 
-HEAD_DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
+HEAD_DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "int8": torch.int8}
 NO_TABLE = "idf_path: queries go through the model (inf_free is false) and have no such weights; leave one of them out."
 
 
@@ -58,7 +58,7 @@ def load(
         idf_path: a JSON file of token -> weight, or a hub id that holds an idf.json; for inference-free queries only.
         max_seq_length: tokens documents are cut to.
         inf_free: queries by table (true) or through the model (false).
-        head_dtype: float32 or bfloat16, the precision of the head's product.
+        head_dtype: float32, bfloat16 or int8, the precision of the head's product; int8: see `head.positive_logits`.
         max_active_dims, prune_ratio: what documents are cut to (see `pruning.Cut`).
         tokenizer_name: folder or hub id of another tokenizer than the model's.
         model_overrides: fields of the model's config, e.g. {"hidden_dropout_prob": 0.0}.

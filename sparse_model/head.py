@@ -5,7 +5,8 @@ the same values and gradients, to rounding, and never holds more than a tile of 
 facts. The maximum passes its gradient to one token, and every saturation passes none to entries at or below zero:
 backward touches the few active (document, entry) pairs and nothing else. And nearly all entries of a document are at
 or below zero: a product in 8-bit integers and a proved bound on its error (`Screen`) tell the few that may not be,
-and only those are computed in float32. The screen decides what is computed; no value comes from it.
+and only those are computed in float32. The screen decides what is computed; no value comes from it. On a GPU it is
+there on request (product_dtype int8).
 
 Shapes: N documents, T tokens of all documents one after another, L tokens of one, D hidden size, V vocabulary.
 """
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 
 from sparse_model import head_kernel, segments
-from sparse_model.screen import Screen, screening_pays, tile_products
+from sparse_model.screen import Screen, Span, screening_pays, tile_products
 
 # Tokens multiplied at a time: with `screen.CPU_TILE`, what a core's second-level cache holds.
 CPU_TOKENS = 1024
@@ -30,7 +31,10 @@ DENSE = 0.3
 
 
 class Active(NamedTuple):
-    """The entries above zero, each [K]: which document, which entry, its value, and the token it comes from."""
+    """The entries above zero, each [K]: which document, which entry, its value, and the token it comes from.
+
+    Some may turn out to be at or below zero: where a GPU screens, leaving them out would be one more wait for it.
+    """
 
     documents: Tensor
     entries: Tensor
@@ -61,7 +65,8 @@ def positive_logits(
         lengths: tokens of each document, at least 1 each, T in all;
         weight_VD, bias_V: the output layer, in the dtype of `hidden_TD`;
         product_dtype: a lower precision for the product h · W of the forward pass (None: the inputs' own);
-            sums are in float32 (but on a CPU, where they are rounded to it), backward in the inputs' precision.
+            sums are in float32 (but on a CPU, where they are rounded to it), backward in the inputs' precision;
+            int8: the inputs' own precision, of the entries that a product in 8-bit integers lets pass.
 
     Returns:
         [N, V] in the inputs' dtype.
@@ -92,9 +97,11 @@ class Head:
         winners: bool = True,
     ) -> None:
         self.weight_VD, self.bias_V, self.winners = weight_VD, bias_V, winners
-        self.product_VD = weight_VD.to(product_dtype or weight_VD.dtype)
+        asked = product_dtype == torch.int8
+        self.product_VD = weight_VD.to(weight_VD.dtype if asked or product_dtype is None else product_dtype)
         exact = self.product_VD.dtype == weight_VD.dtype
-        self.screen = Screen(weight_VD, bias_V) if exact and screening_pays(weight_VD, tokens) else None
+        pays = screening_pays(weight_VD, tokens) or (asked and head_kernel.screens(weight_VD))
+        self.screen = Screen(weight_VD, bias_V) if exact and pays else None
 
     def active(self, hidden_TD: Tensor, lengths: Sequence[int]) -> Active:
         """The entries that are above zero, in order of document and entry; see `positive_logits`."""
@@ -124,12 +131,29 @@ class Head:
         for n in range(0, len(bounds) - 1, step):
             some = bounds[n : n + step + 1]
             lengths = [end - start for start, end in itertools.pairwise(some)]
+            if self.screen and (active := self._listed(hidden_TD, lengths, n, some)):
+                parts.append(active)
+                continue
             low_TD = hidden_TD[some[0] : some[-1]].to(self.product_VD.dtype)
             highest = head_kernel.highest if head_kernel.pays(low_TD) else segments.highest
             values_NV, tokens_NV = highest(low_TD, lengths, self.product_VD, self.winners)
             values_NV = (values_NV + self.bias_V).to(hidden_TD.dtype)
             parts.append(_above_zero(values_NV, tokens_NV, n, some[0]))
         return parts
+
+    def _listed(self, hidden_TD: Tensor, lengths: list[int], first: int, bounds: list[int]) -> Active | None:
+        """Only the screen's candidates, of all documents at once; None if they are so many that everything is faster.
+
+        The device is waited for once: how many they are.
+        """
+        assert self.screen is not None
+        candidates_NV = self.screen(hidden_TD, list(itertools.pairwise(bounds)), kernel_highest)
+        documents, entries = candidates_NV.nonzero(as_tuple=True)
+        if len(entries) > DENSE * candidates_NV.numel():
+            return None
+        some_TD = hidden_TD[bounds[0] : bounds[-1]]
+        values, tokens = head_kernel.highest_of(some_TD, lengths, self.weight_VD, documents, entries)
+        return Active(documents + first, entries, values + self.bias_V[entries], tokens.long() + bounds[0])
 
     def _screened(self, hidden_TD: Tensor, bounds: list[int], documents: range) -> Active | None:
         """Only the screen's candidates; None if they are so many that everything is faster."""
@@ -162,6 +186,11 @@ class Head:
                     values_NV[n, tile], tokens_NV[n, tile] = values, tokens + start
         values_NV += self.bias_V
         return _above_zero(values_NV, tokens_NV, documents.start)
+
+
+def kernel_highest(hidden_TD: Tensor, weight_VD: Tensor, spans: list[Span]) -> Tensor:
+    """As `screen.tiled_highest`, on a GPU."""
+    return head_kernel.highest(hidden_TD, [end - start for start, end in spans], weight_VD, winners=False)[0]
 
 
 def tiled(device: torch.device) -> bool:
@@ -220,15 +249,15 @@ class _PositiveLogits(torch.autograd.Function):
     ) -> Tensor:
         active = head.active(hidden_TD, lengths)
         logits_NV = hidden_TD.new_zeros(len(lengths), len(weight_VD))
-        logits_NV[active.documents, active.entries] = active.values
-        ctx.save_for_backward(hidden_TD, weight_VD, active.documents, active.entries, active.tokens)
+        logits_NV[active.documents, active.entries] = active.values.relu()
+        ctx.save_for_backward(hidden_TD, weight_VD, *active)
         return logits_NV
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_NV: Tensor) -> tuple[Tensor | None, ...]:
-        hidden_TD, weight_VD, documents, entries, tokens = ctx.saved_tensors
-        grads = grad_NV[documents, entries]
+        hidden_TD, weight_VD, documents, entries, values, tokens = ctx.saved_tensors
+        grads = grad_NV[documents, entries].masked_fill(values <= 0, 0)
         grad_hidden = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
             grad_hidden = _sparse_product(tokens, entries, grads, weight_VD, len(hidden_TD))

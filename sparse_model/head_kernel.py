@@ -41,14 +41,48 @@ def sums_here(values: Tensor) -> bool:
 
 def pays(hidden: Tensor) -> bool:
     """Whether `highest` runs on these, and on tensor cores: float32's own product is cuBLAS's, see docs/head.md."""
-    tensor_cores = hidden.dtype in HALVES or (hidden.dtype == torch.float32 and tf32_asked())
-    return hidden.is_cuda and _here() and tensor_cores and torch.cuda.get_device_capability(hidden.device) >= (8, 0)
+    fitting = hidden.dtype in HALVES or (hidden.dtype == torch.float32 and tf32_asked())
+    return hidden.is_cuda and _here() and fitting and _tensor_cores(hidden.device)
+
+
+def screens(weight: Tensor) -> bool:
+    """Whether `highest` runs on 8-bit integers and `highest_of` on these float32 weights."""
+    return weight.is_cuda and _here() and weight.dtype == torch.float32 and _tensor_cores(weight.device)
+
+
+def _tensor_cores(device: torch.device) -> bool:
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def highest(
     hidden_TD: Tensor, lengths: Sequence[int], weight_VD: Tensor, winners: bool
 ) -> tuple[Tensor, Tensor | None]:
     """As `segments.highest`; int8 gives int32."""
+    shape = len(lengths), len(weight_VD)
+    return _highest(hidden_TD, lengths, weight_VD, None, shape, winners)
+
+
+def highest_of(
+    hidden_TD: Tensor, lengths: Sequence[int], weight_VD: Tensor, documents_K: Tensor, entries_K: Tensor
+) -> tuple[Tensor, Tensor]:
+    """(max of h · w, the first token it comes from), both [K], of these documents and entries, in order of document."""
+    if not len(entries_K):
+        return hidden_TD.new_empty(0), torch.empty_like(entries_K)
+    bounds = torch.arange(len(lengths) + 1, device=documents_K.device)
+    listed = torch.searchsorted(documents_K, bounds, out_int32=True), entries_K
+    values_K, tokens_K = _highest(hidden_TD, lengths, weight_VD, listed, entries_K.shape, winners=True)
+    assert tokens_K is not None
+    return values_K, tokens_K
+
+
+def _highest(
+    hidden_TD: Tensor,
+    lengths: Sequence[int],
+    weight_VD: Tensor,
+    listed: tuple[Tensor, Tensor] | None,
+    shape: Sequence[int],
+    winners: bool,
+) -> tuple[Tensor, Tensor | None]:
     from sparse_model.triton_kernels import highest_products
 
     starts = sent(torch.from_numpy(np.cumsum([0, *lengths], dtype=np.int32)), hidden_TD.device)
@@ -57,16 +91,17 @@ def highest(
     hidden_TD, weight_VD = (
         F.pad(rows, (0, beyond)) if beyond else rows.contiguous() for rows in (hidden_TD, weight_VD)
     )
-    shape = len(lengths), len(weight_VD)
     kind = torch.int32 if hidden_TD.dtype == torch.int8 else torch.float32
-    values_NV = torch.empty(shape, dtype=kind, device=hidden_TD.device)
-    tokens_NV = torch.empty(shape if winners else (1, 1), dtype=torch.int32, device=hidden_TD.device)
-    arguments = (hidden_TD, weight_VD, starts, values_NV, tokens_NV, *shape)
-    constants = {"D": hidden_TD.shape[1], "WINNERS": winners, "PRECISION": "tf32" if tf32_asked() else "ieee"}
-    programs = shape[0] * -(-shape[1] // BLOCK_V)
+    values = torch.empty(shape, dtype=kind, device=hidden_TD.device)
+    tokens = torch.empty(shape if winners else (1,), dtype=torch.int32, device=hidden_TD.device)
+    sizes = len(lengths), len(weight_VD)
+    arguments = (hidden_TD, weight_VD, starts, *(listed or (starts, starts)), values, tokens, *sizes)
+    precision = "tf32" if tf32_asked() and listed is None else "ieee"
+    constants = {"D": hidden_TD.shape[1], "LISTED": listed is not None, "WINNERS": winners, "PRECISION": precision}
+    programs = sizes[0] * -(-sizes[1] // BLOCK_V)
     with torch.cuda.device_of(hidden_TD):
         highest_products[(programs,)](*arguments, **constants, **blocks, **OPTIONS)
-    return values_NV, tokens_NV if winners else None
+    return values, tokens if winners else None
 
 
 def block_sizes(dtype: torch.dtype, size: int, longest: int) -> dict[str, int]:

@@ -1,6 +1,6 @@
 """Which vocabulary entries may be above zero, told by a product in 8-bit integers; and that product, in tiles."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -9,10 +9,20 @@ from torch import Tensor
 CPU_TILE = 1 << 19
 # Elements of the weights rounded at a time: all that comes of them stays in cache.
 CACHED = 1 << 17
+AT_ONCE = 1 << 28  # on other devices
 # From so many tokens on, making a screen takes less than it saves.
 SCREENED_TOKENS = 512
 
 Span = tuple[int, int]  # first token of a document, and the one after its last
+
+
+def tiled_highest(hidden_TD: Tensor, weight_VD: Tensor, spans: list[Span]) -> Tensor:
+    """The maximum over each span's tokens of h · w, [len(spans), V], of integers in 8 bits, on a CPU."""
+    highest_NV = torch.empty(len(spans), len(weight_VD), dtype=torch.int32)
+    for tile, products in tile_products(hidden_TD, weight_VD, spans):
+        for row, product in enumerate(products):
+            torch.amax(product, 0, out=highest_NV[row, tile])
+    return highest_NV
 
 
 class Screen:
@@ -28,24 +38,26 @@ class Screen:
 
     def __init__(self, weight_VD: Tensor, bias_V: Tensor) -> None:
         self.bias_V = bias_V
-        parts = zip(
-            *(
-                _rounded(rows, rows.abs().amax(dim=1, keepdim=True))
-                for rows in weight_VD.split(max(1, CACHED // weight_VD.shape[1]))
-            ),
-            strict=True,
-        )
+        most = max(1, (CACHED if weight_VD.device.type == "cpu" else AT_ONCE) // weight_VD.shape[1])
+        rounded = (_rounded(rows, rows.abs().amax(dim=1, keepdim=True)) for rows in weight_VD.split(most))
+        parts = zip(*rounded, strict=True)
         self.weight_VD, self.step_V, self.norm_V, self.residual_V = map(torch.cat, parts)
 
-    def __call__(self, hidden_TD: Tensor, spans: list[Span]) -> Tensor:
-        """bool [len(spans), V]: false where the entry is at or below zero for every token of the span."""
+    def __call__(
+        self,
+        hidden_TD: Tensor,
+        spans: list[Span],
+        highest: Callable[[Tensor, Tensor, list[Span]], Tensor] = tiled_highest,
+    ) -> Tensor:
+        """bool [len(spans), V]: false where the entry is at or below zero for every token of the span.
+
+        Args:
+            highest: of the product of two int8 matrices, over each span's tokens: int32 [N, V].
+        """
         start = spans[0][0]
         hidden_TD, spans = hidden_TD[start : spans[-1][1]], [(a - start, b - start) for a, b in spans]
         low_TD, step, norm_T, residual_T = _rounded(hidden_TD, hidden_TD.abs().max())
-        highest_NV = torch.empty(len(spans), len(self.bias_V), dtype=torch.int32, device=hidden_TD.device)
-        for tile, products in tile_products(low_TD, self.weight_VD, spans):
-            for row, product in enumerate(products):
-                torch.amax(product, 0, out=highest_NV[row, tile])
+        highest_NV = highest(low_TD, self.weight_VD, spans)
         norm, residual = norm_T.max(), residual_T.max()
         bound_V = (residual * self.norm_V + (norm + residual) * self.residual_V) * (1 + 2**-10)
         bound_V += (hidden_TD.shape[1] + 32) * 2**-23 * norm * self.norm_V + 2**-22 * self.bias_V.abs() + 2**-120

@@ -14,11 +14,14 @@ def highest_products(
     hidden,  # [T, D]
     weight,  # [V, D]
     starts,  # [N + 1] int32: the first token of each document, and T
-    values,  # [N, V]
-    tokens,  # [N, V] int32
+    listed,  # [N + 1] int32: where each document's entries begin in `columns`, and K
+    columns,  # [K] the entries
+    values,  # [N, V], or [K] if LISTED
+    tokens,  # the same in int32
     N,
     V,
     D: tl.constexpr,
+    LISTED: tl.constexpr,
     WINNERS: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK_T: tl.constexpr,
@@ -27,21 +30,33 @@ def highest_products(
 ):
     """One document and BLOCK_V entries: the maximum of h · w over its tokens, and the first token that reaches it.
 
-    What lies beyond the last token or entry is that one once more, so that nothing need be masked: the copy of a token
-    has the same product and comes after it. D is a multiple of BLOCK_D.
+    The entries are all of them, or if LISTED those that `columns` names for the document. What lies beyond the last
+    token or entry is that one once more, so that nothing need be masked: the copy of a token has the same product and
+    comes after it. D is a multiple of BLOCK_D.
     """
     # Programs that run at the same time share the entries: their weights are read from memory once.
     document, tile = tl.program_id(0) % N, tl.program_id(0) // N
     start, end = tl.load(starts + document), tl.load(starts + document + 1)
-    entries = tile * BLOCK_V + tl.arange(0, BLOCK_V)
-    columns = tl.arange(0, BLOCK_D)
-    weights = weight + tl.minimum(entries, V - 1).to(tl.int64)[None, :] * D + columns[:, None]
+    places = tile * BLOCK_V + tl.arange(0, BLOCK_V)
+    if LISTED:
+        places += tl.load(listed + document)
+        after = tl.load(listed + document + 1)
+        # A document has fewer entries than there are programs for it: the others have nothing to do.
+        end = tl.where(tl.min(places, axis=0) < after, end, start)
+        entries = tl.load(columns + tl.maximum(tl.minimum(places, after - 1), 0)).to(tl.int64)
+        outputs = places.to(tl.int64)
+    else:
+        after = V
+        entries = tl.minimum(places, V - 1).to(tl.int64)
+        outputs = document.to(tl.int64) * V + places
+    inner = tl.arange(0, BLOCK_D)
+    weights = weight + entries[None, :] * D + inner[:, None]
     kind: tl.constexpr = values.dtype.element_ty
     best = tl.full((BLOCK_V,), LOWEST_INT if kind == tl.int32 else LOWEST, kind)
     winner = tl.full((BLOCK_V,), 0, tl.int32) + start
     for first in range(start, end, BLOCK_T):
         rows = tl.minimum(first + tl.arange(0, BLOCK_T), end - 1)
-        states = hidden + rows.to(tl.int64)[:, None] * D + columns[None, :]
+        states = hidden + rows.to(tl.int64)[:, None] * D + inner[None, :]
         products = tl.zeros((BLOCK_T, BLOCK_V), kind)
         for d in range(0, D, BLOCK_D):
             products = tl.dot(
@@ -56,10 +71,9 @@ def highest_products(
         if WINNERS:
             reaching = tl.where(products < highest[None, :], end, rows[:, None])
             winner = tl.where(better, tl.min(reaching, axis=0), winner)
-    outputs = document.to(tl.int64) * V + entries
-    tl.store(values + outputs, best, mask=entries < V)
+    tl.store(values + outputs, best, mask=places < after)
     if WINNERS:
-        tl.store(tokens + outputs, winner, mask=entries < V)
+        tl.store(tokens + outputs, winner, mask=places < after)
 
 
 @triton.jit

@@ -59,8 +59,9 @@ class ModelKeys(Keys):
     """tokens a document is cut to"""
     inf_free: bool = key(True, WEIGHTS | VECTORS, told=True)
     """queries need no model: tokenizer and query weights only; false: siamese"""
-    head_dtype: Literal["float32", "bfloat16"] = key("float32", WEIGHTS | VECTORS)
-    """precision of the vocabulary head's product; on a CPU with 8-bit products float32 is the faster"""
+    head_dtype: Literal["float32", "bfloat16", "int8"] = key("float32", WEIGHTS | VECTORS)
+    """precision of the vocabulary head's product; on a CPU with 8-bit products float32 is the faster. int8: float32's
+    values, on an NVIDIA GPU of those entries alone that a product in 8 bits lets pass (never measured)"""
     prune_ratio: Several[Share | None] = key(None, VECTORS, each=True)
     """at encoding, weights below this share of the document's largest are dropped; an evaluation takes several"""
     tokenizer_name: str | None = key(None, WEIGHTS | VECTORS)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 import sparse_model
+from sparse_model.device import HALVES
 from sparse_model.head import positive_logits, positive_logits_dense
 from tests.conftest import SENTENCES
 from tests.processes import free_port
@@ -35,13 +36,13 @@ def _padded(states: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("vocabulary", [1000, 30522])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.int8], ids=str)
 def test_head_values_and_gradients(device: str, dtype: torch.dtype, vocabulary: int) -> None:
-    """Against the dense form in float64 on the CPU; float32 to 1e-5, halves to what their product rounds."""
+    """Against the dense form in float64 on the CPU; float32 to 1e-5, screened (int8) too; halves to what they round."""
     parts = _inputs(device, vocabulary)
-    low = dtype != torch.float32
+    low = dtype in HALVES
     with torch.autocast(device, dtype=dtype if low else torch.bfloat16, enabled=low):
-        values = positive_logits(parts[0], LENGTHS, parts[1], parts[2], dtype if low else None)
+        values = positive_logits(parts[0], LENGTHS, parts[1], parts[2], None if dtype == torch.float32 else dtype)
     upstream = torch.rand(values.shape, generator=torch.Generator().manual_seed(1)).to(device)
     values.float().backward(upstream)
     exact = [p.detach().double().cpu().requires_grad_() for p in parts]

@@ -20,6 +20,7 @@ pytestmark = [
 
 NAMES = {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32", torch.int8: "i8"}
 VOLTA, AMPERE, HOPPER = 70, 80, 90
+_NUMBERS = {"starts": "i32", "listed": "i32", "columns": "i64", "tokens": "i32"}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -38,14 +39,16 @@ def _compiled(kernel: Any, signature: dict[str, str], constants: dict[str, Any],
     return triton.compile(source, target=GPUTarget("cuda", generation, 32), options=options)
 
 
-def _highest(dtype: torch.dtype, generation: int, precision: str = "ieee", size: int = 768) -> Any:
+def _highest(
+    dtype: torch.dtype, generation: int, precision: str = "ieee", size: int = 768, listed: bool = False
+) -> Any:
     from sparse_model.triton_kernels import highest_products
 
     integers = dtype == torch.int8
     pointers = {"hidden": NAMES[dtype], "weight": NAMES[dtype], "values": "i32" if integers else "fp32"}
-    signature = {name: f"*{kind}" for name, kind in {**pointers, "starts": "i32", "tokens": "i32"}.items()}
+    signature = {name: f"*{kind}" for name, kind in {**pointers, **_NUMBERS}.items()}
     blocks = head_kernel.block_sizes(dtype, size, 256)
-    constants = {"D": size, "WINNERS": not integers, "PRECISION": precision, **blocks}
+    constants = {"D": size, "LISTED": listed, "WINNERS": not integers, "PRECISION": precision, **blocks}
     return _compiled(highest_products, signature | {"N": "i32", "V": "i32"}, constants, generation)
 
 
@@ -64,6 +67,13 @@ def test_the_maximum_is_computed_on_tensor_cores_and_in_registers(
 ) -> None:
     compiled = _highest(dtype, generation)
     assert ("wgmma.mma_async" if generation == HOPPER else "mma.sync") in compiled.asm["ptx"]
+    assert _spilled(compiled, tmp_path) == 0
+
+
+@pytest.mark.parametrize("generation", [AMPERE, HOPPER])
+def test_the_few_that_pass_a_screen_are_computed_in_float32_and_in_registers(generation: int, tmp_path: Path) -> None:
+    compiled = _highest(torch.float32, generation, listed=True)
+    assert "mma" not in compiled.asm["ptx"] and "fma.rn.f32" in compiled.asm["ptx"]
     assert _spilled(compiled, tmp_path) == 0
 
 

@@ -135,3 +135,71 @@ def test_the_head_with_both_kernels_equals_dense_autograd(monkeypatch: pytest.Mo
     assert 0 < (results[0][0] > 0).sum() < 450
     for mine, dense in zip(*results, strict=True):
         torch.testing.assert_close(mine, dense, rtol=1e-5, atol=1e-5)
+
+
+def _winners(hidden: Tensor, lengths: list[int], weight: Tensor) -> Tensor:
+    """[N, V]: the token of each maximum, among all documents' tokens."""
+    tokens = torch.arange(len(hidden)).split(lengths)
+    rows = zip(hidden.split(lengths), tokens, strict=True)
+    return torch.stack([numbers[(states @ weight.T).argmax(dim=0)] for states, numbers in rows])
+
+
+def _screened(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "tiled", lambda device: False)
+    monkeypatch.setattr(head, "screening_pays", lambda weight, tokens: False)
+    monkeypatch.setattr(head_kernel, "screens", lambda weight: True)
+    monkeypatch.setattr(head_kernel, "sums_here", lambda values: True)
+    monkeypatch.setattr(segments, "highest", None)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "bias"), [([7, 1, 40, 3], -2.5), ([130, 512, 20], -3.2), ([3, 9], -9.0)], ids=["", "blocks", "none"]
+)
+def test_screened_in_8_bits_it_equals_dense_autograd(
+    lengths: list[int], bias: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values, positions and gradients; documents with a block of candidates, with several, and with none."""
+    _screened(monkeypatch)
+    hidden, weight = (rows.requires_grad_() for rows in _inputs(lengths, 96, 700, torch.float32))
+    bias_V = torch.full((700,), bias * 96**0.5, requires_grad=True)
+    mask = torch.arange(max(lengths)) < torch.tensor(lengths).unsqueeze(1)
+    padded = torch.nn.utils.rnn.pad_sequence(hidden.split(lengths), batch_first=True)
+    results = []
+    for logits in (
+        positive_logits(hidden, lengths, weight, bias_V, torch.int8),
+        positive_logits_dense(padded, mask, weight, bias_V),
+    ):
+        loss = (activate(logits, "l1_relu") * torch.linspace(-1, 2, logits.numel()).view_as(logits)).sum()
+        results.append([logits, *torch.autograd.grad(loss, (hidden, weight, bias_V))])
+    for mine, dense in zip(*results, strict=True):
+        torch.testing.assert_close(mine, dense, rtol=1e-5, atol=2e-5)
+    ready = head.Head(weight.detach(), bias_V.detach(), torch.int8)
+    candidates = ready.active(hidden.detach(), lengths)
+    assert (results[0][0] > 0).sum() <= len(candidates.values) < 0.3 * 700 * len(lengths)
+    assert len(candidates.values) > 128 or max(lengths) < 512
+    winners = _winners(hidden.detach(), lengths, weight.detach())
+    assert torch.equal(candidates.tokens, winners[candidates.documents, candidates.entries])
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_tokens_that_tie_and_numbers_that_are_not_finite_behind_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first token that ties, within a block of tokens and between blocks; NaN is a candidate everywhere."""
+    _screened(monkeypatch)
+    generator = torch.Generator().manual_seed(0)
+    lengths = [300, 5]
+    hidden = torch.randint(0, 3, (305, 2), generator=generator).float()
+    weight = torch.randint(-1, 2, (900, 2), generator=generator).float()
+    weight[100:] = -1  # so that few pass
+    active = head.Head(weight, torch.full((900,), -0.5), torch.int8).active(hidden, lengths)
+    assert torch.equal(active.tokens, _winners(hidden, lengths, weight)[active.documents, active.entries])
+    weight[7, 1] = float("nan")
+    active = head.Head(weight, torch.full((900,), -0.5), torch.int8).active(hidden, lengths)
+    assert active.documents[active.values.isnan()].tolist() == [0, 1]
+
+
+def test_where_most_pass_the_screen_all_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "tiled", lambda device: False)
+    monkeypatch.setattr(head_kernel, "screens", lambda weight: True)
+    hidden, weight = _inputs([9, 4], 16, 150, torch.float32)
+    ours, plain = (positive_logits(hidden, [9, 4], weight, torch.zeros(150), kind) for kind in (torch.int8, None))
+    assert torch.equal(ours, plain)

@@ -157,6 +157,33 @@ def test_the_host_waits_once_and_there_is_no_loop_over_documents() -> None:
     assert operations[0].count("scatter_reduce_") == 6  # 3 slices of the vocabulary, a maximum and a position each
 
 
+def test_the_host_waits_once_where_a_screen_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For how many candidates there are; those that turn out not to be above zero stay, with no value and gradient."""
+
+    def highest_of(hidden: Tensor, lengths: list[int], weight: Tensor, documents: Tensor, entries: Tensor) -> Any:
+        values, tokens = segments.highest(hidden, lengths, weight, winners=True)
+        assert tokens is not None
+        return values[documents, entries], tokens[documents, entries]
+
+    def highest(hidden: Tensor, lengths: list[int], weight: Tensor, winners: bool) -> tuple[Tensor, None]:
+        return segments.highest(hidden.float(), lengths, weight.float(), winners=False)[0].int(), None
+
+    monkeypatch.setattr(head_kernel, "screens", lambda weight: True)
+    monkeypatch.setattr(head_kernel, "highest", highest)
+    monkeypatch.setattr(head_kernel, "highest_of", highest_of)
+    leaves = _inputs(bias=-9.0)
+    with Watched() as watched:
+        ours = positive_logits(leaves[0], LENGTHS, *leaves[1:], torch.int8)
+        gradients = torch.autograd.grad(ours.sum(), leaves)
+    assert watched.waits == ["nonzero"]
+    dense = _dense(*leaves)
+    torch.testing.assert_close(ours, dense, rtol=1e-6, atol=1e-6)
+    for mine, theirs in zip(gradients, torch.autograd.grad(dense.sum(), leaves), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-6)
+    active = head.Head(*(leaf.detach() for leaf in leaves[1:]), torch.int8).active(leaves[0].detach(), LENGTHS)
+    assert (active.values > 0).sum() == (dense > 0).sum() < len(active.values)
+
+
 @pytest.fixture
 def encoder(tiny_model: Path) -> SparseEncoder:
     return load(tiny_model, max_seq_length=32)
