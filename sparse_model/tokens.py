@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
 from sparse_model.texts import beginning, breaks, runs, whole_characters
 
 if TYPE_CHECKING:
@@ -111,7 +113,8 @@ def pad(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
     """Rows of ids as input_ids and attention_mask, both int64 [N, L], padded on the right to the longest row."""
     import torch  # here, so that what only counts in blocks and tokens need not load it
 
-    tensors = [torch.tensor(row, dtype=torch.long) for row in rows]
+    # By way of numpy: a fifth of the time, in which no other thread can work.
+    tensors = [torch.from_numpy(np.array(row, dtype=np.int64)) for row in rows]
     input_ids = torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=pad_id)
     lengths = torch.tensor([len(row) for row in rows])
     return input_ids, (torch.arange(input_ids.shape[1]) < lengths.unsqueeze(1)).long()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks import distillation_rows as rows
-from benchmarks import encode, growth, head, measure, micro_batches, page, search, training_step
+from benchmarks import encode, growth, head, loss_curves, measure, micro_batches, page, search, training_step
 from benchmarks import made_models as models
 from retrieval.tables import text_table
 
@@ -118,3 +118,16 @@ def test_the_page_shows_tables_plots_and_keeps_what_was_added(results: dict, tmp
     (tmp_path / "empty").mkdir()
     page.write(tmp_path / "empty", tmp_path / "empty.md")
     assert "Nothing was measured" in (tmp_path / "empty.md").read_text()
+
+
+def test_loss_curves_are_compared_step_by_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A step that a run logged twice, since it went on, counts once; steps that only one has are left out."""
+    rows = {"whole": [(10, 2.0), (20, 1.0), (30, 1.0)], "pieces": [(10, 9.0), (10, 2.02), (20, 1.0)]}
+    for name, logged in rows.items():
+        (tmp_path / name).mkdir()
+        lines = [json.dumps({"step": step, "loss": loss}) + "\n" for step, loss in logged]
+        (tmp_path / name / "metrics.jsonl").write_text("".join(lines) + json.dumps({"step": 30, "d_length": 5}))
+    curves = {name: loss_curves.losses(tmp_path / name) for name in rows}
+    assert loss_curves.distances(curves["whole"], curves["pieces"]) == {10: pytest.approx(0.01), 20: 0.0}
+    assert loss_curves.main([*(str(tmp_path / name) for name in rows), "--output", str(tmp_path / "a.png")]) == 0
+    assert "1.0e-02" in capsys.readouterr().out and (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
