@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from sparse_model import hidden, limits
 from sparse_model.activations import activate
 from sparse_model.arguments import as_texts
+from sparse_model.card import write_card
 from sparse_model.device import fetched, half_precision, sent
 from sparse_model.disk_errors import disk_told, usable_folder
 from sparse_model.errors import RunError, UserError
@@ -339,7 +340,7 @@ class SparseEncoder(nn.Module):
         return [(token, q, d, q * d) for token, (q, d) in zip(tokens, weights, strict=True)]
 
     def save(self, folder: str | Path, **says: Any) -> None:
-        """Write a self-contained checkpoint (see `saving.write_checkpoint`) and its manifest, in place of an older one.
+        """Write a self-contained checkpoint (see `saving.write_checkpoint`), manifest and card, over an older one.
 
         Args:
             says: what the manifest is to say beside (see `manifest`).
@@ -348,8 +349,10 @@ class SparseEncoder(nn.Module):
             UserError, RunError: naming the path that cannot be written, why, and what to do.
         """
         path = usable_folder(folder, "save")
-        with disk_told(path), replaced(path, **says) as new:
-            self.write(new)
+        with disk_told(path):
+            with replaced(path, **says) as new:
+                self.write(new)
+            write_card(path)
 
     def write(self, folder: Path) -> None:
         """The files of a checkpoint; the caller adds its own, and the manifest once all are there."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from sparse_model.errors import UserError
 
-MANIFEST = "complete.json"
+MANIFEST, CARD = "complete.json", "README.md"
 FORMAT = 1
 IF_MEANT = f"Restore it; or, if the change is meant, delete {MANIFEST}: the folder is then taken as it is."
 _THREADS = 4  # hashes are computed without Python's lock
@@ -120,8 +120,9 @@ def replaced(folder: Path, **says: Any) -> Iterator[Path]:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Every file but the manifest itself."""
-    return sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
+    """Every file but the manifest itself and the model card, which may be edited."""
+    unlisted = {folder / MANIFEST, folder / CARD}
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path not in unlisted)
 
 
 def sha256_of(path: Path) -> str:

@@ -4,6 +4,7 @@ The masked LM lies in the root (AutoModelForMaskedLM reads it); modules.json and
 the length and the query table.
 """
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -69,9 +70,24 @@ def _as_readable_as(file: Path, others: Iterable[Path]) -> None:
 
 def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
+    _join_merges(folder / "tokenizer.json")
     says = require_json(folder / "tokenizer_config.json")
     if says.get("tokenizer_class") == "TokenizersBackend":  # a class that older versions of transformers lack
         write_json(folder / "tokenizer_config.json", says | {"tokenizer_class": "PreTrainedTokenizerFast"})
+
+
+def _join_merges(path: Path) -> None:
+    """Merges of two tokens as "a b", as all versions read them; tokenizers 0.19 reads no lists of two.
+
+    Where a token holds a space, as no byte-level one does, only lists can say it.
+    """
+    says = require_json(path)
+    merges = says["model"].get("merges") or []
+    if any(isinstance(pair, str) or " " in "".join(pair) for pair in merges):
+        return
+    if merges:
+        says["model"]["merges"] = [" ".join(pair) for pair in merges]
+        path.write_text(json.dumps(says, ensure_ascii=False, indent=2), encoding="utf-8")
 
 
 def _write_modules(folder: Path, modules: list[tuple[str, str]]) -> None:

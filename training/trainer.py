@@ -16,6 +16,7 @@ from transformers import TrainerState
 
 from retrieval.distributed import barrier
 from sparse_model import SparseEncoder, UserError
+from sparse_model.card import write_card
 from sparse_model.checkpoint import load_weights
 from sparse_model.lexical import LexicalShare
 from training import step_checkpoints as checkpoints
@@ -204,6 +205,7 @@ class Trainer(transformers.Trainer):
         if self.is_world_process_zero():
             torch.save(self._own_state(), folder / STATISTICS)
             checkpoints.mark_complete(folder, self.state.global_step, self.run_id)
+            write_card(folder)
             checkpoints.rotate(folder.parent, limit, self.state.best_model_checkpoint)
         barrier()
 

@@ -28,7 +28,9 @@ from retrieval.download import NAMES, is_beir_folder
 from retrieval.files import write_atomically
 from retrieval.metrics import beyond
 from retrieval.plain import plain
+from sparse_model.card import write_card
 from sparse_model.errors import UserError
+from sparse_model.manifest import MANIFEST
 from training.files import training_files
 
 logger = logging.getLogger(__name__)
@@ -88,6 +90,8 @@ def _run_evaluation(settings: Settings) -> None:
         found = [_evaluate(name, keys, scorer, results, facts, settings.run.overwrite) for name in keys.beir_datasets]
     if keys.do_search:
         table = on_main(lambda: results.summarise([record for record in found if record]))
+        if is_main() and not keys.baseline and (settings.output_dir / MANIFEST).is_file():
+            write_card(settings.output_dir)
         if is_main():
             print(f"{table}\nwritten to {folder}")
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 import sparse_model
 from sparse_model import UserError
-from sparse_model.manifest import MANIFEST, check_manifest, read_manifest, replaced, write_manifest
+from sparse_model.manifest import CARD, MANIFEST, check_manifest, read_manifest, replaced, write_manifest
 
 TABLE = Path("query_0_SparseStaticEmbedding", "model.safetensors")
 
@@ -31,7 +31,7 @@ def test_every_file_with_size_and_hash(saved: Path) -> None:
     says = read_manifest(saved)
     assert (says["format"], says["whole"], says["step"]) == (1, True, 3)
     there = {path.relative_to(saved).as_posix() for path in saved.rglob("*") if path.is_file()}
-    assert says["files"].keys() == there - {MANIFEST} and str(TABLE) in there and "tokenizer.json" in there
+    assert says["files"].keys() == there - {MANIFEST, CARD} and str(TABLE) in there and "tokenizer.json" in there
     content = (saved / "modules.json").read_bytes()
     assert says["files"]["modules.json"] == {"bytes": len(content), "sha256": sha256(content).hexdigest()}
 

@@ -212,6 +212,19 @@ def test_what_was_scored_is_recorded(sparse: Path, beir_folder: Path, tmp_path: 
     assert {key: recorded[key] for key in said} == said
 
 
+def test_a_checkpoints_card_gets_the_figures(sparse: Path, beir_folder: Path, tmp_path: Path) -> None:
+    """Unless somebody made it his own."""
+    folder = shutil.copytree(sparse, tmp_path / "run")
+    before = (folder / "README.md").read_text()
+    assert "None yet" in before
+    _score(folder, beir_folder, folder)
+    ndcg = json.loads((folder / "evaluation" / "tiny.json").read_text())["ndcg@10"]
+    assert f"| tiny | this model | {ndcg:.4f} |" in (folder / "README.md").read_text()
+    (folder / "README.md").write_text("# Mine\n")
+    _score(folder, beir_folder, folder, "overwrite=true")
+    assert (folder / "README.md").read_text() == "# Mine\n"
+
+
 def test_two_models_of_one_name(
     sparse: Path, beir_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
