@@ -17,6 +17,8 @@ from sparse_model.errors import RunError, UserError
 
 # Rank 0 searches and writes while the others wait.
 PATIENCE = timedelta(days=7)
+# tqdm's: the seconds between two states of a bar.
+TICKS = "TQDM_MININTERVAL"
 INTERRUPTED = "interrupted; the same command continues"
 
 
@@ -94,6 +96,9 @@ def quiet_libraries() -> None:
     """Warnings of libraries only, ours from INFO on, both on rank 0; bars that say nothing off."""
     rank = launched_rank()
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # it would show every request that is repeated, twice
+    if not sys.stderr.isatty():  # a file would hold every tick of a bar
+        os.environ.setdefault(TICKS, "30")
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setFormatter(PlainFormatter("%(asctime)s %(name)s: %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.INFO if rank == 0 else logging.ERROR, handlers=[terminal])

@@ -92,7 +92,7 @@ def ensure(name: str, beir_dir: str, checksums: Mapping[str, str] = BEIR_MD5) ->
                 _fetch_archive(source, folder, checksums.get(name))
     except (OSError, ValueError) as error:  # requests' and the hub's errors are among these
         raise UserError(
-            f"{name}: there is no whole folder {folder}, and it could not be fetched from {source} ({error}). "
+            f"{name}: there is no whole folder {folder}, and it could not be fetched from {source} ({_why(error)}). "
             f"Place corpus.jsonl, queries.jsonl and qrels/<split>.tsv there by hand, or correct beir_dir."
         ) from error
     return folder
@@ -173,9 +173,16 @@ def _fetch(url: str, part: Path) -> None:
             refused = status is not None and status < 500 and status != 429
             if refused or attempt == ATTEMPTS - 1:
                 raise
-            wait = WAIT_SECONDS * 2**attempt
-            logger.warning("%s: %s; trying again in %.0f s", url, error, wait)
-            time.sleep(wait)
+            if attempt == 0:
+                logger.warning("%s: %s; trying again, %d times", url, _why(error), ATTEMPTS - 1)
+            time.sleep(WAIT_SECONDS * 2**attempt)
+
+
+def _why(error: Exception) -> str:
+    """An error's words; of one of urllib3's within it only its name: the rest repeats the address."""
+    within = error.args[0] if error.args else None
+    cause = getattr(within, "reason", None)  # of the last of its own attempts
+    return f"no connection ({type(cause).__name__})" if isinstance(cause, Exception) else str(error)
 
 
 def _fetch_once(url: str, part: Path) -> None:

@@ -233,6 +233,7 @@ def test_a_trainings_words_mean_that_run(config: Path, one_process: Path, tiny_m
     """The words of a training, given to its evaluation, mean the model that it made."""
     words = ["evaluate_beir.py", str(config), f"output_dir={one_process}"]
     same = call(*words, f"model_name_or_path={tiny_model}", "dry_run=true")
+    assert "queries     inference-free, query weights: the checkpoint" in same.stdout
     assert f"scores      {one_process} (l1_relu)" in same.stdout and same.stdout.count("/evaluation\n") == 1
     other = call(*words, "eval_max_seq_length=12", "activation_type=relu", "dry_run=true")
     assert "(relu)" in other.stdout and "activation_type-relu" in other.stdout, other.stdout

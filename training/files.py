@@ -1,5 +1,6 @@
 """Which files hold training rows."""
 
+import difflib
 from pathlib import Path
 
 from retrieval.row_files import FILE_READERS
@@ -14,7 +15,7 @@ def training_files(train_file: str | None, train_file_dir: str | None) -> list[P
     """
     if train_file is not None:
         if not Path(train_file).exists():
-            raise UserError(f"train_file: there is no {train_file}.")
+            raise UserError(f"train_file: there is no {train_file}.{_near(Path(train_file))}")
         return [Path(train_file)]
     folder = Path(str(train_file_dir))
     if (folder / "state.json").is_file():
@@ -23,6 +24,13 @@ def training_files(train_file: str | None, train_file_dir: str | None) -> list[P
     if not found:
         raise UserError(f"train_file_dir: {folder} holds no .jsonl, .parquet or datasets.save_to_disk folder.")
     return found
+
+
+def _near(path: Path) -> str:
+    """ " Did you mean …?" for what lies beside it under nearly the same name."""
+    others = [p.name for p in path.parent.glob("*") if p.suffix in FILE_READERS or (p / "state.json").is_file()]
+    near = difflib.get_close_matches(path.name, others, n=1)
+    return f" Did you mean {path.with_name(near[0])}?" if near else ""
 
 
 def row_files(path: Path) -> list[Path]:

@@ -73,7 +73,7 @@ class SilentBar(ProgressCallback):
 
 
 class LogLines(TrainerCallback):
-    """Writes `log_line` above the bar, or alone where there is none.
+    """Writes `log_line` above the bar, or alone where there is none. The last step is logged in any case.
 
     Args:
         ranking, ranking_weight, whole_weight: see `log_line`.
@@ -81,6 +81,11 @@ class LogLines(TrainerCallback):
 
     def __init__(self, ranking: Sequence[str], ranking_weight: float, whole_weight: float) -> None:
         self.what = ranking, ranking_weight, whole_weight
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """A run that is shorter than logging_steps would end without a loss."""
+        if state.global_step == state.max_steps and args.logging_strategy == "steps":
+            control.should_log = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         if state.is_world_process_zero and logs:

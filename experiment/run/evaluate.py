@@ -147,9 +147,10 @@ def _evaluate(
 
 
 def _what(results: ResultFolder, scorer: Scorer) -> str:
-    """What is scored, as a line of the plan says it."""
+    """What is scored, as lines of the plan say it."""
     activation = scorer.model_says.get("activation_type")
-    return f"{results.inputs['model']} ({activation})" if activation else str(results.inputs["model"])
+    model = f"{results.inputs['model']} ({activation})" if activation else str(results.inputs["model"])
+    return model if scorer.query_weights is None else f"{model}\nqueries     {scorer.query_weights}"
 
 
 def _print_plan(keys: EvaluationKeys, what: str, folder: Path, engine: Callable[[], str]) -> None:

@@ -206,6 +206,16 @@ def said_by(encoder: "SparseEncoder") -> dict[str, Any]:
     return says | {f"train_{name}": value for name, value in asdict(encoder.trained_share).items()}
 
 
+def query_weights(encoder: "SparseEncoder", idf_path: str | None) -> str:
+    """How a model's queries get their weights, in words; idf_path: what it was loaded with."""
+    if encoder.idf_V is None:
+        return "queries through the model (inf_free: false)"
+    if idf_path:
+        return f"inference-free, query weights: {idf_path}"
+    weights = encoder.idf_V[encoder.idf_V > 0]
+    return f"inference-free, query weights: {'1 for every token' if bool((weights == 1).all()) else 'the checkpoint'}"
+
+
 def files_beside(values: Mapping[str, Any]) -> list[Path]:
     """The files and folders on this disk that idf_path and tokenizer_name name beside a model; values: by key."""
     idf = values.get("idf_path")

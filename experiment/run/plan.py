@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from experiment.run.models import query_weights
 from experiment.settings.keys import LossKeys, ModelKeys
 from retrieval.distributed import world_size
 from sparse_model import SparseEncoder, UserError
@@ -42,7 +43,7 @@ def plan(
     teachers = loss.kd_ensemble_teacher_kwargs
     lines = [
         f"model       {model.model_name_or_path}: V = {encoder.vocabulary_size}, {encoder.activation_type}, "
-        f"{_queries(encoder, model.idf_path)}",
+        f"{query_weights(encoder, model.idf_path)}",
         *(line for part, found in zip(parts, texts, strict=True) for line in _data_lines(part, found, temperature)),
         f"training    {length} of {batch} queries, {world_size()} process(es), seed {args.seed}",
         f"loss        {' + '.join(loss.loss_types)}, λ_d {loss.flops_d_lambda}, "
@@ -59,16 +60,6 @@ def _share_lines(encoder: SparseEncoder) -> Iterator[str]:
     if share.lexical_share:
         times = " times the documents' IDF" if share.lexical_idf else ""
         yield f"under       a lexical share of {share.lexical_share:g}{times}, which the checkpoint cannot add"
-
-
-def _queries(encoder: SparseEncoder, idf_path: str | None) -> str:
-    """How queries get their weights."""
-    if encoder.idf_V is None:
-        return "siamese"
-    if idf_path:
-        return f"inference-free, query weights: {idf_path}"
-    weights = encoder.idf_V[encoder.idf_V > 0]
-    return f"inference-free, query weights: {'1 for every token' if bool((weights == 1).all()) else 'the checkpoint'}"
 
 
 def _data_lines(part: Examples, texts: TextCounts, temperature: float) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from experiment.run.engines import MakeEngine, check_engine, open_engines, tokens_of
 from experiment.run.kept_vectors import kept_vectors
-from experiment.run.models import Chosen, said_by
+from experiment.run.models import Chosen, query_weights, said_by
 from experiment.settings.engine_rules import keeps_index
 from experiment.settings.keys import EvaluationKeys, OpenSearchKeys
 from retrieval.beir_data import BeirData
@@ -45,6 +45,11 @@ class Scorer(Protocol):
         """Keys of the model with the values that really count; {} as long as no model was needed."""
         ...
 
+    @property
+    def query_weights(self) -> str | None:
+        """Where queries get their weights from, in words; None without a model."""
+        ...
+
     def __enter__(self) -> "Scorer": ...
 
     def __exit__(self, *error: Any) -> None: ...
@@ -54,6 +59,7 @@ class Bm25Scorer:
     """The baseline."""
 
     model_says: dict[str, Any] = {}
+    query_weights = None
 
     def __init__(self, evaluation: EvaluationKeys) -> None:
         self._keys = evaluation
@@ -141,6 +147,11 @@ class ModelScorer:
         shape = {"lexical_share": self._shape.lexical_share, "lexical_idf": self._shape.lexical_idf}
         says = said_by(self.encoder) | ({} if self._evaluation.lexical_share == AUTO else shape)
         return says | {"idf_path": self._model.options.get("idf_path")}
+
+    @property
+    def query_weights(self) -> str:
+        """See `Scorer.query_weights`."""
+        return query_weights(self.encoder, self._model.options.get("idf_path"))
 
     def score(self, data: BeirData) -> DatasetScores:
         """See `Scorer.score`."""

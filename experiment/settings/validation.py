@@ -17,6 +17,8 @@ INNER: dict[str, list[str]] = {
     "teachers": list(TeacherSpec.__dataclass_fields__),
     "kd_ensemble_teacher_kwargs": list(OnlineTeachers.model_fields),
 }
+# Names that others use, too short to be near to ours.
+SHORT = {"lr": "learning_rate", "bs": "per_device_train_batch_size", "steps": "max_steps", "epochs": "num_train_epochs"}
 # Values that may hold a password wherever it stands in them: they are not repeated.
 SECRET = ("opensearch_url",)
 
@@ -46,6 +48,8 @@ def checked_trainer_key(key: str, value: Any) -> tuple[str, Any]:
 def unknown(key: str, known: Iterable[str]) -> str:
     """That a key is unknown, with the one that is nearly spelt so, else with those that it is a part of."""
     names = list(dict.fromkeys(known))
+    if (meant := SHORT.get(key)) in names:
+        return f"unknown key; did you mean {meant}?"
     close = partial(difflib.get_close_matches, key, names, n=1)
     near = close(cutoff=0.8) or [name for name in names if len(key) > 2 and key in name][:4] or close()
     return f"unknown key; did you mean {' or '.join(near)}?" if near else "unknown key; --help all lists every key."

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+from retrieval.command import TICKS
 from retrieval.error_record import VARIABLE
 from retrieval.opensearch.host import ends_with_parent
 
@@ -29,6 +30,7 @@ def run_teed(
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
     last: deque[str] = deque(maxlen=KEPT_LINES)
+    ticks = {TICKS: "0.1"} if sys.stdout.isatty() else {}  # what it shows goes through a pipe to the screen
     with open(log or os.devnull, "a", encoding="utf-8") as file:
         print(time.strftime("=== %Y-%m-%d %H:%M:%S"), title, file=file, flush=True)
         child = subprocess.Popen(
@@ -36,7 +38,7 @@ def run_teed(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=os.environ | ({VARIABLE: str(error_file)} if error_file else {}),
+            env=os.environ | ({VARIABLE: str(error_file)} if error_file else {}) | ticks,
         )
         try:
             for line in _shown_lines(child.stdout):  # type: ignore[arg-type]

@@ -122,7 +122,7 @@ class _Hook:
         if event in ("os.remove", "os.rmdir", "os.mkdir") and not os.path.isabs(path):
             descriptor = arguments[-1]
             path = os.path.join(os.readlink(f"/proc/self/fd/{descriptor}") if descriptor >= 0 else os.getcwd(), path)
-        return os.path.abspath(path).startswith(self.folder)
+        return f"{os.path.abspath(path)}/".startswith(f"{self.folder}/")  # its output has a longer name
 
 
 def _lines() -> Iterator[str]:

@@ -170,6 +170,21 @@ def test_gives_up_with_the_address_and_the_folder(server: Server, tmp_path: Path
     assert len(server.ranges) == 1 + download.ATTEMPTS and names(tmp_path) == []
 
 
+def test_without_a_network_one_sentence_is_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither urllib3's own words nor a line for each attempt."""
+    monkeypatch.setattr(download, "WAIT_SECONDS", 0.0)
+    monkeypatch.setenv("BEIR_URL", "http://127.0.0.1:9/sets")  # nobody listens there
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match=r"sets/scifact.zip \(no connection \(NewConnectionError\)\)\. Place"):
+        download.ensure("scifact", str(tmp_path))
+    assert [record.message for record in caplog.records] == [
+        "http://127.0.0.1:9/sets/scifact.zip: no connection (NewConnectionError); trying again, 4 times"
+    ]
+
+
 def test_a_wrong_checksum_is_refused_and_the_next_try_is_fresh(server: Server, tiny: Path, tmp_path: Path) -> None:
     server.content = archive(tiny)
     data = tmp_path / "data"

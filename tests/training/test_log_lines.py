@@ -1,5 +1,6 @@
 """The line that training shows for each log."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,18 @@ def test_losses_of_whole_documents_are_part_of_the_sum() -> None:
     assert log_line(parts, 1, 9, ("infonce",), whole_weight=0.5) == (
         "step 1/9  loss 0.2900: infonce 0.2100 + 0.5 × whole_infonce 0.1600"
     )
+
+
+@pytest.mark.parametrize("steps", [3, 4])
+def test_the_last_step_is_logged(tiny_model: Path, posnegs_file: Path, tmp_path: Path, steps: int) -> None:
+    """Once, whether logging_steps falls on it or not; with the mean of the steps since the log before."""
+    for every in (1, 2, 9):
+        more = [f"max_steps={steps}", f"logging_steps={every}"]
+        train(load_settings(words_for(tiny_model, posnegs_file, tmp_path / str(every), *more)))
+    rows = {
+        every: [row for row in map(json.loads, (tmp_path / str(every) / "metrics.jsonl").open()) if "loss" in row]
+        for every in (1, 2, 9)
+    }
+    assert [row["step"] for row in rows[2]] == ([2, 3] if steps == 3 else [2, 4])
+    assert [row["step"] for row in rows[9]] == [steps]
+    assert rows[9][0]["loss"] == pytest.approx(sum(row["loss"] for row in rows[1]) / steps)

@@ -1,11 +1,12 @@
 """How a command ends: what stands on the screen."""
 
+import os
 from pathlib import Path
 
 import pytest
 from tqdm import tqdm
 
-from retrieval.command import INTERRUPTED, fail, quiet_libraries
+from retrieval.command import INTERRUPTED, TICKS, fail, quiet_libraries
 from retrieval.row_files import read_rows
 from sparse_model import UserError
 
@@ -24,3 +25,15 @@ def test_a_broken_row_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixt
     with pytest.raises(UserError, match="rows.jsonl:1: not valid JSON"):
         read_rows(tmp_path / "rows.jsonl")
     assert not caplog.records
+
+
+def test_a_file_holds_no_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal a bar moves; in a file each state would stay."""
+    for is_terminal, expected in ((True, None), (False, "30")):
+        monkeypatch.delenv(TICKS, raising=False)
+        monkeypatch.setattr("sys.stderr.isatty", lambda found=is_terminal: found)
+        quiet_libraries()
+        assert os.environ.get(TICKS) == expected
+    monkeypatch.setenv(TICKS, "0.1")  # a sweep's that shows it on its terminal
+    quiet_libraries()
+    assert os.environ[TICKS] == "0.1"

@@ -38,6 +38,13 @@ def test_training_data(base: Path) -> None:
     assert mistake_of_training().endswith(f"; make it: {MAKES}")
 
 
+def test_a_file_beside_of_nearly_the_name(base: Path) -> None:
+    (base.parent / "rows.jsonl").touch()
+    assert mistake_of_training("train_file=row.jsonl") == (
+        "train_file: there is no row.jsonl. Did you mean rows.jsonl?"
+    )
+
+
 def test_other_data_than_the_commands(base: Path) -> None:
     """The command makes what its own file names, not what stands on the command line or in another file."""
     assert mistake_of_training("train_file=other.jsonl") == "train_file: there is no other.jsonl."

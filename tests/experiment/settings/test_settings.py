@@ -97,6 +97,7 @@ def test_what_cannot_be_trained_says_why(tmp_path: Path, lines: str, message: st
         ("flops_threshhold", "did you mean flops_threshold?"),
         ("threshold", "did you mean flops_threshold?"),
         ("lambda", "did you mean flops_d_lambda or flops_q_lambda?"),
+        ("lr", "did you mean learning_rate?"),
         ("xyz", "--help all lists every key."),
     ],
 )
