@@ -25,6 +25,7 @@ from sparse_model.pruning import Cut
 from sparse_model.query_weights import read_idf, usable_weights
 from sparse_model.remote_code import is_remote, load_model
 from sparse_model.tensors import check_weights, require_floats, unknown_tensors
+from sparse_model.vocabulary import require_ids_below
 
 HEAD_DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "int8": torch.int8}
 NO_TABLE = "idf_path: queries go through the model (inf_free is false) and have no such weights; leave one of them out."
@@ -101,7 +102,8 @@ def load(
     elif encoder.inf_free and says.query_table:
         encoder.use_idf(_read_query_table(says, encoder))
         if tokenizer_name is None:
-            _take_query_tokenizer(says.query_table.parent, folder / says.mlm_subfolder, tokenizer)
+            documents = folder / says.mlm_subfolder
+            _take_query_tokenizer(says.query_table.parent, documents, tokenizer, encoder.vocabulary_size)
     return encoder.eval()
 
 
@@ -213,7 +215,7 @@ def _read_query_table(says: Description, encoder: SparseEncoder) -> Tensor:
     return usable_weights(tensors["weight"], encoder.tokenizer, str(path))
 
 
-def _take_query_tokenizer(folder: Path, documents: Path, tokenizer: Any) -> None:
+def _take_query_tokenizer(folder: Path, documents: Path, tokenizer: Any, size: int) -> None:
     """Queries are cut where the tokenizer beside their weights says; it must be the documents' own otherwise."""
     names = [name for name in ("tokenizer.json", "tokenizer_config.json") if (folder / name).is_file()]
     if all(
@@ -222,6 +224,7 @@ def _take_query_tokenizer(folder: Path, documents: Path, tokenizer: Any) -> None
     ):
         return
     own = load_tokenizer(str(folder), "model_name_or_path")
+    require_ids_below(size, own)  # first: tokenizers write out every id up to the highest
     if _vocabulary(own) != _vocabulary(tokenizer):
         raise UserError(f"{folder}: its tokenizer for queries is another than the documents': not supported.")
     tokenizer.model_max_length = own.model_max_length

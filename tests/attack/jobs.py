@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ class Job:
     """jobs that ran there before"""
     more: tuple[str, ...] = ()
     """words of the disturbed command only: the next start goes without"""
+    most: int | None = None
+    """points of a fault at most, spread over all: of what is slow, and of which the commands are jobs of their own"""
+    needs: str = ""
+    """a variable of the environment"""
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,21 @@ def _reported(folder: Path) -> Result:
     return {"csv": figures, "files": sorted(path.name for path in report.iterdir() if not path.name.startswith("."))}
 
 
+def _swept(folder: Path) -> Result:
+    reports = [path.parent.name for path in folder.glob("output/report/*/index.html")]
+    return {
+        **_trained(folder),
+        **_evaluated(folder),
+        "report": reports,
+        "failed": (folder / "run" / "failed.json").exists(),
+    }
+
+
+def _searched(folder: Path) -> Result:
+    figures = json.loads((folder / "run" / "evaluation" / "node" / "tiny.json").read_text())
+    return {name: figures[name] for name in ("ndcg@10", "recall@100", "map", "flops", "d_length", "documents")}
+
+
 def _saved(folder: Path) -> Result:
     run = folder / "run"
     return {path.name: _hash(path) for path in run.iterdir() if path.name not in ("complete.json", MINE)}
@@ -109,6 +129,17 @@ def _save(inputs: Inputs, folder: Path, length: int) -> list[str]:
     return [str(inputs.model), str(folder / "run"), str(length)]
 
 
+def _sweep(inputs: Inputs, folder: Path) -> list[str]:
+    return [str(folder), str(inputs.train), "--", f"output_dir={folder / 'run'}"]
+
+
+def _search(inputs: Inputs, folder: Path) -> list[str]:
+    node = ["engine=opensearch", f"opensearch_home={os.environ[HOME]}", "opensearch_heap=512m"]
+    return _train(inputs, folder, "evaluation_name=node", *node)
+
+
+HOME = "OPENSEARCH_HOME"
+SWEEP = "tests.attack.sweep"
 SAVE = "tests.attack.save"
 REPORT = "experiment.report.__main__"
 JOBS: dict[str, Job] = {
@@ -129,6 +160,8 @@ JOBS: dict[str, Job] = {
     "save over": Job(SAVE, lambda i, f: _save(i, f, 32), _saved, ("save",)),
     "report": Job(REPORT, _report, _reported, ("train", "evaluate")),
     "report again": Job(REPORT, _report, _reported, ("train", "evaluate", "report")),
+    "sweep": Job(SWEEP, _sweep, _swept, most=3),
+    "search in OpenSearch": Job("evaluate_beir.py", _search, _searched, ("train",), most=3, needs=HOME),
 }
 
 

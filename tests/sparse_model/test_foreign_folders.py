@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -122,6 +123,11 @@ def _other_tokenizer(folder: Path) -> None:
     path.write_text(path.read_text().replace('"rain"', '"reign"'))
 
 
+def _endless_ids(folder: Path) -> None:
+    path = folder / TABLE / "tokenizer.json"
+    path.write_text(re.sub(r'"rain": ?\d+', '"rain": 1000000000', path.read_text()))
+
+
 def _query_weights(change: Callable[[torch.Tensor], Any]) -> Callable[[Path], None]:
     def spoil(folder: Path) -> None:
         tensors = load_file(folder / TABLE / "model.safetensors")
@@ -195,6 +201,7 @@ MASKED_LM = "document_0_MLMTransformer"
         ("router", _key(f"{TABLE}/config.json", path="away.json"), "away.json is missing"),
         ("router", lambda f: (f / TABLE / "model.safetensors").unlink(), "model.safetensors is missing"),
         ("router", _other_tokenizer, f"{TABLE}: its tokenizer for queries is another"),
+        ("router", _endless_ids, "its ids go up to 1000000000"),
         ("router", _query_weights(_set(-1.0)), f"{TABLE}/model.safetensors: 1 of .*'.*' has weight -1.0"),
         ("router", _query_weights(_set(float("nan"))), f"{TABLE}/model.safetensors: .*weight nan"),
         ("ours", _query_weights(_set(1e9)), f"{TABLE}/model.safetensors: .*weight 1000000000"),
