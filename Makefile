@@ -70,7 +70,8 @@ test-kernels: install .venv/kernels/installed  ## the head's GPU kernels on a CP
 	OMP_NUM_THREADS=1 PYTHONPATH=.venv/kernels TRITON_INTERPRET=1 $(PY) -m pytest -q -n 2 tests/kernels/test_interpreted.py
 	OMP_NUM_THREADS=1 PYTHONPATH=.venv/kernels $(PY) -m pytest -q -n 2 tests/kernels/test_compiled.py
 
-test-attack: install  ## kills and broken disks at the file operations of every command (SPARSE_ATTACK=every: at all)
+test-attack: install  ## generated inputs; kills and broken disks at each command's file operations (SPARSE_ATTACK=every: all)
+	SPARSE_ATTACK=$${SPARSE_ATTACK:-places} OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 -m generated --ignore tests/kernels
 	SPARSE_ATTACK=$${SPARSE_ATTACK:-places} OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 -rP tests/attack
 
 test-attack-short: install  ## the same at one operation of each command, killed or short of room

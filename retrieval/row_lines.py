@@ -70,6 +70,10 @@ def _lines(path: Path) -> Iterator[tuple[bytes, bytes]]:
                 line.decode()
             except UnicodeDecodeError as error:
                 raise UserError(f"{path}:{number}: not UTF-8 ({error.reason}); convert the file to UTF-8.") from None
+            # pyarrow ends the process at a line such as null; a .json file may be one list of rows over many lines.
+            begins = line.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+            if begins != b"{" and begins and (path.suffix == ".jsonl" or number == 1 and begins != b"["):
+                raise UserError(f"{path}:{number}: not a JSON object; correct or remove the line.")
             if line.count(b"[") + line.count(b"{") > DEPTH and _depth(line) > DEPTH:
                 raise UserError(f"{path}:{number}: lists or objects are nested deeper than {DEPTH}; remove the line.")
             has_halves = b"\\ud" in line or b"\\uD" in line

@@ -60,12 +60,19 @@ def beginning(text: str, size: int, at: re.Pattern[str] | None) -> str:
     return text[: next((place for place in range(size, size // 2, -1) if at.match(text, place)), 0)]
 
 
+# Of Latin 1, those with accents included; accents that stand above or below a letter (not U+034F, which parts them).
+_LETTERS = "A-Za-z0-9\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u00ff"
+_ACCENTS = "\u0300-\u034e\u0350-\u036f"
+
+
 def runs(tokenizer: Any) -> re.Pattern[str] | None:
-    """What of a text can be its groups 1 and 2 alone: the tokens are the same.
+    """What of a text can be its groups alone: the tokens are the same.
 
     With BERT's normalizer and splitter a word of more than so many characters is one unknown token, however long it is,
-    and white space is none. Of a word only letters and digits are left out that nothing changes or splits, and none
-    where an added token could begin or end in it. None: nothing is known of the tokenizer.
+    and white space is none. Of a word only letters and digits are left out, each with its accents: none splits a word,
+    and each leaves a character of it at least, whether accents are stripped or not. Accents alone, NUL and U+FFFD leave
+    nothing, or a word. A word that is left is longer than any added token, which begins and ends with punctuation.
+    None: nothing is known of the tokenizer.
     """
     backend = tokenizer.backend_tokenizer
     longest = getattr(backend.model, "max_input_chars_per_word", None)
@@ -75,7 +82,10 @@ def runs(tokenizer: Any) -> re.Pattern[str] | None:
         return None
     if not all(re.fullmatch(r"[!-/:-@[-`{-~](\S*[!-/:-@[-`{-~])?", token) and len(token) <= longest for token in added):
         return None
-    return re.compile(rf"([A-Za-z0-9]{{{longest + 1}}})[A-Za-z0-9]+|([ \t\n\r])[ \t\n\r]+")
+    more, letter = longest + 1, f"[{_LETTERS}][{_ACCENTS}]{{0,{longest}}}"
+    words = rf"(?<![{_LETTERS}{_ACCENTS}])((?:{letter}){{{more}}})[{_LETTERS}{_ACCENTS}]+"
+    others = (f"([{kind}]{{{more}}})[{kind}]+" for kind in (_ACCENTS, "\x00\ufffd"))
+    return re.compile("|".join([words, *others, r"([ \t\n\r])[ \t\n\r]+"]))
 
 
 def _parts(component: Any) -> list[dict[str, Any]]:

@@ -86,7 +86,7 @@ def _encoded(tokenizer: Any, texts: Sequence[str], n_tokens: int | None) -> tupl
     while left:
         for i in left:
             if endless and min(size, len(texts[i])) > LONG:
-                texts[i] = endless.sub(r"\1\2", texts[i])
+                texts[i] = endless.sub(r"\1\2\3\4", texts[i])
             heads[i] = beginning(texts[i], size, at)
         options = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
         for i, encoding in zip(left, tokenizer([heads[i] for i in left], **options).encodings, strict=True):

@@ -26,6 +26,8 @@ ROW = b'{"query": "rain", "pos": "wet"}\n'
         (b"{" * 200_000, "nested deeper than 100"),
         (b'{"query": "x", "pos":', "not valid JSON"),
         (b"[1]", "not a JSON object"),
+        (b"null", "not a JSON object"),
+        (b"7", "not a JSON object"),
         (b'{"query": "x", "query": "y", "pos": "z"}', "a key stands twice"),
     ],
 )
@@ -34,6 +36,14 @@ def test_the_line_is_named(tmp_path: Path, line: bytes, said: str) -> None:
     path.write_bytes(ROW * 3 + line + b"\n" + ROW)
     with pytest.raises(UserError, match=f"rows.jsonl:4: .*{said}"):
         read_rows(path)
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json"])
+@pytest.mark.parametrize("first", [b"null\n", b"\xef\xbb\xbfnull\n", b"true\n"])
+def test_a_first_line_that_would_end_the_process(tmp_path: Path, first: bytes, name: str) -> None:
+    (tmp_path / name).write_bytes(first + ROW)
+    with pytest.raises(UserError, match=f"{name}:1: not a JSON object"):
+        read_rows(tmp_path / name)
 
 
 def test_brackets_in_texts_are_no_nesting(tmp_path: Path) -> None:

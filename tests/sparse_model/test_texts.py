@@ -63,6 +63,16 @@ _PIECES = (
 )
 
 _ENDLESS = (*_PIECES, "x" * 99, "x" * 100, "x" * 101, "X9" * 200, "\u0301", "\u00e9" * 60, "ab", "[UNK]", " \t\n" * 20)
+_ENDLESS += (
+    "\u0301" * 150,
+    "e\u0301" * 110,
+    "\x00" * 150,
+    "\ufffd",
+    "\u034f",
+    "\u0345\u1b44",
+    "a\u1b44",
+    "\u00df\u0301" * 99,
+)
 
 
 def _whole(tokenizer: PreTrainedTokenizerFast, text: str, length: int) -> list[int]:
@@ -102,7 +112,26 @@ def test_endless_words_and_spaces_are_shortened(name: str, pieces: list[str]) ->
     endless = runs(tokenizer)
     assert (endless is not None) == (name == "BERT"), "an added token begins with a letter"
     if endless is not None:
-        assert _whole(tokenizer, endless.sub(r"\1\2", text), 10**9) == _whole(tokenizer, text, 10**9)
+        assert _whole(tokenizer, endless.sub(r"\1\2\3\4", text), 10**9) == _whole(tokenizer, text, 10**9)
+
+
+@pytest.mark.parametrize("clean_text", [True, False])
+@pytest.mark.parametrize("strip_accents", [True, False])
+@pytest.mark.parametrize("lowercase", [True, False])
+@given(pieces=st.lists(st.sampled_from(_ENDLESS), min_size=1, max_size=12))
+@settings(max_examples=40, deadline=None)
+def test_whatever_berts_normalizer_is_told(
+    clean_text: bool, strip_accents: bool, lowercase: bool, pieces: list[str]
+) -> None:
+    tokenizer, text = MADE["BERT"], "".join(pieces)
+    before = tokenizer.backend_tokenizer.normalizer
+    tokenizer.backend_tokenizer.normalizer = normalizers.BertNormalizer(clean_text, True, strip_accents, lowercase)
+    try:
+        endless = runs(tokenizer)
+        assert endless is not None
+        assert _whole(tokenizer, endless.sub(r"\1\2\3\4", text), 10**9) == _whole(tokenizer, text, 10**9)
+    finally:
+        tokenizer.backend_tokenizer.normalizer = before
 
 
 def test_what_splits_a_word_is_not_shortened() -> None:
@@ -131,6 +160,10 @@ LONG = {
     "minified": '{"rain":1,"snow":[2]},',
     "Chinese": "\u4e2d\u6587\u3002",
     "one word": "xY1",
+    "accented": "\u00e9",
+    "decomposed": "e\u0301",
+    "accents": "\u0301\u0302",
+    "NUL": "\x00",
     "spaces": " ",
 }
 
