@@ -225,8 +225,10 @@ def _routes(router: Path) -> tuple[Path, Modules, Modules]:
     types, structure = says.get("types", {}), says.get("structure", {})
     if not {"query", "document"} <= structure.keys():
         raise UserError(f"{path} has no routes query and document: not a sparse encoder.")
-    for route in ("query", "document"):
-        names = structure[route]
+    default = says.get("parameters", {}).get("default_route")
+    if default is not None and default not in list(structure):
+        raise UserError(f"{path}: parameters: default_route: {str(default)[:100]!r} is none of its routes.")
+    for route, names in structure.items():
         if not isinstance(names, list) or not names or not all(isinstance(types.get(str(n)), str) for n in names):
             raise UserError(f"{path}: structure: {route}: {str(names)[:100]} names modules that types does not have.")
     query, document = (
