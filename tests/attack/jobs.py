@@ -37,10 +37,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Inputs:
-    """A model, and configs of a training with an evaluation, and of a preparation."""
+    """A model, and configs of a training with an evaluation, of one with keys of later versions, of a preparation."""
 
     model: Path
     train: Path
+    newer: Path
     prepare: Path
 
 
@@ -144,6 +145,7 @@ SAVE = "tests.attack.save"
 REPORT = "experiment.report.__main__"
 JOBS: dict[str, Job] = {
     "train": Job("train_ir.py", _train, _trained),
+    "train by newer keys": Job("train_ir.py", lambda i, f: [str(i.newer), f"output_dir={f / 'run'}"], _trained, most=6),
     "train longer": Job("train_ir.py", lambda i, f: _train(i, f, "max_steps=8"), _trained, ("train",)),
     "train anew": Job(
         "train_ir.py", lambda i, f: _train(i, f, "seed=7"), _trained, ("train",), more=("overwrite=true",)

@@ -21,21 +21,28 @@ pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def inputs(tiny_model: Path, posnegs_file: Path, beir_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+def inputs(
+    tiny_model: Path, posnegs_file: Path, kd_file: Path, beir_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Inputs:
     folder = tmp_path_factory.mktemp("inputs")
-    train, prepare = folder / "train.yaml", folder / "prepare.yaml"
+    train, newer, prepare = folder / "train.yaml", folder / "newer.yaml", folder / "prepare.yaml"
     train.write_text(
         f"model_name_or_path: {tiny_model}\ntrain_file: {posnegs_file}\ndata_type: posnegs\nloss_types: [infonce]\n"
         "use_in_batch_negatives: true\nidf_path: corpus\nmax_seq_length: 16\nper_device_train_batch_size: 4\n"
         "max_steps: 4\nlearning_rate: 1e-3\nflops_d_lambda: 0.01\nflops_d_T: 2\nlogging_steps: 1\nsave_steps: 2\n"
         f"beir_datasets: [{beir_folder}]\n"
     )
+    newer.write_text(
+        f"base: train.yaml\ntrain_file: {kd_file}\ndata_type: kd\nloss_types: [kldiv]\nuse_in_batch_negatives: false\n"
+        "score_scale: auto\nelastic_lengths: [8, 12]\nstart_share: 0.4\naverage_last: 2\nmicro_batch_documents: 3\n"
+        "train_lexical_share: 0.5\nmax_steps: 6\nlogging_steps: 4\n"
+    )
     teacher = make_model(folder / "teacher", seed=1)
     prepare.write_text(
         f"dataset: {beir_folder}\nsplit: test\nmodel_name_or_path: {tiny_model}\nnum_candidates: 4\n"
         f"max_seq_length: 16\nteachers:\n  - {{type: sparse, model_name_or_path: {teacher}, max_length: 16}}\n"
     )
-    return Inputs(tiny_model, train, prepare)
+    return Inputs(tiny_model, train, newer, prepare)
 
 
 def _points(kind: str, undisturbed: Ended, most: int | None) -> list[int]:
