@@ -177,10 +177,10 @@ def test_a_long_text_costs_what_its_first_tokens_cost(name: str, kind: str) -> N
     tokenizer = TOKENIZERS[name]()
     tokenizer.model_max_length = 64
     text = LONG[kind] * (10_000_000 // len(LONG[kind]))
-    started = time.perf_counter()
+    started = time.process_time()
     document, query = tokens.document_ids(tokenizer, [text], 16)[0], tokens.query_ids(tokenizer, [text])[0]
     head = tokens.beginnings(tokenizer, [text], 16)[0]
-    assert time.perf_counter() - started < 1 and len(head) < 1000
+    assert time.process_time() - started < 1 and len(head) < 1000
     room = 16 - tokenizer.num_special_tokens_to_add()
     assert str(_whole(tokenizer, text[:10_000], room))[1:-1] in str(document), "framed by special tokens"
     assert set(query) <= set(_whole(tokenizer, text[:10_000], 64))
