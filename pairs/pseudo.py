@@ -26,7 +26,7 @@ from typing import IO, Any
 
 from pairs.pseudo_queries import KINDS, Passage, Rarity, any_of, drawn
 from retrieval.beir_files import read_records
-from retrieval.files import read_json, whole, write_json
+from retrieval.files import in_steps, is_unfinished, read_json, whole, write_json
 from retrieval.fingerprint import fingerprint
 from sparse_model.errors import UserError
 
@@ -34,7 +34,7 @@ RECORD = "pseudo.json"
 DEFAULT_KINDS = ("titles", "headings", "cloze", "spans", "keywords")
 HELD_OUT = 0.15
 """The share of the documents that each of dev and test is made of, at most."""
-MOST_QUERIES, MOST_PASSAGES, MOST_ROWS = 500, 20_000, 60_000
+MOST_QUERIES, MOST_PASSAGES, MOST_ROWS = 500, 6_000, 60_000
 """Of each held-out split; of the corpus that is searched; of the rows: more of them tell and teach little more."""
 FEWEST_QUERIES = 10
 SPLITS = ("dev", "test")
@@ -75,10 +75,12 @@ def make_pseudo(
     recorded = read_json(out / RECORD)
     if recorded.get("made of") == made_of:
         return recorded
-    if recorded or (out.exists() and any(not path.name.startswith(".") for path in out.iterdir())):
+    has_files = out.exists() and any(not path.name.startswith(".") for path in out.iterdir())
+    if recorded or (has_files and not is_unfinished(out)):
         raise UserError(f"{out}: holds data made of another corpus, or otherwise; name another folder, or remove it.")
-    record = {"made of": made_of, **_write(corpus, out, list(kinds), str(seed), most_rows)}
-    write_json(out / RECORD, record)
+    with in_steps(out):
+        record = {"made of": made_of, **_write(corpus, out, list(kinds), str(seed), most_rows)}
+        write_json(out / RECORD, record)
     return record
 
 

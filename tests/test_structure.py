@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "pairs": {"mining", "retrieval", "losses", "sparse_model"},
     "experiment.settings": {"sparse_model", "losses", "retrieval", "training", "mining"},
     "experiment.run": BELOW_RUN | {"pairs"},
+    "experiment.ladder": BELOW_RUN | {"pairs", "experiment.run", "experiment.report"},
     "experiment.sweep": BELOW_RUN | {"experiment.run", "experiment.report"},
     "experiment.report": {"retrieval", "sparse_model"},
     "experiment": {"sparse_model"},

@@ -85,7 +85,7 @@ class RunResults:
     @property
     def is_trained(self) -> bool:
         """Whether the run trains a model, or only evaluates one."""
-        return not self.is_bm25 and bool(self.config.get("train_file") or self.config.get("train_file_dir"))
+        return not self.is_bm25 and any(map(self.config.get, ("train_file", "train_file_dir", "documents")))
 
     @property
     def is_bm25(self) -> bool:

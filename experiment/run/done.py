@@ -93,7 +93,12 @@ def is_known_to_be_trained(settings: Settings) -> bool:
     folder, run = settings.output_dir, settings.run
     recorded = read_json(folder / "run.json")
     alone = os.environ.get("WORLD_SIZE", "1") == "1"
-    if run.overwrite or run.dry_run or not (alone and recorded.get("finished") and recorded.get("model hash")):
+    if (
+        settings.data.documents
+        or run.overwrite
+        or run.dry_run
+        or not (alone and recorded.get("finished") and recorded.get("model hash"))
+    ):
         return False
     facts = {"processes": 1, **training_inputs(settings)}
     is_done = facts.items() <= recorded.items() and training_status(settings, facts).is_done

@@ -15,6 +15,7 @@ from experiment.run.folder import make_writable, read_yaml, yaml_text
 from experiment.run.inputs import require_unchanged
 from experiment.run.locks import locked
 from experiment.run.models import scored_model
+from experiment.run.own_documents import make_own_documents
 from experiment.run.result_folder import Record, ResultFolder
 from experiment.run.results import evaluation_folder, recorded_inputs
 from experiment.run.scorers import Bm25Scorer, ModelScorer, Scorer
@@ -42,6 +43,8 @@ def run_evaluation(settings: Settings) -> None:
     Raises:
         UserError: for everything that cannot be used.
     """
+    if settings.data.documents:
+        on_main(lambda: make_own_documents(settings))
     require_data_sets(settings.evaluation, settings.data, settings.given)
     with ExitStack() as held:
         # From before its model and its records are read.

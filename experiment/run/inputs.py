@@ -8,6 +8,7 @@ from experiment.run.models import files_beside, model_files
 from experiment.run.results import data_hash
 from experiment.settings.keys import DataKeys
 from experiment.settings.settings import Settings
+from mining.documents.folder import document_files
 from retrieval.fingerprint import fingerprint, hash_of
 from sparse_model.errors import UserError
 from training.files import row_files, training_files
@@ -35,6 +36,8 @@ def training_inputs(settings: Settings) -> dict[str, str | None]:
 def training_data(data: DataKeys) -> list[Path]:
     """The files of the training data; [] if they are not on this disk."""
     try:
+        if data.documents:
+            return document_files(Path(data.documents).expanduser())
         return [file for path in training_files(data.train_file, data.train_file_dir) for file in row_files(path)]
     except UserError:
         return []

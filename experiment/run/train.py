@@ -100,7 +100,7 @@ def _train(
 ) -> None:
     folder = settings.output_dir
     facts = {"processes": world_size(), **inputs}
-    on_main(lambda: _clear(folder, settings.run.overwrite))
+    on_main(lambda: clear(folder, settings.run.overwrite))
     status = on_main(lambda: training_status(settings, facts))
     if status.is_done:
         say_it_is_trained(folder)
@@ -168,7 +168,7 @@ def _fitting_scale(encoder: SparseEncoder, parts: list[Examples], idf_path: str 
     return fitting_scale(encoder, parts)
 
 
-def _clear(folder: Path, overwrite: bool) -> None:
+def clear(folder: Path, overwrite: bool) -> None:
     """Move what is there aside, if that is asked for."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"output_dir: {folder} is a file; give a folder.")

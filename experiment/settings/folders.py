@@ -19,7 +19,7 @@ from sparse_model.errors import UserError
 
 # Keys of the Trainer's that an evaluation goes by.
 TRAINER_KEYS = ("per_device_eval_batch_size", "bf16_full_eval", "fp16_full_eval", "use_cpu", "seed")
-TRAINING_DATA = ("train_file", "train_file_dir")
+TRAINING_DATA = ("train_file", "train_file_dir", "documents")
 
 
 def run_of(folder: Path) -> Path | None:

@@ -19,10 +19,12 @@ from experiment.settings.value_types import (
     NonNegative,
     OnlineType,
     Positive,
+    PseudoKinds,
     RankingLosses,
     Seeds,
     Several,
     Share,
+    Shares,
 )
 from mining.teachers import TeacherSpec
 from retrieval.dataset_names import BEIR_13
@@ -92,6 +94,20 @@ class DataKeys(Keys):
     """training rows: a datasets.save_to_disk folder, a .jsonl or a .parquet file"""
     train_file_dir: str | None = key(None, WEIGHTS)
     """a folder of such; each batch comes from one of them"""
+    documents: str | None = key(None, WEIGHTS, main_for="train")
+    """one's own documents, without queries: a folder of .txt, .md, .html, .jsonl, .csv or .parquet, one such file of
+    rows, or a BEIR folder; train_ir.py then makes queries of them, climbs the ladder, evaluates and reports"""
+    document_columns: dict[Literal["id", "title", "text"], str] = key({}, WEIGHTS)
+    """of documents in rows: {text: NAME, title: NAME, id: NAME}, where the columns are called otherwise"""
+    passage_words: Annotated[int, Field(ge=10)] | None = key(200, WEIGHTS)
+    """longer documents are cut at headings or sentences into passages of at most so many words; null: not cut"""
+    passage_overlap: Annotated[int, Field(ge=0)] = key(0, WEIGHTS)
+    """words that stand in two passages"""
+    pseudo_kinds: PseudoKinds = key(["titles", "headings", "cloze", "spans", "keywords"], WEIGHTS)
+    """queries made of documents: titles, headings, first_sentences, cloze, spans, keywords; what stands twice is drawn
+    twice as often"""
+    ladder_shares: Shares = key([0.1, 0.25, 0.5], WEIGHTS)
+    """lexical shares that are tried on held-out pseudo-queries (see lexical_share)"""
     data_command: str | None = key(None, NOTHING)
     """the command that makes the data which the same file names (train_file, train_file_dir, data sets in beir_dir);
     never run, but said where they are missing"""

@@ -36,15 +36,24 @@ def missing_for_training(
         is_plan: look for what the evaluation of the trained model reads, too.
     """
     return [
+        *_missing_documents(data),
         *_missing_rows(data, given),
         *_missing_models(model),
         *_missing_data_sets("eval_beir_datasets", evaluation.eval_beir_datasets or [], evaluation, data, given),
-        *_missing_data_sets("beir_datasets", evaluation.beir_datasets if is_plan else [], evaluation, data, given),
+        *_missing_data_sets(
+            "beir_datasets", evaluation.beir_datasets if is_plan and not data.documents else [], evaluation, data, given
+        ),
     ]
 
 
+def _missing_documents(data: DataKeys) -> list[Mistake]:
+    if not data.documents or Path(data.documents).expanduser().exists():
+        return []
+    return [Mistake("documents", f"there is no folder or file {data.documents}; name a folder of documents.")]
+
+
 def _missing_rows(data: DataKeys, given: Mapping[str, str]) -> list[Mistake]:
-    if bool(data.train_file) == bool(data.train_file_dir):  # a mistake of another kind
+    if data.documents or bool(data.train_file) == bool(data.train_file_dir):  # a mistake of another kind
         return []
     try:
         training_files(data.train_file, data.train_file_dir)

@@ -53,6 +53,8 @@ def training_mistakes(
     found = []
     if not model.model_name_or_path:
         found.append(Mistake("model_name_or_path", "missing; name a masked language model (folder or hub id)."))
+    if data.documents and not model.inf_free:
+        found.append(Mistake("documents", "the ladder is for inf_free: true; give that, or rows (train_file)."))
     found += _data_mistakes(data, loss) + _teacher_mistakes(data, loss) + _trainer_mistakes(model, value)
     if loss.ranking_loss_weight == 0 and loss.flops_d_lambda == 0 and not loss.flops_q_lambda:
         found.append(Mistake("ranking_loss_weight", "0, and λ 0 too: the loss is 0 and trains nothing."))
@@ -103,11 +105,14 @@ def _best_mistakes(evaluation: EvaluationKeys, metric: str | None) -> list[Mista
 
 def _data_mistakes(data: DataKeys, loss: LossKeys) -> list[Mistake]:
     found = []
-    if bool(data.train_file) == bool(data.train_file_dir):
+    if [data.train_file, data.train_file_dir, data.documents].count(None) != 2:
+        others = ("train_file_dir", "documents")
         found.append(
-            Mistake("train_file", "give train_file or train_file_dir, one of them.", involves=("train_file_dir",))
+            Mistake("train_file", "give train_file, train_file_dir or documents, one of them.", involves=others)
         )
-    if data.data_type is None:
+    if data.passage_words and data.passage_overlap > data.passage_words / 2:
+        found.append(Mistake("passage_overlap", f"{data.passage_overlap}; from 0 to half of passage_words."))
+    if data.data_type is None and not data.documents:
         needed = "missing; kd (rows query, docs, scores) or posnegs (rows query, pos, negs)."
         found.append(Mistake("data_type", needed))
     if data.score_scale == "auto" and data.data_type == "posnegs":

@@ -63,7 +63,7 @@ class Settings:
     @property
     def trains(self) -> bool:
         """Whether the config names training data."""
-        return bool(self.data.train_file or self.data.train_file_dir)
+        return bool(self.data.train_file or self.data.train_file_dir or self.data.documents)
 
     @property
     def output_dir(self) -> Path:
@@ -235,6 +235,8 @@ def _validate(
         old_names=old_names,
         config_path=config_path,
     )
+    if settings.data.documents and "beir_datasets" not in given:
+        settings = settings.with_values(beir_datasets=[str(settings.output_dir / "pseudo")])
     if settings.run.overwrite and given["overwrite"] != COMMAND_LINE:
         mistakes.append(Mistake("overwrite", "give it on the command line, for one run only."))
     # What only seems to be wrong because the key's own value is mistaken is not said twice.

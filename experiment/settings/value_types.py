@@ -91,5 +91,13 @@ def _encodes_texts(kind: Any) -> Any:
 
 
 RankingLosses = Annotated[list[RankingLoss], BeforeValidator(_split_commas), Field(min_length=1)]
+# As in pairs.pseudo_queries, whose import takes a second.
+PSEUDO_KINDS = ("titles", "headings", "first_sentences", "cloze", "spans", "keywords")
+if TYPE_CHECKING:
+    PseudoKind = str
+else:
+    PseudoKind = Literal[PSEUDO_KINDS]
+PseudoKinds = Annotated[list[PseudoKind], BeforeValidator(_split_commas), Field(min_length=1)]
+Shares = Annotated[list[Annotated[float, Field(gt=0)]], BeforeValidator(_split_commas), Field(min_length=1)]
 Cuts = Annotated[list[Positive | None], BeforeValidator(_or_null)]
 OnlineType = Annotated[EncodingType, BeforeValidator(_encodes_texts)]

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from mining.documents.passages import passages
 from mining.documents.read import ENDINGS, Document, NotRead, read_file
-from retrieval.files import read_json, whole, write_json
+from retrieval.files import in_steps, is_unfinished, read_json, whole, write_json
 from retrieval.fingerprint import fingerprint
 from sparse_model.errors import UserError
 from sparse_model.texts import whole_characters
@@ -67,17 +67,21 @@ def make_beir(source: Path, out: Path, cutting: Cutting = Cutting(), show_progre
     recorded = read_json(out / RECORD)
     if recorded.get("made of") == made_of and (out / "corpus.jsonl").is_file():
         return recorded
-    if recorded or (out.exists() and any(not path.name.startswith(".") for path in out.iterdir())):
+    if recorded or (_has_files(out) and not is_unfinished(out)):
         how = "of other documents, or cut otherwise" if recorded else "by something else"
         raise UserError(f"{out}: holds data made {how}; name another folder, or remove it.")
-    out.mkdir(parents=True, exist_ok=True)
-    counts = _write(source, files, out, cutting, keep_same=bool(judged), show_progress=show_progress)
-    for path in judged:
-        (out / path.relative_to(source)).parent.mkdir(exist_ok=True)
-        shutil.copyfile(path, out / path.relative_to(source))
-    record = {"made of": made_of, **counts}
-    write_json(out / RECORD, record)
+    with in_steps(out):
+        counts = _write(source, files, out, cutting, keep_same=bool(judged), show_progress=show_progress)
+        for path in judged:
+            (out / path.relative_to(source)).parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, out / path.relative_to(source))
+        record = {"made of": made_of, **counts}
+        write_json(out / RECORD, record)
     return record
+
+
+def _has_files(folder: Path) -> bool:
+    return folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir())
 
 
 def document_files(source: Path) -> list[Path]:

@@ -134,3 +134,6 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert command([words[0], str(tmp_path / "out"), *words[1:]]) == 2
         assert message in capsys.readouterr().err
     assert not (tmp_path / "out/train.jsonl").exists()
+    assert make_pseudo(corpus(tmp_path / "more", 150), tmp_path / "out")["dev"] >= 10, (
+        "what was cut short is made again"
+    )

@@ -66,7 +66,7 @@ def test_all_mistakes_come_at_once_with_file_key_and_remedy(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("data_type: kd", "train_file or train_file_dir"),
+        ("data_type: kd", "train_file, train_file_dir or documents"),
         ("train_file: a\ntrain_file_dir: b\ndata_type: kd", "one of them"),
         ("train_file: a", "data_type: missing"),
         ("train_file: a\ndata_type: posnegs", "needs a teacher's score"),

@@ -1,0 +1,181 @@
+"""The rungs, one after another; each is kept only if the held-out queries say that it helps."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from torch import Tensor
+
+from experiment.ladder.judge import Judge, Judged, Verdict, verdict
+from experiment.run.models import load_start, model_files, named
+from experiment.run.train import train
+from experiment.settings.settings import Settings
+from retrieval.beir_data import load_beir
+from retrieval.beir_files import read_records
+from retrieval.distributed import is_main, on_main
+from retrieval.fingerprint import fingerprint, hash_of
+from sparse_model import SparseEncoder, corpus_idf, load
+from sparse_model.pruning import Cut
+from sparse_model.query_weights import read_idf, write_idf
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A step of the ladder: what it is, what it gave, and whether it is kept (the first has no verdict)."""
+
+    name: str
+    judged: Judged
+    verdict: Verdict | None = None
+
+    @property
+    def kept(self) -> bool:
+        """Whether what follows builds on it."""
+        return self.verdict is None or self.verdict.kept
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model as the judge takes it: a hash of its files, how it is loaded, its query weights, its lexical share."""
+
+    files: str
+    load: Callable[[], SparseEncoder]
+    table_V: Tensor | None = None
+    share: float = 0.0
+
+    def judged(self, judge: Judge, label: str) -> Judged:
+        """What it gives."""
+        return judge.model(label, self.files, self.load, self.table_V, self.share)
+
+
+@dataclass(frozen=True)
+class Climbed:
+    """All rungs, BM25, and the model that is left at the top."""
+
+    rungs: list[Rung]
+    bm25: Judged
+    best: Model
+
+
+class Climb:
+    """One climb in a run's folder, which holds documents/ and pseudo/; started again, it goes on."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._folder = settings, settings.output_dir
+        keys = settings.evaluation
+        asked = keys.max_active_dims if isinstance(keys.max_active_dims, list) else [keys.max_active_dims]
+        data = load_beir(str(self._folder / "pseudo"), "", "dev")
+        batch_size = settings.value("per_device_eval_batch_size") * 4
+        self.judge = Judge(data, asked, self._folder / "ladder", keys.passages, batch_size)
+
+    def climb(self) -> Climbed:
+        """Try every rung in turn."""
+        bm25 = self.judge.bm25()
+        best = self.start_model
+        rungs = [Rung("start model", best.judged(self.judge, "start"))]
+        for step in (self._query_weights, self._lexical_share, self._training):
+            rung, model = step(best, next(rung.judged for rung in reversed(rungs) if rung.kept))
+            self._say(rung)
+            rungs.append(rung)
+            best = model if rung.kept else best
+        return Climbed(rungs, bm25, best)
+
+    @property
+    def start_model(self) -> Model:
+        """What the ladder stands on."""
+        return Model(self._start_files, lambda: self._start)
+
+    def trained_model(self, best: Model) -> Model:
+        """What the last rung's training left, with the query weights and the share of `best`."""
+        folder = str(self._folder / "training")
+        files = on_main(lambda: fingerprint(model_files(folder)))
+        return replace(best, files=files, load=lambda: self._ready(load(folder).to(self._start.device)))
+
+    def _query_weights(self, best: Model, before: Judged) -> tuple[Rung, Model]:
+        """The documents' own IDF as query weights."""
+        model = replace(best, table_V=self.corpus_idf)
+        judged = model.judged(self.judge, "corpus_idf")
+        return Rung("the documents' IDF", judged, verdict(judged, before, self.judge.lengths)), model
+
+    def _lexical_share(self, best: Model, before: Judged) -> tuple[Rung, Model]:
+        """The best of a few lexical shares."""
+        shares = self._settings.data.ladder_shares
+        models = [replace(best, share=share) for share in shares]
+        found = [model.judged(self.judge, f"share-{model.share:g}") for model in models]
+        top = max(range(len(models)), key=lambda i: found[i].ndcg_LQ.mean())
+        tried = verdict(found[top], before, self.judge.lengths, tries=len(models))
+        return Rung(f"lexical share {shares[top]:g}", found[top], tried), models[top]
+
+    def _training(self, best: Model, before: Judged) -> tuple[Rung, Model]:
+        """A training on the documents alone, under the query weights that were kept."""
+        settings = self._training_settings(kept_idf=best.table_V is not None)
+        train(settings)
+        model = self.trained_model(best)
+        judged = model.judged(self.judge, "training")
+        name = (
+            f"training, {settings.model.start_share:g} of the start model" if settings.model.start_share else "training"
+        )
+        return Rung(name, judged, verdict(judged, before, self.judge.lengths)), model
+
+    def _training_settings(self, kept_idf: bool) -> Settings:
+        """The same keys, with the pseudo-queries as rows and a folder of its own."""
+        values: dict[str, Any] = {
+            "documents": None,
+            "train_file": str(self._folder / "pseudo" / "train.jsonl"),
+            "data_type": "posnegs",
+            "output_dir": str(self._folder / "training"),
+            "overwrite": False,
+        }
+        if kept_idf:
+            values["idf_path"] = str(self._idf_file)
+        given = {key: where for key, where in self._settings.given.items() if key not in ("documents", "overwrite")}
+        given |= dict.fromkeys(
+            ("train_file", "data_type", "output_dir", *(["idf_path"] if kept_idf else [])), "the ladder"
+        )
+        return replace(self._settings.with_values(**values), given=MappingProxyType(given))
+
+    @cached_property
+    def _start(self) -> SparseEncoder:
+        encoder, _ = load_start(self._training_settings(kept_idf=False))
+        model = self._settings.model
+        encoder.max_seq_length = model.eval_max_seq_length or encoder.max_seq_length
+        return self._ready(encoder)
+
+    @property
+    def _start_files(self) -> str:
+        keys = self._settings.model
+        return hash_of([on_main(lambda: fingerprint(model_files(named(keys)))), keys.idf_path, keys.max_seq_length])
+
+    def _ready(self, encoder: SparseEncoder) -> SparseEncoder:
+        encoder.cut = Cut()  # the judge cuts
+        return encoder
+
+    @property
+    def _idf_file(self) -> Path:
+        return self._folder / "ladder" / "idf.json"
+
+    @cached_property
+    def corpus_idf(self) -> Tensor:
+        """[V] the documents' IDF."""
+        tokenizer, size = self._start.tokenizer, self._start.vocabulary_size
+        if not on_main(self._idf_file.is_file):
+            on_main(lambda: self._write_idf(tokenizer, size))
+        return read_idf(str(self._idf_file), tokenizer, size)
+
+    def _write_idf(self, tokenizer: Any, size: int) -> None:
+        corpus = self._folder / "documents" / "corpus.jsonl"
+        texts = (record.document for record in read_records(corpus, "document", []))
+        partial = self._idf_file.with_name(".idf.json")
+        write_idf(partial, corpus_idf(tokenizer, texts, size, show_progress=True), tokenizer)
+        partial.replace(self._idf_file)
+
+    def _say(self, rung: Rung) -> None:
+        if is_main() and rung.verdict:
+            result = rung.verdict.result
+            kept = "kept" if rung.kept else "not kept"
+            logger.info("%s: %+.4f, %s: %s", rung.name, result.mean, kept, rung.verdict.why)
