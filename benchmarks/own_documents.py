@@ -13,6 +13,7 @@ trained model × query weights × lexical shares). What was scored once stays in
 import argparse
 import json
 import logging
+import random
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -30,15 +31,24 @@ from retrieval.tables import text_table
 SHARES = (0.0, 0.1, 0.25, 0.5, 1.0)
 
 
-def write_files(beir: Path, out: Path) -> int:
-    """A .txt for each document, named by its id; how many."""
+def write_files(beir: Path, out: Path, split: str, documents: int | None) -> int:
+    """A .txt for each document, named by its id; how many.
+
+    Args:
+        documents: only so many, those that the split judges and some of the others; None: all.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    lines = (beir / "corpus.jsonl").read_text(encoding="utf-8").splitlines()
-    for row in map(json.loads, lines):
+    rows = [json.loads(line) for line in (beir / "corpus.jsonl").read_text(encoding="utf-8").splitlines()]
+    judged = {line.split("\t")[1] for line in (beir / "qrels" / f"{split}.tsv").read_text().splitlines()[1:]}
+    others = [row["_id"] for row in rows if row["_id"] not in judged]
+    random.Random(0).shuffle(others)
+    kept = judged.union(others if documents is None else others[: max(0, documents - len(judged))])
+    rows = [row for row in rows if row["_id"] in kept]
+    for row in rows:
         title = (row.get("title") or "").strip()
         text = f"{title}\n\n{row['text']}" if title else row["text"]
         (out / f"{row['_id']}.txt").write_text(text, encoding="utf-8")
-    return len(lines)
+    return len(rows)
 
 
 def real_data(run: Path, beir: Path, split: str, passages: int) -> Path:
@@ -66,10 +76,12 @@ def real_data(run: Path, beir: Path, split: str, passages: int) -> Path:
     return out
 
 
-def systems(climb: Climb) -> dict[str, Model]:
-    """Every model of the comparison by its name."""
+def systems(climb: Climb, run: Path) -> dict[str, Model]:
+    """Every model of the comparison by its name; the trained ones once there is one."""
     start = climb.start_model
-    models = {"start": start, "trained": climb.trained_model(start)}
+    models = {"start": start}
+    if (run / "training" / "model.safetensors").is_file():
+        models["trained"] = climb.trained_model(start)
     tables = {"start IDF": None, "documents' IDF": climb.corpus_idf}
     return {
         f"{name}, {table}, share {share:g}": replace(models[name], table_V=tables[table], share=share)
@@ -86,7 +98,7 @@ def score(run: Path, beir: Path, split: str, passages: int) -> str:
     real = Judge(load_beir(str(place), "", "test"), climb.judge.lengths, place / "judged", "best", 32)
     pseudo = Judge(load_beir(str(run / "pseudo"), "", "dev+test"), climb.judge.lengths, place / "pseudo", "best", 32)
     found, asked = {}, {}
-    for name, model in systems(climb).items():
+    for name, model in systems(climb, run).items():
         label = name.replace(",", "").replace("'", "").replace(" ", "_")
         found[name], asked[name] = model.judged(real, label), model.judged(pseudo, label)
     rows = [[name, *(f"{value:.4f}" for value in judged.mean_L)] for name, judged in found.items()]
@@ -124,6 +136,8 @@ def main() -> None:
     files = commands.add_parser("files")
     files.add_argument("beir", type=Path)
     files.add_argument("out", type=Path)
+    files.add_argument("--split", default="test")
+    files.add_argument("--documents", type=int, help="so many: all that the split judges, and some of the others")
     scoring = commands.add_parser("score")
     scoring.add_argument("run", type=Path)
     scoring.add_argument("beir", type=Path)
@@ -132,7 +146,8 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     if arguments.command == "files":
-        print(f"{arguments.out}: {write_files(arguments.beir, arguments.out)} files")
+        written = write_files(arguments.beir, arguments.out, arguments.split, arguments.documents)
+        print(f"{arguments.out}: {written} files")
     else:
         print(score(arguments.run, arguments.beir, arguments.split, arguments.passages))
 

@@ -26,8 +26,13 @@ if TYPE_CHECKING:  # what reads data is imported when there is something to read
 
 
 def pairs(data: BeirData) -> Iterator[dict[str, Any]]:
-    """Rows {query, pos}, queries in the data set's order; absent and empty documents are left out."""
+    """Rows {query, pos}, queries in the data set's order; absent and empty documents are left out.
+
+    A document that was cut is its passages one after another.
+    """
     texts = dict(zip(data.doc_ids, data.texts, strict=True))
+    for passage, document in data.passage_of.items():
+        texts[document] = f"{texts.get(document, '')} {texts[passage]}".strip()
     for query_id, query in zip(data.query_ids, data.queries, strict=True):
         for doc_id, grade in data.qrels[query_id].items():
             if grade > 0 and texts.get(doc_id):

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pairs.pseudo_queries import KINDS, Passage, Rarity, any_of, drawn
-from retrieval.beir_files import read_records
+from retrieval.beir_files import read_records, text_lines
 from retrieval.files import in_steps, is_unfinished, read_json, whole, write_json
 from retrieval.fingerprint import fingerprint
 from sparse_model.errors import UserError
@@ -44,7 +44,7 @@ SPLITS = ("dev", "test")
 class Survey:
     """What is known of a corpus after it was read once."""
 
-    rarity: Rarity = field(default_factory=Rarity)
+    rarity: Rarity
     documents: int = 0
     copies: set[bytes] = field(default_factory=set)
     """keys of texts that several passages have"""
@@ -58,11 +58,16 @@ def make_pseudo(
     kinds: Sequence[str] = DEFAULT_KINDS,
     seed: int = 42,
     most_rows: int = MOST_ROWS,
+    log: Path | None = None,
 ) -> dict[str, Any]:
     """Make rows and held-out splits of a BEIR folder's corpus; the record. The same corpus leaves the same bytes.
 
+    Args:
+        log: a file of queries that people asked, see `read_log` and `Rarity`.
+
     Raises:
-        UserError: an unknown kind, a corpus that gives too few queries, or `out` holds something else.
+        UserError: an unknown kind, a log that cannot be read, a corpus that gives too few queries, or `out` holds
+            something else.
     """
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise UserError(f"kinds: {', '.join(unknown)}: unknown; there are {', '.join(KINDS)}.")
@@ -72,6 +77,8 @@ def make_pseudo(
     if corpus is None:
         raise UserError(f"{folder}: no corpus.jsonl in it; python -m mining.documents FOLDER OUT makes one.")
     made_of = {"corpus": fingerprint([corpus]), "kinds": list(kinds), "seed": seed, "rows": most_rows, "version": 1}
+    if log:
+        made_of["log"] = fingerprint([log])
     recorded = read_json(out / RECORD)
     if recorded.get("made of") == made_of:
         return recorded
@@ -79,9 +86,33 @@ def make_pseudo(
     if recorded or (has_files and not is_unfinished(out)):
         raise UserError(f"{out}: holds data made of another corpus, or otherwise; name another folder, or remove it.")
     with in_steps(out):
-        record = {"made of": made_of, **_write(corpus, out, list(kinds), str(seed), most_rows)}
+        asked = read_log(log) if log else []
+        record = {"made of": made_of, **_write(corpus, out, list(kinds), str(seed), most_rows, asked)}
         write_json(out / RECORD, record)
     return record
+
+
+def read_log(path: Path) -> list[str]:
+    """The queries of a log without judgements: a line each, or of a .jsonl its rows' text (or query).
+
+    Raises:
+        UserError: naming file and line.
+    """
+    queries = []
+    for number, line in enumerate(text_lines(path), start=1):
+        query: Any = line
+        if path.suffix == ".jsonl" and line.strip():
+            try:
+                row = json.loads(line)
+                query = row.get("text", row.get("query"))
+            except (ValueError, RecursionError, AttributeError):
+                query = None
+        if not isinstance(query, str):
+            raise UserError(f'{path}:{number}: no query; expected {{"text": "..."}}, or plain lines in a .txt.')
+        queries.append(" ".join(query.split()))
+    if not any(queries):
+        raise UserError(f"{path}: holds no query; give a line for each.")
+    return [query for query in queries if query]
 
 
 def _documents(corpus: Path) -> Iterator[list[Passage]]:
@@ -94,8 +125,8 @@ def _documents(corpus: Path) -> Iterator[list[Passage]]:
         yield list(together)
 
 
-def _survey(corpus: Path) -> Survey:
-    found = Survey()
+def _survey(corpus: Path, log: Sequence[str]) -> Survey:
+    found = Survey(Rarity(log))
     texts: set[bytes] = set()
     titles: set[str] = set()
     for document in _documents(corpus):
@@ -188,8 +219,8 @@ class _Writer:
         self.files[file].write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
-def _write(corpus: Path, out: Path, kinds: list[str], seed: str, most_rows: int) -> dict[str, Any]:
-    survey = _survey(corpus)
+def _write(corpus: Path, out: Path, kinds: list[str], seed: str, most_rows: int, log: Sequence[str]) -> dict[str, Any]:
+    survey = _survey(corpus, log)
     paths = {name: out / f"{name}.jsonl" for name in ("corpus", "queries", "train")}
     paths |= {split: out / "qrels" / f"{split}.tsv" for split in SPLITS}
     with ExitStack() as stack:
@@ -222,10 +253,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--kinds", default=",".join(DEFAULT_KINDS), help=f"({','.join(DEFAULT_KINDS)})")
     parser.add_argument("--seed", type=int, default=42, help="of what is drawn and held out (42)")
     parser.add_argument("--rows", type=int, default=MOST_ROWS, help=f"at most so many ({MOST_ROWS})")
+    parser.add_argument(
+        "--queries", type=Path, help="a log without judgements: spans and keywords become like its queries"
+    )
     arguments = parser.parse_args(argv)
     kinds = [kind.strip() for kind in arguments.kinds.split(",") if kind.strip()]
     try:
-        record = make_pseudo(Path(arguments.folder), Path(arguments.out), kinds, arguments.seed, arguments.rows)
+        folder, out = Path(arguments.folder), Path(arguments.out)
+        record = make_pseudo(folder, out, kinds, arguments.seed, arguments.rows, arguments.queries)
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

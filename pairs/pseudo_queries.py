@@ -8,7 +8,7 @@ import math
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mining.documents.passages import SENTENCE_END
@@ -57,11 +57,20 @@ class Query:
 
 
 class Rarity:
-    """In how many passages of a corpus each word stands."""
+    """In how many passages of a corpus each word stands; and, where there is a query log, what is asked for there.
 
-    def __init__(self) -> None:
+    Args:
+        log: queries that people asked. Spans and keywords become as long as they are, and a word that stands in n of
+            them is drawn as a keyword 1 + n times as often.
+    """
+
+    def __init__(self, log: Sequence[str] = ()) -> None:
         self.df: Counter[str] = Counter()
         self.passages = 0
+        lengths = sorted(length for query in log if (length := len(query.split())))
+        self.span_words: Sequence[int] = [max(length, 2) for length in lengths] or SPAN_WORDS
+        self.keywords: Sequence[int] = lengths or KEYWORDS
+        self.asked = Counter(word for query in log for word in {*_words(query)})
 
     def add(self, text: str) -> None:
         """Count a passage."""
@@ -110,18 +119,22 @@ def _cloze(passage: Passage, draw: random.Random, rarity: Rarity) -> Query | Non
 
 def _span(passage: Passage, draw: random.Random, rarity: Rarity) -> Query | None:
     words = passage.text.split()
-    length = draw.choice(SPAN_WORDS)
+    length = draw.choice(rarity.span_words)
     start = draw.randrange(max(len(words) - length, 0) + 1)
     span = " ".join(words[start : start + length])
-    return Query(span) if _asks(span, SPAN_WORDS) else None
+    return Query(span) if _asks(span, range(2, len(words) + 1)) else None
 
 
 def _keywords(passage: Passage, draw: random.Random, rarity: Rarity) -> Query | None:
     """Distinct words, drawn one after another in proportion to how often they stand there × their IDF."""
     counts = Counter(_words(passage.whole))
-    left = {word: tf * idf for word, tf in sorted(counts.items()) if (idf := rarity.idf(word)) > 0}
+    left = {
+        word: tf * idf * (1 + rarity.asked[word])
+        for word, tf in sorted(counts.items())
+        if (idf := rarity.idf(word)) > 0
+    }
     chosen: list[str] = []
-    for _ in range(min(draw.choice(KEYWORDS), len(left))):
+    for _ in range(min(draw.choice(rarity.keywords), len(left))):
         chosen += draw.choices(list(left), list(left.values()))
         del left[chosen[-1]]
     return Query(" ".join(chosen)) if chosen else None

@@ -17,6 +17,7 @@ from experiment.settings.settings import Settings
 from retrieval.beir_data import load_beir
 from retrieval.beir_files import read_records
 from retrieval.distributed import is_main, on_main
+from retrieval.files import whole
 from retrieval.fingerprint import fingerprint, hash_of
 from sparse_model import SparseEncoder, corpus_idf, load
 from sparse_model.pruning import Cut
@@ -170,12 +171,13 @@ class Climb:
     def _write_idf(self, tokenizer: Any, size: int) -> None:
         corpus = self._folder / "documents" / "corpus.jsonl"
         texts = (record.document for record in read_records(corpus, "document", []))
-        partial = self._idf_file.with_name(".idf.json")
-        write_idf(partial, corpus_idf(tokenizer, texts, size, show_progress=True), tokenizer)
-        partial.replace(self._idf_file)
+        table_V = corpus_idf(tokenizer, texts, size, show_progress=True)
+        with whole(self._idf_file) as partial:
+            write_idf(partial, table_V, tokenizer)
 
     def _say(self, rung: Rung) -> None:
         if is_main() and rung.verdict:
             result = rung.verdict.result
             kept = "kept" if rung.kept else "not kept"
-            logger.info("%s: %+.4f, %s: %s", rung.name, result.mean, kept, rung.verdict.why)
+            p = rung.verdict.p
+            logger.info("%s: %+.4f (p = %.2g), %s: %s", rung.name, result.mean, p, kept, rung.verdict.why)

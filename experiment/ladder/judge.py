@@ -65,7 +65,7 @@ def verdict(new: Judged, old: Judged, lengths: Sequence[int | None], tries: int 
     if result.mean <= 0:
         return Verdict(False, result, p, "not better than before")
     if p >= LEVEL:
-        return Verdict(False, result, p, f"not told apart from chance (p = {p:.2g})")
+        return Verdict(False, result, p, "not told apart from chance")
     if lost:
         return Verdict(False, result, p, f"loses too much: {', '.join(lost)}")
     return Verdict(True, result, p, "better")

@@ -47,8 +47,7 @@ def ladder_section(record: Mapping[str, Any]) -> Section:
     heads = ["rung", *map(named, record["lengths"]), "gain", "p", "kept", "why"]
     lines = [_line(f"{rung['rung']} {rung['name']}", rung) for rung in record["rungs"]]
     lines.append(_line("BM25", record["bm25"]))
-    align = "<" + ">" * (len(record["lengths"]) + 2) + "<<"
-    return Section("What each rung gave", tables=[Table("", heads, lines, align, note=NOTE)])
+    return Section("What each rung gave", tables=[Table("", heads, lines, note=NOTE)])
 
 
 def _line(name: str, row: Mapping[str, Any]) -> list[Cell]:

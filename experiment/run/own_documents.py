@@ -17,7 +17,9 @@ def make_own_documents(settings: Settings) -> list[str]:
     columns = {str(use): name for use, name in keys.document_columns.items()}
     cutting = Cutting(keys.passage_words, keys.passage_overlap, columns)
     made = make_beir(Path(str(keys.documents)).expanduser(), folder / "documents", cutting)
-    asked = make_pseudo(folder / "documents", folder / "pseudo", keys.pseudo_kinds, settings.value("seed"))
+    log = Path(keys.queries).expanduser() if keys.queries else None
+    places = folder / "documents", folder / "pseudo"
+    asked = make_pseudo(*places, keys.pseudo_kinds, settings.value("seed"), log=log)
     return [
         f"{keys.documents}: {described(made)}.",
         f"Pseudo-queries ({', '.join(keys.pseudo_kinds)}): {asked['rows']} rows to train on; {asked['dev']} queries "

@@ -106,6 +106,9 @@ class DataKeys(Keys):
     pseudo_kinds: PseudoKinds = key(["titles", "headings", "cloze", "spans", "keywords"], WEIGHTS)
     """queries made of documents: titles, headings, first_sentences, cloze, spans, keywords; what stands twice is drawn
     twice as often"""
+    queries: str | None = key(None, WEIGHTS)
+    """with documents: a file of queries that people asked, without judgements, a line each (or .jsonl with text): spans
+    and keywords become as long as they are, of the words that they use"""
     ladder_shares: Shares = key([0.1, 0.25, 0.5], WEIGHTS)
     """lexical shares that are tried on held-out pseudo-queries (see lexical_share)"""
     data_command: str | None = key(None, NOTHING)

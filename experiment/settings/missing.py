@@ -47,9 +47,12 @@ def missing_for_training(
 
 
 def _missing_documents(data: DataKeys) -> list[Mistake]:
-    if not data.documents or Path(data.documents).expanduser().exists():
-        return []
-    return [Mistake("documents", f"there is no folder or file {data.documents}; name a folder of documents.")]
+    named = {"documents": ("folder or file", data.documents), "queries": ("file", data.queries)}
+    return [
+        Mistake(key, f"there is no {what} {name}; name one that is there.")
+        for key, (what, name) in named.items()
+        if name and not Path(name).expanduser().exists()
+    ]
 
 
 def _missing_rows(data: DataKeys, given: Mapping[str, str]) -> list[Mistake]:

@@ -53,6 +53,8 @@ def training_mistakes(
     found = []
     if not model.model_name_or_path:
         found.append(Mistake("model_name_or_path", "missing; name a masked language model (folder or hub id)."))
+    if data.queries and not data.documents:
+        found.append(Mistake("queries", "is for documents; judged queries are a BEIR folder's (pairs.beir)."))
     if data.documents and not model.inf_free:
         found.append(Mistake("documents", "the ladder is for inf_free: true; give that, or rows (train_file)."))
     found += _data_mistakes(data, loss) + _teacher_mistakes(data, loss) + _trainer_mistakes(model, value)

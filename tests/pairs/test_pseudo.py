@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from pairs.beir import pairs
 from pairs.pseudo import main as command
-from pairs.pseudo import make_pseudo, side
+from pairs.pseudo import make_pseudo, read_log, side
 from pairs.pseudo_queries import KEPT, KINDS, Passage, Query, Rarity, drawn
 from retrieval.beir_data import load_beir
 from sparse_model.errors import UserError
@@ -50,6 +51,24 @@ def test_keywords_are_drawn_by_idf() -> None:
     assert all(2 <= len(words) == len(set(words)) <= 5 and "the" not in words for words in found)
     first = [words[0] for words in found]
     assert first.count("aspirin") > 1.5 * first.count("blood"), "2 · 2.3 against 1.6"
+
+
+def test_a_log_says_how_long_and_of_what(tmp_path: Path) -> None:
+    """All queries of the log have one word, mostly stroke: so have keywords; spans have two at least."""
+    (tmp_path / "log.txt").write_text("stroke\n\nStroke\nadults\n" + "stroke\n" * 50)
+    log = read_log(tmp_path / "log.txt")
+    rarity = Rarity(log)
+    for text in (PASSAGE.whole, *["other words"] * 9):
+        rarity.add(text)
+    found = [asked("keywords", seed, rarity).text for seed in range(100)]  # type: ignore[union-attr]
+    assert len(log) == 53 and all(len(words.split()) == 1 for words in found) and found.count("stroke") > 50
+    assert {len(span.text.split()) for seed in range(9) if (span := asked("spans", seed, rarity))} == {2}
+    (tmp_path / "log.jsonl").write_text('{"text": "a b"}\n{"query": "c"}\n[]\n')
+    with pytest.raises(UserError, match="log.jsonl:3: no query"):
+        read_log(tmp_path / "log.jsonl")
+    (tmp_path / "none.txt").write_text("\n \n")
+    with pytest.raises(UserError, match="holds no query"):
+        read_log(tmp_path / "none.txt")
 
 
 def test_what_a_passage_loses() -> None:
@@ -137,3 +156,15 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert make_pseudo(corpus(tmp_path / "more", 150), tmp_path / "out")["dev"] >= 10, (
         "what was cut short is made again"
     )
+
+
+def test_pairs_of_documents_that_were_cut(tmp_path: Path) -> None:
+    """A judged document is its passages one after another."""
+    (tmp_path / "corpus.jsonl").write_text(
+        '{"_id": "d#1", "text": "one", "metadata": {"passage_of": "d"}}\n'
+        '{"_id": "d#2", "text": "two", "metadata": {"passage_of": "d"}}\n'
+    )
+    (tmp_path / "queries.jsonl").write_text('{"_id": "q", "text": "ask"}\n')
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "qrels/test.tsv").write_text("q\td\t1\n")
+    assert list(pairs(load_beir(str(tmp_path), "", "test"))) == [{"query": "ask", "pos": "one two"}]

@@ -102,6 +102,7 @@ def test_mistakes(command: Callable[..., Done], tmp_path: Path) -> None:
     (binary / "a.txt").write_bytes(b"\0\1\2")
     for words, message in [
         (["documents=nowhere"], "documents: there is no folder or file nowhere"),
+        (["queries=nowhere.txt"], "queries: there is no file nowhere.txt"),
         (["train_file=a.jsonl"], "give train_file, train_file_dir or documents, one of them"),
         (["passage_overlap=150"], "passage_overlap: 150; from 0 to half of passage_words"),
         (["pseudo_kinds=titels"], "pseudo_kinds: 1: Input should be 'titles'"),
