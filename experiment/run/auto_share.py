@@ -34,8 +34,9 @@ logger = logging.getLogger(__name__)
 SHARES = [(0.0, False), *((share, with_idf) for share in (0.1, 0.25, 0.5) for with_idf in (False, True))]
 MOST_DOCUMENTS = 20 * BLOCK
 """So many of the corpus are searched, its first ones: whole blocks, so that each is encoded as at any other time."""
-LEVEL = 0.05
-"""The p, by Holm's method over all shares, below which one counts as better than none."""
+LEVEL = 0.01
+"""The p, by Holm's method over all shares, below which one counts as better than none. At 0.05 first sentences chose a
+share that lost 0.016 on the real queries of a part of trec-dl-mini."""
 
 
 def choose(
