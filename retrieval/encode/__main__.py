@@ -18,7 +18,7 @@ from retrieval.corpus import corpus_files
 from retrieval.distributed import is_main
 from retrieval.encode.formats import FORMATS
 from retrieval.launcher import end_with_launcher
-from retrieval.models import DTYPES, cut_as_told, open_model
+from retrieval.models import DTYPES, as_told, open_model
 from retrieval.query_files import check_query_file
 from retrieval.shaped import Shape, Shaper
 from sparse_model.errors import UserError
@@ -47,7 +47,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-active-dims", type=int, metavar="N", help="tokens of a document that are kept at most, the heaviest")
     add("--prune-ratio", type=float, metavar="R", help="tokens below this share of a document's heaviest are dropped")
     add("--cut-by", choices=("weight", "weight_df"), default="weight", help="what is heavy: the weight, or × ln(N/df)")
-    add("--lexical-share", type=float, default=0.0, metavar="S", help="of BM25's weight that is added to each token")
+    add(
+        "--lexical-share",
+        type=float,
+        metavar="S",
+        help="of BM25's weight that is added to each token; without it, the share that the model was trained under",
+    )
     add("--lexical-idf", action="store_true", help="the share × the corpus' IDF")
     add("--like", type=Path, metavar="OUT", help="shape documents as an earlier OUT's, by the statistics of its corpus")
     add("--idf-path", metavar="FILE", help="other query weights than the checkpoint's")
@@ -76,10 +81,10 @@ def _start(arguments: argparse.Namespace) -> None:
 
 
 def _shape(arguments: argparse.Namespace) -> Shape | Shaper:
-    if not 0 <= arguments.lexical_share < float("inf"):
+    if not 0 <= (arguments.lexical_share or 0) < float("inf"):
         raise UserError(f"--lexical-share {arguments.lexical_share}: a number of 0 or more.")
     cut = Cut(arguments.max_active_dims, arguments.prune_ratio)
-    shape = Shape(cut, arguments.cut_by, arguments.lexical_share, arguments.lexical_idf)
+    shape = Shape(cut, arguments.cut_by, arguments.lexical_share or 0.0, arguments.lexical_idf)
     if not arguments.like:
         return shape
     if shape:
@@ -92,13 +97,15 @@ def _work(arguments: argparse.Namespace, shape: Shape | Shaper) -> None:
 
     options = {"idf_path": arguments.idf_path, "max_seq_length": arguments.max_seq_length}
     encoder, facts, cut = open_model(arguments.checkpoint, arguments.use_cpu, arguments.dtype, **options)
+    if isinstance(shape, Shape):
+        shape = as_told(shape, cut, encoder.trained_share if arguments.lexical_share is None else None)
     export = Export(
         encoder,
         facts | {"idf": arguments.idf_path},
         arguments.corpus,
         arguments.out,
         arguments.format,
-        cut_as_told(shape, cut) if isinstance(shape, Shape) else shape,
+        shape,
         arguments.queries,
         arguments.batch_size,
         arguments.vectors,

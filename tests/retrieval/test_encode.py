@@ -13,6 +13,7 @@ import sparse_model
 from retrieval.encode.__main__ import main
 from retrieval.encode.formats import FORMATS, half_precision, hundredths
 from retrieval.opensearch.features import feature_names, stored_precision
+from sparse_model.lexical import TrainedShare
 from sparse_model.pruning import Cut
 from sparse_model.vocabulary import tokens_by_id
 from tests.conftest import SENTENCES, write_jsonl
@@ -235,3 +236,20 @@ def test_precision_by_hand() -> None:
     assert half_precision(row).toarray()[0].tolist() == [0, 65504, 1.0, np.float16(0.004), np.float16(0.006)]
     assert hundredths(row).toarray()[0].tolist() == [0, 6_560_000, 100, 0, 1]
     assert Cut(2)(hundredths(row)).nnz == 2
+
+
+def test_a_model_that_was_trained_under_a_share_gets_it(tiny_model: Path, corpus: Path, tmp_path: Path) -> None:
+    encoder = sparse_model.load(tiny_model)
+    encoder.trained_share = TrainedShare(0.5, True)
+    encoder.save(tmp_path / "model")
+    found = []
+    for out, more in {
+        "told": [],
+        "same": ["--lexical-share", 0.5, "--lexical-idf"],
+        "none": ["--lexical-share", 0],
+    }.items():
+        assert encode(tmp_path / "model", corpus, tmp_path / out, "--format", "csr", *more) == 0
+        [path] = (tmp_path / out).glob("*.npz")
+        found.append(load_npz(path).toarray())
+    np.testing.assert_array_equal(found[0], found[1])
+    assert (found[0] >= found[2]).all() and (found[0] > found[2]).any()
