@@ -70,6 +70,40 @@ class ExactIndex:
         self._weights = postings.data
 
     @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All there is of it, to be written and given to `of_arrays`."""
+        return {"starts": self._starts.astype(np.int64), "numbers": self._numbers, "weights": self._weights}
+
+    @classmethod
+    def of_arrays(cls, arrays: dict[str, np.ndarray], n_documents: int) -> "ExactIndex":
+        """The index whose `arrays` these are; they may lie in a file that is mapped."""
+        index = cls.__new__(cls)
+        index._n_documents, index._vocabulary = n_documents, len(arrays["starts"])
+        index._starts = arrays["starts"].view(np.uint64).view(np.ndarray)
+        index._numbers, index._weights = arrays["numbers"].view(np.ndarray), arrays["weights"].view(np.ndarray)
+        return index
+
+    def weights_of(self, position: int, tokens: np.ndarray) -> np.ndarray:
+        """The weights of these tokens in the document at a position, float32; 0: it has none."""
+        block, number = divmod(position, SCORE_BLOCK)
+        found = np.zeros(len(tokens), np.float32)
+        for i, token in enumerate(tokens):
+            start, stop = (int(at) for at in self._starts[token, block : block + 2])
+            at = start + int(np.searchsorted(self._numbers[start:stop], number))
+            if at < stop and self._numbers[at] == number:
+                found[i] = self._weights[at]
+        return found
+
+    def documents(self) -> csr_matrix:
+        """The document weights [N, V] that were indexed."""
+        lengths = np.diff(self._starts.astype(np.int64), axis=1)  # [V, blocks]
+        in_block = np.tile(np.arange(lengths.shape[1]), len(lengths)).repeat(lengths.ravel())
+        positions = in_block * SCORE_BLOCK + self._numbers
+        indptr = np.concatenate([self._starts[:, 0], self._starts[-1:, -1]]).astype(np.int64)
+        shape = self._n_documents, self._vocabulary
+        return csc_matrix((self._weights, positions, indptr), shape=shape).tocsr()
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the postings (4 of weight, 2 of position each), which add up over indexes of parts of a corpus.
 

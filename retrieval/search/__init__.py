@@ -1,0 +1,1 @@
+"""Search in one's own documents, on the command line and in a browser: python -m retrieval.search."""

@@ -1,0 +1,1 @@
+"""Search in documents: the index, the command, the page."""

@@ -1,0 +1,94 @@
+"""python -m retrieval.search: JSON, lines, a prompt, the page."""
+
+import io
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retrieval.search.index import SearchIndex
+from retrieval.search.serve import make_server
+from tests.conftest import write_jsonl
+
+
+def test_json_and_lines(search: Callable[..., int], corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert search(corpus, "weather in new york", "-k", "2", "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["query"] == "weather in new york" and len(said["hits"]) == 2
+    for hit in said["hits"]:
+        assert sum(token["share"] for token in hit["tokens"]) == pytest.approx(1, abs=0.01)
+    assert search(corpus, "weather in new york", "-k", "2") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert said["hits"][0]["id"] in lines[0] and "%" in lines[2]
+    assert search(corpus, "[SEP]") == 0
+    assert "no document" in capsys.readouterr().out
+
+
+def test_a_prompt(
+    search: Callable[..., int], corpus: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each line is a query; the folder of the index does as well as the corpus."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("insulin\nred bird\n\nnot read\n"))
+    assert search(corpus, "--json", "--index", "index") == 0
+    assert [json.loads(line)["query"] for line in capsys.readouterr().out.splitlines()] == ["insulin", "red bird"]
+    assert search("index", "insulin", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["hits"]
+
+
+def test_what_a_document_says_acts_on_no_terminal(
+    search: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"_id": "a\x1b[2J", "title": "\x1b]0;x\x07", "text": "insulin \x1b[31m\u202ered"}]
+    assert search(write_jsonl(tmp_path / "evil.jsonl", rows), "insulin") == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
+@pytest.fixture
+def page(search: Callable[..., int], corpus: Path) -> Iterator[Callable[..., tuple[int, Any]]]:
+    search(corpus, "insulin", "--index", "index")
+    server = make_server(SearchIndex("index"), "127.0.0.1", 0)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+
+    def get(path: str, host: str | None = None) -> tuple[int, Any]:
+        connection = HTTPConnection("127.0.0.1", server.server_address[1], timeout=10)
+        connection.request("GET", path, headers={"Host": host} if host else {})
+        answer = connection.getresponse()
+        content = answer.read().decode()
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+        return answer.status, json.loads(content) if "json" in answer.headers["Content-Type"] else content
+
+    yield get
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_the_page(page: Callable[..., tuple[int, Any]]) -> None:
+    status, html = page("/")
+    assert status == 200 and "innerHTML" not in html and "<form" in html
+    status, found = page("/search?q=insulin%20binds&k=3")
+    assert status == 200 and len(found["hits"]) == 3 and found["documents"] == 20
+    assert any(is_marked for _, is_marked in found["hits"][0]["snippet"])
+    assert page("/search?q=")[1]["hits"] == []
+
+
+def test_what_the_page_refuses(page: Callable[..., tuple[int, Any]]) -> None:
+    """A name that another site made lead here, limits that are none, paths that are not there."""
+    assert page("/", host="evil.example")[0] == 403
+    assert page("/search?q=x", host="evil.example:8000")[0] == 403
+    assert page("/search?q=x&k=0")[0] == page("/search?q=x&k=1e9")[0] == page("/search?q=x&k=101")[0] == 400
+    assert page(f"/search?q={'x' * 20_000}")[0] == 400
+    assert page("/../../etc/passwd")[0] == 404
+
+
+def test_a_port_that_is_taken(search: Callable[..., int], corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert search(corpus, "insulin", "--index", "index") == 0
+    server = make_server(SearchIndex("index"), "127.0.0.1", 0)
+    assert search(corpus, "--serve", "--port", server.server_address[1], "--index", "index") == 2
+    assert "cannot be listened on" in capsys.readouterr().err
+    server.server_close()

@@ -1,0 +1,154 @@
+"""The index finds what the model finds, and follows its corpus."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sparse_model
+from retrieval.search import build
+from retrieval.search.index import Hit, SearchIndex
+from retrieval.search.part import Document
+from retrieval.search.snippets import snippet
+from sparse_model import UserError
+from tests.conftest import write_jsonl
+from tests.retrieval.search.conftest import documents
+
+QUERIES = ["weather in new york", "insulin binds protein", "the red bird"]
+
+
+def found(index: SearchIndex, k: int = 30) -> list[list[tuple[str, float]]]:
+    return [[(hit.document.id, round(hit.score, 4)) for hit in index.search(query, k)] for query in QUERIES]
+
+
+def built(search: Callable[..., int], corpus: Path, folder: str = "index", *more: object) -> SearchIndex:
+    assert search(corpus, QUERIES[0], "--index", folder, *more) == 0
+    return SearchIndex(folder)
+
+
+def test_finds_what_the_model_finds(search: Callable[..., int], corpus: Path, tiny_model: Path) -> None:
+    """Scores of dense products; what tokens add is the score; the best three are the first three of all."""
+    index = built(search, corpus)
+    encoder = sparse_model.load(tiny_model)
+    rows = documents(*range(20))
+    texts = [f"{row['title']} {row['text']}".strip() for row in rows]
+    scores = (encoder.encode_queries(QUERIES) @ encoder.encode_documents(texts).T).toarray()
+    for query, of_query, ranking in zip(QUERIES, scores, found(index), strict=True):
+        assert dict(ranking) == pytest.approx({f"d{i}": s for i, s in enumerate(of_query) if s > 0}, abs=1e-3)
+        hits = index.search(query, 3)
+        assert [hit.document.id for hit in hits] == [name for name, _ in ranking[:3]]
+        for hit in hits:
+            assert sum(match.product for match in hit.matches) == pytest.approx(hit.score, rel=1e-4)
+            explained = encoder.explain(query, f"{hit.document.title} {hit.document.text}".strip())
+            assert {match.token for match in hit.matches} == {token for token, *_ in explained}
+
+
+def test_follows_its_corpus(
+    search: Callable[..., int], corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One changed, five gone, three new: four are encoded, and the rankings are those of an index built at once."""
+    built(search, corpus)
+    rows = documents(*range(5, 23))
+    rows[0]["text"] = "loud music in new york"
+    write_jsonl(corpus, rows)
+    encoded: list[int] = []
+    original = build._Building._vectors
+    monkeypatch.setattr(
+        build._Building, "_vectors", lambda self, texts: encoded.append(len(texts)) or original(self, texts)
+    )
+    index = built(search, corpus)
+    assert encoded == [4] and len(index) == 18 and len(index.parts) == 2
+    at_once = built(search, corpus, "at-once")
+    assert [sorted(ranking) for ranking in found(index)] == [sorted(ranking) for ranking in found(at_once)]
+    encoded.clear()
+    assert found(built(search, corpus)) == found(index) and encoded == []
+
+
+def test_many_parts_become_one(search: Callable[..., int], corpus: Path) -> None:
+    """Nothing is encoded for it, and rankings are those of an index built at once."""
+    for last in range(20, 30):
+        write_jsonl(corpus, documents(*range(last)))
+        index = built(search, corpus)
+    assert len(index.parts) <= build.MOST_PARTS and len(index) == 29
+    assert found(index) == found(built(search, corpus, "at-once"))
+    names = {part["name"] for part in json.loads(Path("index/index.json").read_text())["parts"]}
+    assert {path.name for path in Path("index/parts").iterdir()} == names
+
+
+def test_a_later_document_is_shaped_like_the_first(search: Callable[..., int], corpus: Path) -> None:
+    """The average length and what is cut stay as they were counted first."""
+    shape = "--lexical-share", "0.5", "--max-active-dims", "12"
+    built(search, corpus, "index", *shape)
+    before = Path("index/shape.safetensors").read_bytes()
+    write_jsonl(corpus, documents(*range(25)))
+    index = built(search, corpus, "index", *shape)
+    assert Path("index/shape.safetensors").read_bytes() == before
+    assert (np.diff(index.parts[1].index.documents().indptr) <= 12).all() and len(index) == 25
+
+
+def test_what_was_stopped_is_gone_on_with(
+    search: Callable[..., int], corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped before index.json is written, and while a part is: no index is there, and the next command makes it."""
+    for name in ("write_json", "write_part"):
+        with monkeypatch.context() as patched:
+            patched.setattr(build, name, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            assert search(corpus, QUERIES[0], "--index", "index") == 1
+        with pytest.raises(UserError, match="holds no search index"):
+            SearchIndex("index")
+    assert found(built(search, corpus)) == found(built(search, corpus, "undisturbed"))
+
+
+def test_a_document_counts_once(search: Callable[..., int], tmp_path: Path) -> None:
+    """Of its passages the best one is shown."""
+    rows = [{**row, "metadata": {"passage_of": f"doc{n // 3}"}} for n, row in enumerate(documents(*range(12)))]
+    index = built(search, write_jsonl(tmp_path / "passages.jsonl", rows))
+    for query in QUERIES:
+        hits = index.search(query, 4)
+        parents = [hit.document.parent for hit in hits]
+        assert len(set(parents)) == len(parents)
+        assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+def test_what_is_damaged_is_named(search: Callable[..., int], corpus: Path) -> None:
+    built(search, corpus)
+    part = next(Path("index/parts").iterdir()) / "postings.safetensors"
+    part.write_bytes(part.read_bytes()[:-100])
+    with pytest.raises(UserError, match="is damaged; remove index"):
+        SearchIndex("index")
+
+
+def test_mistakes(search: Callable[..., int], corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("mine")
+    assert search(tmp_path / "absent", "x") == 2
+    assert search(corpus, "x", "--index", "full") == 2
+    assert search(corpus, "x", "-k", "0") == 2
+    assert search(corpus, "x", "--lexical-share", "-1") == 2
+    assert search(corpus, "x", "--max-active-dims", "0") == 2
+    assert search(corpus, "x", "--index", "index") == 0
+    assert search(corpus, "x", "--index", "index", "--max-active-dims", "5") == 2
+    said = capsys.readouterr().err
+    for words in (
+        "absent: no such file or folder",
+        "full holds notes.txt and no index",
+        "k: 0; from 1",
+        "--lexical-share -1.0",
+        "max_active_dims",
+        "index is an index of another model or shape",
+    ):
+        assert words in said, words
+    assert (tmp_path / "full" / "notes.txt").read_text() == "mine"
+
+
+def test_a_snippet_marks_words_and_finds_the_best_place(search: Callable[..., int], corpus: Path) -> None:
+    index = built(search, corpus)
+    [hit] = index.search("insulin", 1)
+    text = "music " * 100 + "here insulin binds " + "music " * 100
+    pieces = snippet(Hit(Document("x", "", text, "", ""), hit.score, hit.matches), index.tokenizer, 80)
+    shown = "".join(text for text, _ in pieces)
+    assert shown.startswith("… ") and shown.endswith(" …") and len(shown) <= 90
+    assert [text for text, is_marked in pieces if is_marked] == ["insulin"]
+    assert snippet(Hit(Document("x", "", "", "", ""), 1.0, hit.matches), index.tokenizer) == []
