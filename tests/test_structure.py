@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "experiment.ladder": BELOW_RUN | {"pairs", "experiment.run", "experiment.report"},
     "experiment.sweep": BELOW_RUN | {"experiment.run", "experiment.report"},
     "experiment.report": {"retrieval", "sparse_model"},
+    "experiment.inspect": {"retrieval", "sparse_model", "experiment.run", "experiment.report"},
     "experiment": {"sparse_model"},
 }
 

@@ -1,0 +1,58 @@
+"""One page that shows why a model finds what it finds, and what it misses.
+
+    python -m experiment.inspect output/quickstart/scifact data/beir/scifact
+    python -m experiment.inspect output/a nfcorpus --against output/b --max-active-dims 64 --output a.html
+
+NDCG@10 by query beside BM25's or another model's; for a query its tokens, its top documents and what each shared token
+adds, what the model added to a document's own words, which relevant documents were missed and what would have found
+them; how long documents are, and which posting lists cost most. The page needs no other file.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from retrieval.command import exit_code, quiet_libraries
+from sparse_model.errors import UserError
+
+NAME = "python -m experiment.inspect"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    return exit_code(NAME, lambda: _work(arguments), lambda: arguments.traceback)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=NAME, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("model", help="a run folder, or any checkpoint that sparse_model.load takes")
+    add("dataset", help="a name or the path of a BEIR folder; name:dev: another split than test")
+    add("--against", default="bm25", metavar="MODEL", help="what queries are compared with (%(default)s)")
+    add("--output", type=Path, metavar="FILE", help="the page (MODEL/inspect/DATASET.html)")
+    add("--queries", type=int, default=60, metavar="N", help="shown one by one (%(default)s)")
+    add("--max-active-dims", type=int, metavar="N", help="tokens of a document that are kept at most")
+    add("--lexical-share", type=float, default=0.0, metavar="S", help="of BM25's weight that is added to each token")
+    add("--beir-dir", default="data/beir", help="folder of data sets (%(default)s)")
+    add("--use-cpu", action="store_true", help="not the GPU")
+    add("--overwrite", action="store_true", help="replace a page that is there")
+    add("--traceback", nargs="?", const=True, default=False, help="show where an error happened")
+    return parser
+
+
+def _work(arguments: argparse.Namespace) -> None:
+    quiet_libraries()
+    if arguments.queries < 1:
+        raise UserError(f"--queries {arguments.queries}: 1 or more.")
+    if not 0 <= arguments.lexical_share < float("inf"):
+        raise UserError(f"--lexical-share {arguments.lexical_share}: a number of 0 or more.")
+    from experiment.inspect.page import write_page
+
+    print(write_page(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
