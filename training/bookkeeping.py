@@ -46,6 +46,8 @@ class Bookkeeping(TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.trainer.check()
+        if self.trainer.dial:
+            self.trainer.log(self.trainer.dial.at_end())
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         if state.is_world_process_zero:

@@ -8,7 +8,7 @@ posnegs row: {query, pos, negs}. negs are cut in order into len // G examples of
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -114,6 +114,13 @@ class Examples(Dataset[Example]):
             [row["docs"][order[i]] for i in chosen],
             [row["scores"][order[i]] * self.score_scale for i in chosen],
         )
+
+    def leave_out(self, rows: Sequence[int]) -> None:
+        """Take rows, by their numbers in the file, out of the examples."""
+        kept = ~np.isin(self.row_numbers, rows)
+        self.row_numbers, self.items_per_row = self.row_numbers[kept], self.items_per_row[kept]
+        self.counts = self.counts[kept]
+        self.ends = np.cumsum(self.counts)
 
     @property
     def documents_per_example(self) -> int:

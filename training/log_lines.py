@@ -26,10 +26,12 @@ def log_line(
     place = f"step {step}/{steps}"
     if "train_runtime" in logs:
         return f"{place}  done in {logs['train_runtime']:.0f} s, mean loss {logs.get('train_loss', float('nan')):.4f}"
+    if "loss" not in logs and _held_out(logs):
+        return f"{place}  {_held_out(logs)}"
     if "loss" not in logs:
         figures = (f"{_name(key)} {value:.4f}" for key, value in logs.items() if _is_figure(key, value))
         return f"{place}  evaluation: {'  '.join(figures)}"
-    parts = [place, _loss(logs, ranking, ranking_weight, whole_weight), _length(logs)]
+    parts = [place, _loss(logs, ranking, ranking_weight, whole_weight), _length(logs), _held_out(logs)]
     parts += [f"lr {logs['learning_rate']:.1e}"] if "learning_rate" in logs else []
     parts += [f"grad {logs['grad_norm']:.2f}"] if "grad_norm" in logs else []
     return "  ".join(part for part in parts if part)
@@ -55,6 +57,14 @@ def _length(logs: dict[str, float]) -> str:
     tokens = f"{logs['d_length']:.1f} tokens ({logs['d_length_p5']:.0f}–{logs['d_length_p95']:.0f})"
     empty = logs.get("empty_documents", 0.0)
     return f"{tokens}, {empty:.1%} empty" if empty else tokens
+
+
+def _held_out(logs: dict[str, float]) -> str:
+    """What the held-out documents have, where training has a target."""
+    for figure, unit in (("d_length", "tokens"), ("flops", "FLOPS")):
+        if f"measured_{figure}" in logs:
+            return f"held out {logs[f'measured_{figure}']:.4g} {unit} for {logs[f'target_{figure}']:g}"
+    return ""
 
 
 def _name(key: str) -> str:

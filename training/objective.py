@@ -55,6 +55,7 @@ class Objective:
         step: int,
         share_NV: Tensor | None = None,
         frequency_V: Tensor | None = None,
+        lambda_d: float | None = None,
     ) -> tuple[Tensor, dict[str, Tensor | float]]:
         """(the loss, its parts by name: each ranking loss, flops_d and lambda_d, flops_q and lambda_q, idf_l1).
 
@@ -68,6 +69,7 @@ class Objective:
             step: optimizer steps done.
             share_NV: the documents' lexical share: ranking losses see it added, before any cut; FLOPS does not.
             frequency_V: with df_alpha: the share of documents that each token has a weight in.
+            lambda_d: λ_d of this step, in place of the schedule's.
         """
         n_queries = len(query_QV)
         document_QGV = document_NV.view(n_queries, len(document_NV) // n_queries, -1)
@@ -92,7 +94,7 @@ class Objective:
         if self.has_chance:
             parts["chance"] = (~excluded_QN).sum(dim=1).log().mean()
         parts["flops_d"] = self._flops(document_QGV, self.flops_threshold, self._penalty(frequency_V))
-        parts["lambda_d"] = quadratic(step, self.flops_d_lambda, self.flops_d_T)
+        parts["lambda_d"] = quadratic(step, self.flops_d_lambda, self.flops_d_T) if lambda_d is None else lambda_d
         loss = loss + parts["lambda_d"] * parts["flops_d"]
         if self.flops_q_lambda is not None and query_QV.requires_grad:
             parts["flops_q"] = self._flops(query_QV.unsqueeze(1), None)

@@ -23,6 +23,7 @@ from training import step_checkpoints as checkpoints
 from training.bookkeeping import Bookkeeping
 from training.collator import Collator
 from training.data import EpochSampler, Examples
+from training.dial import Dial
 from training.frequencies import DocumentFrequencies
 from training.gather import gather
 from training.guard import Guard
@@ -32,7 +33,7 @@ from training.objective import Objective
 from training.parameter_groups import parameter_groups, trained_table
 from training.teachers import Encode, teacher_scores
 
-STATISTICS = "statistics.pt"  # of a checkpoint: what was to be logged next, and document frequencies
+STATISTICS = "statistics.pt"  # of a checkpoint: what was to be logged next, document frequencies, the dial
 
 # numpy's random state, which older versions of transformers do not name as safe to load without pickle.
 torch.serialization.add_safe_globals(
@@ -57,6 +58,7 @@ class Trainer(transformers.Trainer):
             strongly each step draws them to where they began, as AdamW's decay draws to 0.
         teachers: what scores each batch instead of the rows' own scores; teacher_scale: see `teacher_scores`.
         share: the lexical share that documents are scored with; weights learn what it does not say.
+        dial: sets λ_d in place of the objective's schedule.
         run_id: of the run that its checkpoints belong to.
     """
 
@@ -74,12 +76,13 @@ class Trainer(transformers.Trainer):
         teachers: Sequence[Encode] = (),
         teacher_scale: float = 30.0,
         share: LexicalShare | None = None,
+        dial: Dial | None = None,
         run_id: str | None = None,
     ) -> None:
         self.objective: Objective = objective
         self.teachers, self.teacher_scale = teachers, teacher_scale
         self.idf_lr, self.idf_decay, self.start_V = idf_lr, idf_decay, trained_table(encoder, idf_decay)
-        self.evaluate_figures, self.run_id = evaluate_figures, run_id
+        self.evaluate_figures, self.dial, self.run_id = evaluate_figures, dial, run_id
         self.sampler = epoch_sampler(parts, objective, args)
         # Where older versions of transformers read a checkpoint themselves: no pickle there either.
         os.environ.setdefault("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
@@ -92,7 +95,7 @@ class Trainer(transformers.Trainer):
             train_dataset=ConcatDataset(parts),
             eval_dataset=[],  # type: ignore[arg-type]
             data_collator=Collator(encoder.tokenizer, max_seq_length, encoder.inf_free, bool(teachers), share_of),  # type: ignore[arg-type]
-            callbacks=[Bookkeeping(self)],
+            callbacks=[Bookkeeping(self), *([dial] if dial else [])],
         )
         replace_dicts(
             self, LogLines(objective.loss_types, objective.ranking_loss_weight, objective.elastic_whole_weight)
@@ -124,8 +127,9 @@ class Trainer(transformers.Trainer):
         with torch.autocast(document_NV.device.type, enabled=False):
             teacher_QN, share_NV = self._teacher_scores(inputs), self._share(inputs, document_NV)
             frequency_V = self.frequencies.updated(document_NV) if self.objective.df_alpha else None
+            lambda_d = self.dial.lambda_d if self.dial else None
             loss, parts = self.objective(
-                query_QV, document_NV, teacher_QN, *keys, self.state.global_step, share_NV, frequency_V
+                query_QV, document_NV, teacher_QN, *keys, self.state.global_step, share_NV, frequency_V, lambda_d
             )
         self.statistics.add({**parts, "loss": loss}, document_NV)
         if self.objective.has_chance and self.objective.ranking_loss_weight:
@@ -179,7 +183,7 @@ class Trainer(transformers.Trainer):
         """Add the statistics since the last log to a training log; its loss begins anew at a resumption, ours not."""
         if "loss" in logs:
             self.check()
-            logs = logs | self.statistics.drain()
+            logs = logs | self.statistics.drain() | (self.dial.figures() if self.dial else {})
         super().log(logs, *args)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
@@ -216,6 +220,7 @@ class Trainer(transformers.Trainer):
             "frequencies": self.frequencies.state_dict(),
             "query_start": self.start_V,
             "query_function": None if function is None else function.state_dict(),
+            "dial": self.dial.state_dict() if self.dial else None,
         }
 
     def _take_own_state(self, state: dict[str, Any]) -> None:
@@ -225,6 +230,8 @@ class Trainer(transformers.Trainer):
             self.start_V = state["query_start"]
         if self.encoder.query_function is not None:
             self.encoder.query_function.load_state_dict(state["query_function"])
+        if self.dial:
+            self.dial.load_state_dict(state["dial"])
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)

@@ -22,12 +22,16 @@ TRAINING = {
     "flops_d": "FLOPS penalty",
     "flops_q": "FLOPS penalty, queries",
     "d_length": "tokens a document",
+    "measured_d_length": "tokens, held-out documents",
+    "measured_flops": "FLOPS, held-out documents",
     "lambda_d": "λ",
     "lambda_q": "λ, queries",
     "empty_documents": "share of empty documents",
     f"eval_{PRIMARY}": f"{heading(PRIMARY)} in training",
 }
 NEVER_LOGARITHMIC = ("empty_documents", f"eval_{PRIMARY}", "lambda_d")
+TARGETS = {"measured_d_length": "target_d_length", "measured_flops": "target_flops"}
+"""Drawn as dots behind what was measured; λ then goes over many powers of ten."""
 Runs = dict[str, list[dict[str, Any]]]
 """A run's label to its logged lines."""
 
@@ -94,7 +98,8 @@ def _name_axis(axes: Axes, key: str, runs: list[list[dict[str, Any]]]) -> None:
     if key == "empty_documents":
         axes.set_ylim(bottom=0)
     positive = [value for lines in runs for value in _by_step(lines, key).values() if value > 0]
-    if key not in NEVER_LOGARITHMIC and positive and max(positive) > LOG_SPAN * min(positive):
+    is_moved = key == "lambda_d" and any(_by_step(lines, target) for lines in runs for target in TARGETS.values())
+    if (is_moved or key not in NEVER_LOGARITHMIC) and positive and max(positive) > LOG_SPAN * min(positive):
         make_log(axes, "y")
 
 
@@ -108,6 +113,8 @@ def _draw_runs(axes: Axes, runs: dict[str, list[dict[str, Any]]], key: str) -> N
         steps = sorted(values)
         style: Any = LINES[index % len(LINES)]
         axes.plot(steps, [values[s] for s in steps], linestyle=style, marker=marker, color=colour, label=label, lw=1.3)
+        if target := _by_step(lines, TARGETS.get(key, "")):
+            axes.plot(sorted(target), [target[s] for s in sorted(target)], linestyle=":", color=colour, lw=1)
     if not any(_by_step(lines, key) for lines in runs.values()):
         axes.text(0.5, 0.5, "not logged", transform=axes.transAxes, ha="center", color="#666666")
 

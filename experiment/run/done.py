@@ -32,7 +32,7 @@ from training.step_checkpoints import complete_checkpoints
 logger = logging.getLogger(__name__)
 
 # A training with another value of one of these is another training.
-DECIDE_WEIGHTS = Changes.WEIGHTS | Changes.LENGTH | Changes.BEST
+DECIDE_WEIGHTS = Changes.WEIGHTS | Changes.LENGTH | Changes.BEST | Changes.MEASURED
 
 
 @dataclass(frozen=True)
@@ -191,11 +191,11 @@ def planned_length(value: Callable[[str], Any]) -> dict[str, Any]:
 def differences(settings: Settings, before: Mapping[str, Any]) -> dict[str, str]:
     """The keys that change weights and differ from a recorded config's, each with both values."""
     found = {}
-    chooses_best = bool(settings.value("load_best_model_at_end"))
-    for key in keys_that_change(DECIDE_WEIGHTS):
+    counting = Changes.WEIGHTS | Changes.LENGTH
+    counting |= Changes.BEST if settings.value("load_best_model_at_end") else Changes.NOTHING
+    counting |= Changes.MEASURED if settings.loss.target else Changes.NOTHING
+    for key in keys_that_change(counting):
         said, default = effect(key), settings.default(key)
-        if not said.changes_any(Changes.WEIGHTS | Changes.LENGTH) and not chooses_best:
-            continue
         if said.told and key not in settings.given and default is not None:
             continue  # the model says it, which is not loaded yet
         old = _plain(_checked(key, before[key])) if key in before else default

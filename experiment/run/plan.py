@@ -8,6 +8,7 @@ from experiment.settings.keys import LossKeys, ModelKeys
 from retrieval.distributed import world_size
 from sparse_model import SparseEncoder, UserError
 from training.data import Examples
+from training.held_out import HeldOut
 from training.row_counts import MOST_TEXTS, TextCounts, count_texts
 from training.targets import target_sentences
 
@@ -35,8 +36,9 @@ def plan(
     texts: list[TextCounts],
     args: Any,
     temperature: float = 1.0,
+    held_out: HeldOut | None = None,
 ) -> str:
-    """The lines; texts: those of each part; temperature: of the distillation losses."""
+    """The lines; texts: those of each part; temperature: of the distillation losses; held_out: what is measured."""
     batch = args.per_device_train_batch_size * world_size() * args.gradient_accumulation_steps
     length = f"{args.max_steps} steps" if args.max_steps > 0 else f"{args.num_train_epochs} epochs"
     threshold = loss.flops_threshold
@@ -49,6 +51,7 @@ def plan(
         f"loss        {' + '.join(loss.loss_types)}, λ_d {loss.flops_d_lambda}, "
         + ("no ℓ0 mask" if threshold is None else f"ℓ0 mask at {threshold:g} tokens"),
         *_share_lines(encoder),
+        *([_target_line(loss, held_out)] if held_out else []),
         *([f"teachers    {', '.join(teachers.model_ids)}"] if teachers else []),
         f"output_dir  {args.output_dir}",
     ]
@@ -60,6 +63,11 @@ def _share_lines(encoder: SparseEncoder) -> Iterator[str]:
     if share.lexical_share:
         times = " times the documents' IDF" if share.lexical_idf else ""
         yield f"under       a lexical share of {share.lexical_share:g}{times}, which the checkpoint cannot add"
+
+
+def _target_line(loss: LossKeys, held_out: HeldOut) -> str:
+    wanted = f"{loss.target_flops:g} FLOPS" if loss.target_flops else f"{loss.target_d_length:g} tokens"
+    return f"target      {wanted}, measured every {loss.target_steps} steps on {held_out.sentence()}"
 
 
 def _data_lines(part: Examples, texts: TextCounts, temperature: float) -> Iterator[str]:

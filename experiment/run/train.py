@@ -36,7 +36,9 @@ from training.arguments import build_arguments
 from training.averages import mean_of_checkpoints, mix_with_start, require_checkpoints, trained_weights
 from training.collator import text_key
 from training.data import Examples
+from training.dial import Dial
 from training.files import training_files
+from training.held_out import HeldOut, hold_out
 from training.memory import memory_told
 from training.objective import Objective
 from training.shares import training_share
@@ -65,6 +67,9 @@ def train(settings: Settings) -> None:
     teachers = asked_teachers(settings.loss.kd_ensemble_teacher_kwargs, settings.run.trust_remote_code)
     on_main(lambda: online_teachers.check(teachers, encoder.max_seq_length))
     parts = load_examples(settings.data, settings.loss.use_in_batch_negatives, args.seed)
+    held_out = on_main(lambda: hold_out(parts, args.seed)) if settings.loss.target else None
+    if held_out:
+        held_out.leave_out(parts)
     if settings.data.score_scale == "auto":
         scale = on_main(
             lambda: (
@@ -79,13 +84,13 @@ def train(settings: Settings) -> None:
     steps = planned_steps(args, epoch_sampler(parts, objective, args))
     require_checkpoints(settings.model.average_last, steps, args)
     texts = on_main(lambda: counted_texts(parts))
-    planned = plan(settings.model, settings.loss, encoder, parts, texts, args, settings.data.temperature)
+    planned = plan(settings.model, settings.loss, encoder, parts, texts, args, settings.data.temperature, held_out)
     if settings.run.dry_run:
         if is_main():
             print(planned)
         return
     with _held(settings.output_dir, settings.data) if is_main() else nullcontext():
-        _train(settings, inputs, encoder, teachers, args, [*notes, *planned.splitlines()], parts, objective)
+        _train(settings, inputs, encoder, teachers, args, [*notes, *planned.splitlines()], parts, objective, held_out)
 
 
 def _train(
@@ -97,6 +102,7 @@ def _train(
     notes: list[str],
     parts: list[Examples],
     objective: Objective,
+    held_out: HeldOut | None,
 ) -> None:
     folder = settings.output_dir
     facts = {"processes": world_size(), **inputs}
@@ -124,7 +130,8 @@ def _train(
         start = trained_weights(encoder) if settings.model.start_share else {}
         if settings.model.idf_form == "embedding":
             encoder.learn_query_function()
-        trainer = _build_trainer(settings, encoder, teachers, args, parts, objective, share, run_id)
+        dial = _dial(settings.loss, held_out, encoder)
+        trainer = _build_trainer(settings, encoder, teachers, args, parts, objective, share, dial, run_id)
         on_main(lambda: require_unchanged("what is trained on", inputs, training_inputs(settings)))
         documents = args.per_device_train_batch_size * max(part.documents_per_example for part in parts)
         with memory_told(documents, settings.loss.micro_batch_documents):
@@ -185,6 +192,7 @@ def _build_trainer(
     parts: list[Examples],
     objective: Objective,
     share: LexicalShare | None,
+    dial: Dial | None,
     run_id: str,
 ) -> Trainer:
     model = settings.model
@@ -204,8 +212,15 @@ def _build_trainer(
         teachers=online_teachers.load(teachers, training_length, args.device),
         teacher_scale=teachers.score_scale if teachers else 1.0,
         share=share,
+        dial=dial,
         run_id=run_id,
     )
+
+
+def _dial(loss: LossKeys, held_out: HeldOut | None, encoder: SparseEncoder) -> Dial | None:
+    if loss.target is None or held_out is None:
+        return None
+    return Dial(*loss.target, start=loss.flops_d_lambda, every=loss.target_steps, held_out=held_out, encoder=encoder)
 
 
 def trainer_fields(given: Mapping[str, Any], keys: EvaluationKeys) -> dict[str, Any]:

@@ -15,6 +15,8 @@ class Changes(enum.Flag):
     """the trained weights: a run with another value is another run"""
     BEST = enum.auto()
     """the trained weights, where load_best_model_at_end chooses a checkpoint"""
+    MEASURED = enum.auto()
+    """the trained weights, where λ is moved by what is measured (target_d_length, target_flops)"""
     LENGTH = enum.auto()
     """how long is trained: a larger value continues the run"""
     VECTORS = enum.auto()
@@ -32,6 +34,7 @@ class Changes(enum.Flag):
 MEANINGS = {
     Changes.WEIGHTS: "weights",
     Changes.BEST: "weights (with load_best_model_at_end)",
+    Changes.MEASURED: "weights (with a target)",
     Changes.LENGTH: "weights (a larger value continues)",
     Changes.VECTORS: "vectors",
     Changes.RESULT: "results",

@@ -32,6 +32,7 @@ from retrieval.metrics import DEFAULT_METRICS
 
 WEIGHTS, BEST, VECTORS, RESULT = Changes.WEIGHTS, Changes.BEST, Changes.VECTORS, Changes.RESULT
 FIGURES, ROWS, PACE, NOTHING = Changes.FIGURES, Changes.ROWS, Changes.PACE, Changes.NOTHING
+MEASURED = Changes.MEASURED
 
 
 class Keys(BaseModel):
@@ -64,13 +65,13 @@ class ModelKeys(Keys):
     head_dtype: Literal["float32", "bfloat16", "int8"] = key("float32", WEIGHTS | VECTORS)
     """precision of the vocabulary head's product; on a CPU with 8-bit products float32 is the faster. int8: float32's
     values, on an NVIDIA GPU of those entries alone that a product in 8 bits lets pass (never measured)"""
-    prune_ratio: Several[Share | None] = key(None, VECTORS, each=True)
+    prune_ratio: Several[Share | None] = key(None, VECTORS | MEASURED, each=True)
     """at encoding, weights below this share of the document's largest are dropped; an evaluation takes several"""
     tokenizer_name: str | None = key(None, WEIGHTS | VECTORS)
     """folder or hub id of the tokenizer (id@revision for other than its newest); null: the model's"""
     model_overrides: dict[str, Any] = key({}, WEIGHTS | VECTORS)
     """fields of the model's config, e.g. {hidden_dropout_prob: 0.0}"""
-    eval_max_seq_length: Length | None = key(None, VECTORS)
+    eval_max_seq_length: Length | None = key(None, VECTORS | MEASURED)
     """tokens the saved checkpoint cuts documents to; null: max_seq_length"""
     idf_requires_grad: bool = key(False, WEIGHTS)
     """train the query weights, starting from the IDF"""
@@ -186,6 +187,13 @@ class LossKeys(Keys):
     """λ_d, the weight of FLOPS over documents"""
     flops_d_T: Positive = key(10000, WEIGHTS)
     """optimizer steps over which λ_d rises quadratically"""
+    target_d_length: Annotated[float, Field(gt=0)] | None = key(None, WEIGHTS, main_for="train")
+    """tokens a document that training is to end with: λ_d then begins at a hundredth of flops_d_lambda, and a
+    controller moves it; flops_d_T has no part"""
+    target_flops: Annotated[float, Field(gt=0)] | None = key(None, WEIGHTS)
+    """the same for FLOPS, as an evaluation measures it: the mean number of products of a query and a document"""
+    target_steps: Positive = key(10, WEIGHTS)
+    """optimizer steps from one measurement to the next, of documents that are not trained on"""
     flops_threshold: NonNegative | None = key(None, WEIGHTS, main_for="train")
     """ℓ0 mask: documents with at most this many active tokens are left out of FLOPS; null: no mask"""
     decouple_activation: bool = key(False, WEIGHTS)
@@ -210,6 +218,13 @@ class LossKeys(Keys):
     """teachers that score each batch while training, as a mapping of the keys under "Teachers while training". Their
     scores are brought to 0 … 1 (in-batch: over a query's row; else over all pairs of the batch), averaged, multiplied
     by score_scale"""
+
+    @property
+    def target(self) -> tuple[Literal["d_length", "flops"], float] | None:
+        """(the figure, its value) that training is to end with."""
+        if self.target_d_length is not None:
+            return "d_length", self.target_d_length
+        return None if self.target_flops is None else ("flops", self.target_flops)
 
 
 class EvaluationKeys(Keys):

@@ -66,7 +66,7 @@ def training_mistakes(
     if value("eval_strategy") not in (None, "no") and not evaluation.eval_beir_datasets:
         why = "name eval_beir_datasets to score while training, or set eval_strategy: 'no'."
         found.append(Mistake("eval_strategy", why))
-    found += _average_mistakes(model, value) + _query_mistakes(model, loss)
+    found += _average_mistakes(model, value) + _query_mistakes(model, loss) + _target_mistakes(model, loss, value)
     return found + _best_mistakes(evaluation, value("metric_for_best_model"))
 
 
@@ -91,6 +91,24 @@ def _query_mistakes(model: ModelKeys, loss: LossKeys) -> list[Mistake]:
         return []
     why = "is about query weights that are trained; set idf_requires_grad: true (and inf_free: true)."
     return [Mistake(name, why, involves=("idf_requires_grad",)) for name, wished in wishes.items() if wished]
+
+
+def _target_mistakes(model: ModelKeys, loss: LossKeys, value: Callable[[str], Any]) -> list[Mistake]:
+    """A target that λ cannot lead to."""
+    if loss.target is None:
+        return []
+    key, found = f"target_{loss.target[0]}", []
+    if loss.target_d_length and loss.target_flops:
+        found.append(Mistake("target_d_length", "and target_flops: give one of them.", involves=("target_flops",)))
+    if loss.flops_d_lambda == 0:
+        found.append(Mistake("flops_d_lambda", f"0, from where no factor leads to {key}; give a λ to begin near."))
+    if loss.target_d_length and loss.target_d_length <= (loss.flops_threshold or 0):
+        why = f"the ℓ0 mask leaves documents of {loss.flops_threshold:g} tokens (flops_threshold) as they are"
+        found.append(Mistake("target_d_length", f"{why}; the target must be above that."))
+    others = {"start_share": model.start_share, "load_best_model_at_end": value("load_best_model_at_end")}
+    for name in (name for name, is_given in others.items() if is_given):
+        found.append(Mistake(key, f"is of the last step's model, which {name} does not leave; give one of them."))
+    return found
 
 
 def _best_mistakes(evaluation: EvaluationKeys, metric: str | None) -> list[Mistake]:

@@ -81,3 +81,10 @@ def test_the_last_step_is_logged(tiny_model: Path, posnegs_file: Path, tmp_path:
     assert [row["step"] for row in rows[2]] == ([2, 3] if steps == 3 else [2, 4])
     assert [row["step"] for row in rows[9]] == [steps]
     assert rows[9][0]["loss"] == pytest.approx(sum(row["loss"] for row in rows[1]) / steps)
+
+
+def test_a_target_stands_beside_what_was_measured() -> None:
+    held_out = {"measured_d_length": 51.26, "target_d_length": 48.0}
+    assert "196.7 tokens (83–370)  held out 51.26 tokens for 48  lr 6.8e-04" in log_line(STEP | held_out, 1, 9, ())
+    end = {"measured_flops": 0.34567, "target_flops": 0.35, "epoch": 2.0}
+    assert log_line(end, 9, 9, ()) == "step 9/9  held out 0.3457 FLOPS for 0.35"

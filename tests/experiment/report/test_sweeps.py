@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiment.report import training_curves
 from experiment.report.__main__ import main
 from experiment.report.comparisons import area_section, significance_section
 from experiment.report.curves import heat_map
@@ -20,6 +21,7 @@ from experiment.report.runs import load_runs
 from experiment.report.systems import find_baseline
 from experiment.report.training_curves import training_picture
 from retrieval.dataset_names import BEIR_13
+from retrieval.drawing import new_figure
 from retrieval.significance import compare, holm
 from tests.experiment.report.made_runs import DATASETS, PAPER, make_runs, write_json
 from tests.experiment.report.small_runs import PNG_START, Page
@@ -205,3 +207,20 @@ def test_failed_json_without_lines_is_read(tmp_path):
     write_json(tmp_path / "run" / "failed.json", {"step": "evaluate"})
     (run,) = load_runs([tmp_path / "run"])
     assert run.failure == ["step: evaluate"] and json.dumps(run.notes).count("failed") == 1
+
+
+def test_a_target_is_drawn_behind_what_was_measured():
+    """A panel for the held-out documents, the target as dots in it, and λ over its powers of ten."""
+    steps = [(10, 2e-6, 96.0), (20, 3e-4, 70.0), (30, 2e-2, 49.0)]
+    held_out = {"target_d_length": 48.0}
+    lines = [{"step": s, "lambda_d": w, "measured_d_length": m, **held_out} for s, w, m in steps]
+    figure = new_figure(4, 4)
+    length, weight = figure.subplots(2)
+    for axes, key in ((length, "measured_d_length"), (weight, "lambda_d")):
+        training_curves._draw_runs(axes, {"run": lines}, key)
+        training_curves._name_axis(axes, key, [lines])
+    measured, target = (list(line.get_ydata()) for line in length.get_lines())
+    assert measured == [96.0, 70.0, 49.0] and target == [48.0] * 3
+    assert weight.get_yscale() == "log"
+    picture = training_picture({"f": {"run": lines}})
+    assert picture.alt.startswith("tokens, held-out documents, λ, step by step")
