@@ -22,7 +22,7 @@ from typing import Any
 from retrieval.command import exit_code, quiet_libraries
 from retrieval.corpus import corpus_files
 from retrieval.fingerprint import fingerprint, hash_of
-from retrieval.models import cut_as_told, model_files, open_model
+from retrieval.models import as_told, model_files, open_model
 from retrieval.search.build import default_folder, follow, is_current
 from retrieval.search.index import SearchIndex, record_of
 from retrieval.search.serve import serve
@@ -121,7 +121,7 @@ class _Model:
     @property
     def shape(self) -> Shape:
         """What is asked for, and where nothing is, what the checkpoint says."""
-        return cut_as_told(self._asked, self._loaded[2])
+        return as_told(self._asked, self._loaded[2], None)
 
 
 def _answer(index: SearchIndex, query: str, arguments: argparse.Namespace) -> None:
