@@ -144,6 +144,7 @@ class ShapedVectors:
 
     Args:
         vectors: the model's.
+        shape: with a Shaper, the statistics are those of its corpus.
         vocabulary: V.
         texts: the corpus, in the vectors' order.
         count_tokens: `SparseEncoder.count_tokens`; asked only for the lexical share.
@@ -153,15 +154,17 @@ class ShapedVectors:
     def __init__(
         self,
         vectors: DocumentVectors,
-        shape: Shape,
+        shape: Shape | Shaper,
         vocabulary: int,
         texts: Sequence[str],
         count_tokens: Callable[[Sequence[str]], csr_matrix],
         folder: Path | None = None,
     ) -> None:
-        self._vectors, self.shape, self._vocabulary = vectors, shape, vocabulary
+        self._given = shape if isinstance(shape, Shaper) else None
+        self.shape = shape.shape if isinstance(shape, Shaper) else shape
+        self._vectors, self._vocabulary = vectors, vocabulary
         self._texts, self._count_tokens = texts, count_tokens
-        self._kept = shaper_file(folder, shape) if folder else None
+        self._kept = shaper_file(folder, self.shape) if folder else None
 
     def blocks(self, skip: Container[int] = ()) -> Iterator[Block]:
         """See `DocumentVectors.blocks`."""
@@ -174,6 +177,8 @@ class ShapedVectors:
     @cached_property
     def shaper(self) -> Shaper:
         """By the whole corpus."""
+        if self._given is not None:
+            return self._given
         path = self._kept
         if kept := distributed.on_main(lambda: _read(path) if path else None):
             return kept

@@ -122,8 +122,6 @@ class Export:
     @cached_property
     def _shaper(self) -> Shaper | None:
         """Made in all processes together."""
-        if isinstance(self.shape, Shaper):
-            return self.shape
         if not self.shape:
             return None
         V, folder = self.encoder.vocabulary_size, self._vectors.folder

@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 
 from retrieval.encode.csr_file import write_csr
 from retrieval.opensearch.features import feature_names, stored_precision, sum_of_features
-from retrieval.opensearch.index import FIELD
+from retrieval.opensearch.layout import FIELD
 
 Named = Iterable[tuple[Sequence[str], csr_matrix]]
 """Blocks of consecutive documents or queries: (ids [n], weights [n, V])."""

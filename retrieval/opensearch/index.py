@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from retrieval.opensearch.client import Pauses, Server
+from retrieval.opensearch.layout import LAYOUT, Layout
 from sparse_model.errors import RunError, UserError
 
 logger = logging.getLogger(__name__)
 
-FIELD = "text_sparse"
 FORMAT = 1  # of the documents; part of the name, so that another format is another index
 MADE_BY = "sparse-retrieval-l0"
 LONG_S = 24 * 3600.0
@@ -54,8 +54,10 @@ class Index:
         shards, replicas: as OpenSearch counts them; replicas beside the first copy, made after loading.
     """
 
-    def __init__(self, server: Server, name: str, documents: int, shards: int = 1, replicas: int = 0) -> None:
-        self.server, self.name, self.documents = server, name, documents
+    def __init__(
+        self, server: Server, name: str, documents: int, shards: int = 1, replicas: int = 0, layout: Layout = LAYOUT
+    ) -> None:
+        self.server, self.name, self.documents, self._layout = server, name, documents, layout
         self._shards, self._replicas = shards, replicas
         # Documents are sent to this alias: a server would silently make a new index of a name that is no more.
         self.loading = f"{name}-loading"
@@ -150,13 +152,8 @@ class Index:
         self.server.call("DELETE", f"/{self.name}", missing={})
 
     def _create(self) -> None:
-        mapping = {
-            "dynamic": "strict",
-            "_source": {"enabled": False},  # the vectors would be stored a second time
-            "_meta": {"made by": MADE_BY},
-            "properties": {FIELD: {"type": "rank_features"}, "block": {"type": "integer", "index": False}},
-        }
-        settings = {"index": {"number_of_shards": self._shards, **WHILE_LOADING["index"]}}
+        mapping = {"_meta": {"made by": MADE_BY}, **self._layout.mappings()}
+        settings = {"index": {"number_of_shards": self._shards, **WHILE_LOADING["index"], **self._layout.settings}}
         body = {"settings": settings, "mappings": mapping}
         try:
             self.server.call("PUT", f"/{self.name}", body, has=["acknowledged"])

@@ -7,7 +7,7 @@ corpus. Documents that the server puts off are sent again, alone; every document
 import json
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
@@ -17,8 +17,11 @@ from retrieval.blocks import BLOCK, Block
 from retrieval.opensearch.client import BLOCKED, TRANSIENT, Pauses, Server, is_block
 from retrieval.opensearch.features import code, value_texts
 from retrieval.opensearch.heap import MOST_BYTES
-from retrieval.opensearch.index import FIELD
+from retrieval.opensearch.layout import LAYOUT, Layout
 from sparse_model.errors import RunError, UserError
+
+Fields = Callable[[int], Mapping[str, Any]]
+"""What a document says beside its vector, by its position."""
 
 LEAST_BYTES = 5 * 2**20
 LONGEST_WAIT_S = 30.0  # a slow encoder's documents do not wait for a full request: what is not sent, a crash loses
@@ -51,9 +54,12 @@ class Formatter:
 
     Args:
         names: the feature name of each of V tokens.
+        field: where vectors go.
+        fields: what else the document at a position says; None: nothing.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], field: str = LAYOUT.field, fields: Fields | None = None) -> None:
+        self._field, self._fields = json.dumps(field), fields
         self._names = np.array([json.dumps(name) + ":" for name in names], dtype=object)
         self._texts = value_texts()
 
@@ -69,12 +75,18 @@ class Formatter:
             raise RunError(f"document {doc_ids[positions[row]]!r}: a weight is not a finite number.")
         features = (self._names[weights.indices] + self._texts[code(weights.data)]).tolist()
         ends = weights.indptr.tolist()
+        vectors = (",".join(features[start:end]) for start, end in zip(ends[:-1], ends[1:], strict=True))
         number = int(positions[0]) // BLOCK if len(positions) else 0
         return [
             f'{{"index":{{"_id":{json.dumps(doc_ids[position])}}}}}\n'
-            f'{{"block":{number},"{FIELD}":{{{",".join(features[ends[n] : ends[n + 1]])}}}}}\n'.encode()
-            for n, position in enumerate(positions.tolist())
+            f'{{{self._said(position)}"block":{number},{self._field}:{{{vector}}}}}\n'.encode()
+            for position, vector in zip(positions.tolist(), vectors, strict=True)
         ]
+
+    def _said(self, position: int) -> str:
+        """Members of the object before its vector."""
+        said = self._fields(position) if self._fields else {}
+        return json.dumps(said)[1:-1] + "," if said else ""
 
 
 class Loader:
@@ -93,9 +105,11 @@ class Loader:
         doc_ids: Sequence[str],
         threads: int,
         most_bytes: int = MOST_BYTES,
+        layout: Layout = LAYOUT,
+        fields: Fields | None = None,
     ) -> None:
         self._server, self._path = server, f"/{alias}/_bulk"
-        self._formatter, self._doc_ids, self._threads = Formatter(names), doc_ids, threads
+        self._formatter, self._doc_ids, self._threads = Formatter(names, layout.field, fields), doc_ids, threads
         self._most_bytes, self._enough_bytes = most_bytes, min(LEAST_BYTES, most_bytes * 5 // 8)
         self._lock = threading.Lock()
         self._waiting: list[bytes] = []

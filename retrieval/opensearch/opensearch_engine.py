@@ -15,10 +15,11 @@ from retrieval import distributed
 from retrieval.blocks import BLOCK, DocumentVectors
 from retrieval.engine import Hits, counted, over_processes
 from retrieval.opensearch.client import Server
-from retrieval.opensearch.features import feature_names, stored_precision
+from retrieval.opensearch.features import stored_precision
 from retrieval.opensearch.heap import MIB, MOST_BYTES, what_fits
 from retrieval.opensearch.index import Index, index_name
-from retrieval.opensearch.ingest import Loader, check_ids
+from retrieval.opensearch.ingest import Fields, Loader, check_ids
+from retrieval.opensearch.layout import LAYOUT, Layout
 from retrieval.opensearch.preflight import check_server, clause_limit
 from retrieval.opensearch.search import Found, Searcher, keep_heaviest
 from sparse_model.errors import UserError
@@ -40,6 +41,9 @@ class Options:
     skip_ingest: bool = False
     """search what is there; an index that is missing or not complete is a mistake"""
     two_phase: bool = False
+    layout: Layout = LAYOUT
+    fields: Fields | None = None
+    """what documents say beside their vectors; whatever it is has to be in the index' `contents`, too"""
     heap_remedy: str = "give the nodes more"
     """what a user can do about a small heap"""
 
@@ -55,9 +59,9 @@ class OpenSearchEngine:
     def __init__(
         self, server: Server, tokens: Sequence[str | None], data_set: str, contents: dict[str, Any], options: Options
     ) -> None:
-        self._server, self._names, self._options = server, feature_names(tokens), options
+        self._server, self._names, self._options = server, options.layout.names(tokens), options
         self.name = index_name(data_set, {**contents, "shards": options.shards})
-        self._searcher = Searcher(server, self.name, self._names, options.threads)
+        self._searcher = Searcher(server, self.name, self._names, options.threads, options.layout)
         self._figures: dict[str, Any] = {}
 
     @property
@@ -68,7 +72,8 @@ class OpenSearchEngine:
     def index(self, doc_ids: Sequence[str], vocabulary: int, vectors: DocumentVectors) -> np.ndarray:
         """See `Engine.index`; a complete index is used as it is, an incomplete one is completed."""
         self._doc_ids = doc_ids
-        self._index = Index(self._server, self.name, len(doc_ids), self._options.shards, self._options.replicas)
+        options = self._options
+        self._index = Index(self._server, self.name, len(doc_ids), options.shards, options.replicas, options.layout)
         there, heap = distributed.on_main(self._prepare)
         if there is None:
             loaded = distributed.on_main(self._index.loaded)
@@ -81,7 +86,8 @@ class OpenSearchEngine:
         whole = {block for block, n in there.items() if n == min(BLOCK, len(doc_ids) - block * BLOCK)}
         document_df = np.zeros(vocabulary, np.int64)
         threads, most_bytes = self._fitting(heap)
-        loader = Loader(self._server, self._index.loading, self._names, doc_ids, threads, most_bytes)
+        place = (self._server, self._index.loading, self._names, doc_ids)
+        loader = Loader(*place, threads, most_bytes, options.layout, options.fields)
         rounded = ((positions, stored_precision(weights)) for positions, weights in vectors.blocks(skip=whole))
         loader.load(counted(rounded, document_df))
         document_df, encode_rate = over_processes(document_df), vectors.docs_per_s()

@@ -11,8 +11,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retrieval.opensearch.client import TRANSIENT, Pauses, Server
-from retrieval.opensearch.features import clause, sum_of_features
-from retrieval.opensearch.index import FIELD
+from retrieval.opensearch.layout import LAYOUT, Layout
 from sparse_model.errors import RunError
 
 BATCH = 8
@@ -49,7 +48,8 @@ class Searcher:
         threads: requests at once.
     """
 
-    def __init__(self, server: Server, index: str, names: Sequence[str], threads: int) -> None:
+    def __init__(self, server: Server, index: str, names: Sequence[str], threads: int, layout: Layout = LAYOUT) -> None:
+        self._layout = layout
         self._server, self._index, self._names, self._threads = server, index, names, threads
 
     def search(self, queries: csr_matrix, size: int, two_phase: bool = False) -> list[Found]:
@@ -94,7 +94,7 @@ class Searcher:
         header = self._header()
         bodies = [
             header
-            + json.dumps({"size": 0, "track_total_hits": True, "query": clause(FIELD, name, 1.0)}).encode()
+            + json.dumps({"size": 0, "track_total_hits": True, "query": self._layout.one_token(name)}).encode()
             + b"\n"
             for name in self._names
         ]
@@ -107,6 +107,9 @@ class Searcher:
     def _header(self) -> bytes:
         return json.dumps({"index": self._index, "allow_partial_search_results": False}).encode() + b"\n"
 
+    def _query(self, tokens: np.ndarray, weights: np.ndarray) -> dict[str, Any]:
+        return self._layout.query(self._layout.field, self._names, tokens, weights)
+
     def _body(self, queries: csr_matrix, q: int, size: int, two_phase: bool) -> bytes:
         """Header and body of one query; empty for a query without tokens."""
         row = slice(queries.indptr[q], queries.indptr[q + 1])
@@ -114,10 +117,10 @@ class Searcher:
         if not len(tokens):
             return b""
         body: dict[str, Any] = {"size": size, "track_total_hits": False, "_source": False}
-        body["query"] = whole = sum_of_features(FIELD, self._names, tokens, weights)
+        body["query"] = whole = self._query(tokens, weights)
         if two_phase:
             heavy = weights >= TWO_PHASE_SHARE * weights.max()
-            body["query"] = sum_of_features(FIELD, self._names, tokens[heavy], weights[heavy])
+            body["query"] = self._query(tokens[heavy], weights[heavy])
             again = {"rescore_query": whole, "query_weight": 0, "rescore_query_weight": 1}
             body["rescore"] = {"window_size": TWO_PHASE_EXPANSION * size, "query": again}
         return self._header() + json.dumps(body).encode() + b"\n"
