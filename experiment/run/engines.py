@@ -90,15 +90,21 @@ def _open_opensearch(
     evaluation: EvaluationKeys, opensearch: OpenSearchKeys, tokens: Tokens, folders: Sequence[Path]
 ) -> Iterator[MakeEngine]:
     from retrieval.opensearch.opensearch_engine import OpenSearchEngine
+    from retrieval.opensearch.seismic import SeismicEngine
 
     with _node(evaluation, opensearch, folders) as (urls, alive):
         server = _server(opensearch, urls, alive)
         try:
             version = distributed.on_main(server.first_contact)
             logger.info("OpenSearch %s at %s", version, server.address)
-            yield lambda data_set, documents, contents: OpenSearchEngine(
-                server, tokens(), data_set, contents, engine_options(evaluation, opensearch, documents)
-            )
+
+            def make(data_set: str, documents: int, contents: dict[str, Any]) -> Engine:
+                given = (server, tokens(), data_set, contents, engine_options(evaluation, opensearch, documents))
+                if evaluation.index_method == "seismic":
+                    return SeismicEngine(*given, evaluation.seismic_parameters, evaluation.seismic_search)
+                return OpenSearchEngine(*given)
+
+            yield make
         finally:
             server.close()
 

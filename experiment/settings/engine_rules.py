@@ -22,7 +22,7 @@ def engine_mistakes(evaluation: EvaluationKeys, opensearch: OpenSearchKeys, give
     """A mistake for each; given: the keys that the user wrote."""
     if evaluation.engine == EXACT:
         return _exact_mistakes(evaluation)
-    found = []
+    found = _seismic_mistakes(evaluation)
     if evaluation.baseline:
         found.append(Mistake("baseline", "bm25 is ranked in memory; use engine: exact."))
     if evaluation.round_weights:
@@ -42,9 +42,30 @@ def engine_mistakes(evaluation: EvaluationKeys, opensearch: OpenSearchKeys, give
     return found + _address_mistakes(opensearch.opensearch_url)
 
 
+def _seismic_mistakes(evaluation: EvaluationKeys) -> list[Mistake]:
+    if evaluation.index_method != "seismic":
+        named = [key for key in ("seismic_parameters", "seismic_search") if getattr(evaluation, key)]
+        return [Mistake(key, "needs index_method: seismic.") for key in named]
+    from retrieval.opensearch.seismic import INDEXING, SEARCHING
+
+    found = [
+        Mistake(key, f"{name} is none of {', '.join(known)}.")
+        for key, known in (("seismic_parameters", INDEXING), ("seismic_search", SEARCHING))
+        for name in getattr(evaluation, key)
+        if name not in known
+    ]
+    if evaluation.use_two_phase:
+        found.append(Mistake("use_two_phase", "does not work with index_method: seismic; give one of them."))
+    if evaluation.keep_vectors is False:
+        found.append(Mistake("keep_vectors", "index_method: seismic reads the vectors several times; leave it out."))
+    return found
+
+
 def _exact_mistakes(evaluation: EvaluationKeys) -> list[Mistake]:
     asked = {"skip_ingest": evaluation.skip_ingest, "use_two_phase": evaluation.use_two_phase}
     found = [Mistake(key, "true needs engine: opensearch.") for key, value in asked.items() if value]
+    if evaluation.index_method == "seismic":
+        found.append(Mistake("index_method", "seismic needs engine: opensearch."))
     return found + ([] if evaluation.do_search else [Mistake("do_search", "false needs engine: opensearch.")])
 
 

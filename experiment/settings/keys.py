@@ -275,6 +275,14 @@ class EvaluationKeys(Keys):
     """opensearch: false: index only"""
     use_two_phase: bool = key(False, RESULT, by_default=True)
     """opensearch: score by the heavy tokens, rescore the best by all; what that loses is reported"""
+    index_method: Literal["rank_features", "seismic"] = key("rank_features", RESULT | ROWS)
+    """opensearch: seismic: approximate, by clusters of postings (OpenSearch 3.3 or newer with k-NN and neural-search);
+    an index of rank_features lies beside it, and what is lost against that is reported"""
+    seismic_parameters: dict[str, Any] = key({}, RESULT | ROWS)
+    """index_method: seismic: what OpenSearch takes with the field, e.g. {n_postings: 4000, cluster_ratio: 0.1,
+    approximate_threshold: 1000000}"""
+    seismic_search: dict[str, Any] = key({}, RESULT | ROWS)
+    """index_method: seismic: what it takes with a query: {top_n: 10, heap_factor: 1.0}"""
     keep_vectors: bool | None = key(None, NOTHING)
     """keep the documents' vectors beside the results, for other engines, splits and query weights (6 bytes for each
     weight); null: of corpora of at most a million documents, if the disk has room"""

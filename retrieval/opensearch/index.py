@@ -158,8 +158,8 @@ class Index:
         try:
             self.server.call("PUT", f"/{self.name}", body, has=["acknowledged"])
         except RunError as error:
-            if "No handler for type [rank_features]" in str(error):
-                raise UserError(NO_RANK_FEATURES) from None
+            if "No handler for type" in str(error):
+                raise UserError(self._layout.needs) from None
             if self._meta() is None:  # else another run, or the first try of this request, has just made it
                 raise
 
@@ -202,8 +202,3 @@ class Index:
                 )
                 return
             time.sleep(0.5)
-
-
-NO_RANK_FEATURES = (
-    "engine: opensearch: the server does not know rank_features; install its module mapper-extras on every node."
-)

@@ -75,11 +75,13 @@ class Formatter:
             raise RunError(f"document {doc_ids[positions[row]]!r}: a weight is not a finite number.")
         features = (self._names[weights.indices] + self._texts[code(weights.data)]).tolist()
         ends = weights.indptr.tolist()
-        vectors = (",".join(features[start:end]) for start, end in zip(ends[:-1], ends[1:], strict=True))
+        ranges = zip(ends[:-1], ends[1:], strict=True)
+        # A sparse_vector of no token is refused; without the field, the document is found by none, too.
+        vectors = (f",{self._field}:{{{','.join(features[i:j])}}}" if j > i else "" for i, j in ranges)
         number = int(positions[0]) // BLOCK if len(positions) else 0
         return [
             f'{{"index":{{"_id":{json.dumps(doc_ids[position])}}}}}\n'
-            f'{{{self._said(position)}"block":{number},{self._field}:{{{vector}}}}}\n'.encode()
+            f'{{{self._said(position)}"block":{number}{vector}}}\n'.encode()
             for position, vector in zip(positions.tolist(), vectors, strict=True)
         ]
 

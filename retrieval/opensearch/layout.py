@@ -12,6 +12,14 @@ FIELD = "text_sparse"
 
 Query = dict[str, Any]
 
+NO_RANK_FEATURES = (
+    "engine: opensearch: the server does not know rank_features; install its module mapper-extras on every node."
+)
+
+
+def _features(field: str, names: Sequence[str], tokens: np.ndarray, weights: np.ndarray, hits: int) -> Query:
+    return sum_of_features(field, names, tokens, weights)
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -20,7 +28,9 @@ class Layout:
     Args:
         mapping: of the field that holds vectors; settings: of the index; keys, settings of `index` itself.
         names: of V tokens in the field.
-        query: (field, names, tokens, weights) → what scores by Σ weight × the document's.
+        query: (field, names, tokens, weights, hits) → what scores by Σ weight × the document's.
+        countable: whether `one_token` finds every document with a token.
+        needs: what to tell a user whose server does not know the mapping.
         field: its name.
         texts: fields that are analysed beside it; given any, documents keep all they say but their vectors.
     """
@@ -28,7 +38,9 @@ class Layout:
     mapping: Mapping[str, Any] = field(default_factory=lambda: {"type": "rank_features"})
     settings: Mapping[str, Any] = field(default_factory=dict)
     names: Callable[[Sequence[str | None]], list[str]] = feature_names
-    query: Callable[[str, Sequence[str], np.ndarray, np.ndarray], Query] = sum_of_features
+    query: Callable[[str, Sequence[str], np.ndarray, np.ndarray, int], Query] = _features
+    countable: bool = True
+    needs: str = NO_RANK_FEATURES
     field: str = FIELD
     texts: Sequence[str] = ()
 

@@ -4,6 +4,7 @@ Every process loads its own blocks and searches its share of the queries; rank 0
 """
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -148,16 +149,22 @@ class OpenSearchEngine:
             )
         heap = check_server(self._server, len(self._doc_ids), self._options.heap_remedy)
         there = self._index.open_for_loading()
+        if there and not self._options.layout.countable:  # how many documents each token is in could not be told
+            self._index.delete()
+            there = self._index.open_for_loading()
         if there:
             logger.info("index %s holds %d documents already: going on", self.name, sum(there.values()))
         return there, heap
 
     def _complete(self, document_df: np.ndarray, continued: bool) -> np.ndarray:
         """Finish the index; document frequencies are counted in it if this run did not encode all of it."""
+        started = time.perf_counter()
         self._index.finish()
+        self._figures["build_s"] = self._figures.pop("busy_s") + time.perf_counter() - started
         if continued:
             document_df = self._searcher.token_counts()
-        rates: dict[str, float] = {k: float(v) for k, v in self._figures.items() if k.endswith("docs_per_s")}
+        kept = ("docs_per_s", "build_s")
+        rates: dict[str, float] = {k: float(v) for k, v in self._figures.items() if k.endswith(kept)}
         self._index.mark_complete(document_df, rates)
         logger.info(
             "index %s is complete: %d documents; in a second %.0f were encoded, %.0f loaded",
@@ -169,7 +176,7 @@ class OpenSearchEngine:
         """Documents a second while at least one is under way, and how many were sent again."""
         mine = np.array([loader.documents, loader.busy_s, loader.repeated], dtype=np.float64)
         documents, seconds, repeated = np.transpose(distributed.all_gather_arrays(mine))
-        figures: dict[str, float] = {"ingest_repeated": int(repeated.sum())}
+        figures: dict[str, float] = {"ingest_repeated": int(repeated.sum()), "busy_s": float(seconds.max())}
         if documents.sum():
             figures["ingest_docs_per_s"] = float(documents.sum() / seconds.max())
         return figures

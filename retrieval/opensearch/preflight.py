@@ -6,7 +6,7 @@ from typing import Any
 
 from retrieval.opensearch.client import Server
 from retrieval.opensearch.heap import MIB, needed_heap
-from retrieval.opensearch.index import NO_RANK_FEATURES
+from retrieval.opensearch.layout import NO_RANK_FEATURES
 from sparse_model.errors import UserError
 
 logger = logging.getLogger(__name__)

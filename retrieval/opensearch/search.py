@@ -107,8 +107,8 @@ class Searcher:
     def _header(self) -> bytes:
         return json.dumps({"index": self._index, "allow_partial_search_results": False}).encode() + b"\n"
 
-    def _query(self, tokens: np.ndarray, weights: np.ndarray) -> dict[str, Any]:
-        return self._layout.query(self._layout.field, self._names, tokens, weights)
+    def _query(self, tokens: np.ndarray, weights: np.ndarray, size: int) -> dict[str, Any]:
+        return self._layout.query(self._layout.field, self._names, tokens, weights, size)
 
     def _body(self, queries: csr_matrix, q: int, size: int, two_phase: bool) -> bytes:
         """Header and body of one query; empty for a query without tokens."""
@@ -117,10 +117,10 @@ class Searcher:
         if not len(tokens):
             return b""
         body: dict[str, Any] = {"size": size, "track_total_hits": False, "_source": False}
-        body["query"] = whole = self._query(tokens, weights)
+        body["query"] = whole = self._query(tokens, weights, size)
         if two_phase:
             heavy = weights >= TWO_PHASE_SHARE * weights.max()
-            body["query"] = self._query(tokens[heavy], weights[heavy])
+            body["query"] = self._query(tokens[heavy], weights[heavy], size)
             again = {"rescore_query": whole, "query_weight": 0, "rescore_query_weight": 1}
             body["rescore"] = {"window_size": TWO_PHASE_EXPANSION * size, "query": again}
         return self._header() + json.dumps(body).encode() + b"\n"

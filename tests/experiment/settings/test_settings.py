@@ -149,6 +149,11 @@ def test_good_teachers_pass(tmp_path: Path, more: str) -> None:
     [
         ("use_two_phase: true\n", "needs engine: opensearch"),
         ("do_search: false\n", "needs engine: opensearch"),
+        ("index_method: seismic\n", "needs engine: opensearch"),
+        ("engine: opensearch\nseismic_search: {top_n: 3}\n", "needs index_method: seismic"),
+        ("engine: opensearch\nindex_method: seismic\nseismic_search: {k: 3}\n", "k is none of top_n, heap_factor"),
+        ("engine: opensearch\nindex_method: seismic\nuse_two_phase: true\n", "give one of them"),
+        ("engine: opensearch\nindex_method: seismic\nkeep_vectors: false\n", "reads the vectors several times"),
         ("engine: opensearch\nbaseline: bm25\n", "use engine: exact"),
         ("engine: opensearch\nround_weights: true\n", "always rounds"),
         ("engine: opensearch\nopensearch_home: h\nopensearch_url: http://h\n", "give one of them"),

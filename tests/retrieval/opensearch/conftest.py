@@ -1,4 +1,7 @@
-"""A real node, one for all tests of a session, from the distribution that OPENSEARCH_HOME names."""
+"""A real node, one for all tests of a session, from the distribution that OPENSEARCH_HOME names.
+
+What holds on an OpenSearch 3 too is marked `HOMES`: OPENSEARCH3_HOME names one, OPENSEARCH3_JAVA_HOME its Java.
+"""
 
 import logging
 import os
@@ -15,17 +18,21 @@ from retrieval.opensearch.node import Node
 from retrieval.opensearch.opensearch_engine import OpenSearchEngine, Options
 from retrieval.score_dataset import DatasetScores, score_dataset
 from tests.retrieval.bag_of_words import BagOfWords, random_beir
-from tests.retrieval.opensearch.helpers import ALL, TOKENS, MakeEngine, MakeNode
+from tests.retrieval.opensearch.helpers import ALL, NEWER, OLDER, TOKENS, MakeEngine, MakeNode
 from tests.retrieval.opensearch.proxy import Proxy, proxied
 
 
 @pytest.fixture(scope="session")
-def home() -> Path:
-    """The unpacked distribution."""
-    named = os.environ.get("OPENSEARCH_HOME")
+def home(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """The unpacked distribution, and its Java in the environment."""
+    variable = getattr(request, "param", OLDER)
+    named = os.environ.get(variable)
     if not named:
-        pytest.skip("OPENSEARCH_HOME (an unpacked OpenSearch with mapper-extras) is not set")
-    return Path(named)
+        pytest.skip(f"{variable} (an unpacked OpenSearch with mapper-extras) is not set")
+    with pytest.MonkeyPatch.context() as patch:
+        if variable == NEWER and (java := os.environ.get("OPENSEARCH3_JAVA_HOME")):
+            patch.setenv("OPENSEARCH_JAVA_HOME", java)
+        yield Path(named)
 
 
 @pytest.fixture(scope="session")

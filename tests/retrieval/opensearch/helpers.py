@@ -3,6 +3,7 @@
 from collections.abc import Callable, Container, Iterator, Sequence
 
 import numpy as np
+import pytest
 from scipy.sparse import csr_matrix
 
 from retrieval.beir_data import BeirData
@@ -39,6 +40,9 @@ TOKENS = [
 TOKENS += [f"t{i}" for i in range(len(TOKENS), VOCABULARY)]
 
 SAME = ("queries", "documents", "ndcg@10", "recall@100", "mrr@10", "map", "flops", "q_length", "d_length")
+OLDER, NEWER = "OPENSEARCH_HOME", "OPENSEARCH3_HOME"
+HOMES = pytest.mark.parametrize("home", [OLDER, NEWER], indirect=True)
+"""A test for both nodes."""
 ALL = 3000  # more than there are documents: no ranking is cut, so that ties are no matter of chance
 
 

@@ -11,8 +11,9 @@ from retrieval.encode.__main__ import main
 from retrieval.opensearch.client import Server
 from retrieval.opensearch.features import stored_precision
 from tests.conftest import SENTENCES, write_jsonl
+from tests.retrieval.opensearch.helpers import HOMES
 
-pytestmark = [pytest.mark.opensearch, pytest.mark.xdist_group("opensearch")]
+pytestmark = [pytest.mark.opensearch, pytest.mark.xdist_group("opensearch"), HOMES]
 
 
 def test_bulk_files_and_bodies(server: Server, tiny_model: Path, tmp_path: Path) -> None:

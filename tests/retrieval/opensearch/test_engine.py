@@ -12,9 +12,9 @@ from retrieval.opensearch.features import stored_precision
 from retrieval.score_dataset import DatasetScores, DropQueryId, score_dataset
 from sparse_model.errors import UserError
 from tests.retrieval.bag_of_words import VOCABULARY, BagOfWords
-from tests.retrieval.opensearch.helpers import ALL, SAME, TOKENS, Given, MakeEngine, on, same
+from tests.retrieval.opensearch.helpers import ALL, HOMES, SAME, TOKENS, Given, MakeEngine, on, same
 
-pytestmark = [pytest.mark.opensearch, pytest.mark.xdist_group("opensearch")]
+pytestmark = [pytest.mark.opensearch, pytest.mark.xdist_group("opensearch"), HOMES]
 
 
 def test_the_same_rankings_and_figures_as_the_exact_engine(

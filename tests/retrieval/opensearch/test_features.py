@@ -72,7 +72,7 @@ def test_lines_of_a_block() -> None:
     lines = Formatter(["a", "b", 'c"']).lines((np.array([1024, 1025]), weights), {1024: "x", 1025: 'y"'})  # type: ignore[arg-type]
     read = [[json.loads(part) for part in line.splitlines()] for line in lines]
     assert read[0] == [{"index": {"_id": "x"}}, {"block": 1, "text_sparse": {"b": 0.5, 'c"': 2.0}}]
-    assert read[1] == [{"index": {"_id": 'y"'}}, {"block": 1, "text_sparse": {}}]
+    assert read[1] == [{"index": {"_id": 'y"'}}, {"block": 1}]
 
 
 def test_a_weight_that_is_no_number_names_its_document() -> None:
