@@ -14,6 +14,7 @@ from typing import Any
 from sparse_model.activations import ACTIVATIONS
 from sparse_model.description import describe
 from sparse_model.layout import is_path
+from sparse_model.lexical import TrainedShare
 from sparse_model.manifest import CARD
 
 _MARK = "<!-- written by sparse-retrieval-l0, {}; once anything above is edited, it is left as it is -->\n"
@@ -86,7 +87,7 @@ def card(folder: Path, name: str, told: Mapping[str, str]) -> str:
         "## Usage",
         _usage(name, activation, bool(says.inf_free)),
         "## Limits",
-        _limits(says.max_seq_length, activation),
+        _limits(says.max_seq_length, activation, TrainedShare.read(folder)),
     ]
     return "\n\n".join(parts) + "\n\n"
 
@@ -166,12 +167,14 @@ def _usage(name: str, activation: str, inf_free: bool) -> str:
     return "\n\n".join(parts)
 
 
-def _limits(length: Any, activation: str) -> str:
+def _limits(length: Any, activation: str, share: TrainedShare) -> str:
     lines = [
         f"- What stands behind a document's first {length} tokens is not read.",
         "- Tokens are those of the base model's vocabulary: words of other languages and domains fall into pieces.",
         "- A model repeats what its data prefer; figures hold for the data sets that they name.",
     ]
+    if share.missed:
+        lines.append(f"- Note: {share.missed}")
     if (logarithms := list(ACTIVATIONS).index(activation)) > 0:
         again = "once more" if logarithms == 1 else f"{logarithms} times more"
         lines.append(

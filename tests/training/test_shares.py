@@ -14,6 +14,7 @@ from experiment.run.train import train
 from experiment.settings.mistakes import Mistakes
 from experiment.settings.settings import load_settings
 from sparse_model import UserError
+from sparse_model.card import card
 from sparse_model.export import __main__ as export
 from sparse_model.lexical import FILE, LexicalStatistics, TrainedShare
 from tests.conftest import SENTENCES
@@ -92,6 +93,11 @@ def test_the_checkpoint_says_it_and_evaluation_goes_by_it(trained: Path, beir_fo
     assert "lexical_share: 0.5" in (results / "config.yaml").read_text()
     run_evaluation(load_settings([str(trained), f"beir_datasets={beir_folder}"], takes_folder=True))
     assert "lexical_share: 0.5" in (results / "config.yaml").read_text()
+
+
+def test_the_card_says_it(trained: Path, tiny_model: Path) -> None:
+    assert "- Note: the model's vectors lack the lexical share of 0.5" in card(trained, "x", {})
+    assert "share" not in card(tiny_model, "x", {})
 
 
 def test_an_export_says_what_it_leaves_out(
