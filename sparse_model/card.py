@@ -16,6 +16,7 @@ from sparse_model.description import describe
 from sparse_model.layout import is_path
 from sparse_model.lexical import TrainedShare
 from sparse_model.manifest import CARD
+from sparse_model.pruning import Cut
 
 _MARK = "<!-- written by sparse-retrieval-l0, {}; once anything above is edited, it is left as it is -->\n"
 _SETTINGS = (
@@ -77,7 +78,7 @@ def card(folder: Path, name: str, told: Mapping[str, str]) -> str:
                 f"- Base model: {_shown(base) or 'not recorded'}",
                 f"- Data: {', '.join(data) or 'not recorded'}",
                 f"- Settings: {settings or 'not recorded'}",
-                f"- Activation {activation}, documents cut at {says.max_seq_length} tokens",
+                f"- Activation {activation}, documents cut at {says.max_seq_length} tokens{_kept(says.cut)}",
                 f"- Language: {told.get('language', 'not said')}; licence: {told.get('license', 'not said')}. What the "
                 "base model and the data ask for holds as well.",
             ]
@@ -85,7 +86,7 @@ def card(folder: Path, name: str, told: Mapping[str, str]) -> str:
         "## Figures",
         _figures(folder, records),
         "## Usage",
-        _usage(name, activation, bool(says.inf_free)),
+        _usage(name, activation, bool(says.inf_free), says.cut),
         "## Limits",
         _limits(says.max_seq_length, activation, TrainedShare.read(folder)),
     ]
@@ -140,14 +141,22 @@ def _figures(folder: Path, records: list[dict[str, Any]]) -> str:
     )
 
 
-def _usage(name: str, activation: str, inf_free: bool) -> str:
+def _kept(cut: Cut) -> str:
+    """Of a vector, in words."""
+    heaviest = f"; of a vector its {cut.max_active_dims} heaviest tokens are kept" if cut.max_active_dims else ""
+    light = f"; tokens below {cut.prune_ratio} × a vector's heaviest are dropped" if cut.prune_ratio else ""
+    return heaviest + light + (" (other programs keep all, unless they are told)" if cut else "")
+
+
+def _usage(name: str, activation: str, inf_free: bool, cut: Cut) -> str:
+    told = f", max_active_dims={cut.max_active_dims}" if cut.max_active_dims else ""
     from_hub = name if "/" in name else f"path/to/{name}"
     encode = 'model.encode_documents(["a document"]), model.encode_queries(["a query"])  # scipy CSR [N, V]'
     parts = [f'```python\nimport sparse_model\n\nmodel = sparse_model.load("{from_hub}")\n{encode}\n```']
     if ACTIVATIONS[activation].stored_name in ("relu", "log1p_relu"):
         parts.append(
             "sentence-transformers, from 5.1:\n\n```python\nfrom sentence_transformers import SparseEncoder\n\n"
-            f'model = SparseEncoder("{from_hub}")\n'
+            f'model = SparseEncoder("{from_hub}"{told})\n'
             'model.similarity(model.encode_query(["a query"]), model.encode_document(["a document"]))\n```'
         )
     else:

@@ -72,7 +72,7 @@ def load(
         UserError: for whatever cannot be used, with the remedy.
     """
     _check_arguments(activation_type, head_dtype, inf_free, model_overrides)
-    cut = Cut(max_active_dims, prune_ratio)
+    Cut(max_active_dims, prune_ratio)  # refuses what is none before anything is read
     name = at(str(name_or_path), revision) if isinstance(name_or_path, (str, Path)) else name_or_path
     folder = resolve(name, with_code=trust_remote_code)
     if not any(folder.rglob("config.json")):
@@ -93,8 +93,8 @@ def load(
         inf_free=by_table,
         max_seq_length=_length(max_seq_length, says, tokenizer, longest_input(mlm)),
         product_dtype=HEAD_DTYPES[head_dtype],
-        max_active_dims=cut.max_active_dims,
-        prune_ratio=cut.prune_ratio,
+        max_active_dims=says.cut.max_active_dims if max_active_dims is None else max_active_dims,
+        prune_ratio=says.cut.prune_ratio if prune_ratio is None else prune_ratio,
     )
     encoder.trained_share = TrainedShare.read(folder)
     if idf_path is not None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from sparse_model.activations import ACTIVATIONS
 from sparse_model.errors import UserError
 from sparse_model.layout import require_json, require_object
+from sparse_model.pruning import Cut
 
 # As stored, and under our own names: a checkpoint may say either.
 _OUR_NAMES = {kind.stored_name: name for name, kind in ACTIVATIONS.items()} | {name: name for name in ACTIVATIONS}
@@ -39,6 +40,8 @@ class Description:
     query_table: Path | None = None
     """a file of query weights"""
     mlm_subfolder: str = ""
+    cut: Cut = Cut()
+    """what documents are cut to"""
 
 
 class Key(NamedTuple):
@@ -56,6 +59,14 @@ def _unset(remedy: str) -> Key:
     return Key(lambda value: not value, remedy)
 
 
+def _is_cut(**limits: Any) -> bool:
+    try:
+        Cut(**limits)
+    except UserError:
+        return False
+    return True
+
+
 _FREE = Key(lambda value: True, "")
 _OTHER_WAY = "it would encode in another way than it does here; take it out, if that is meant."
 MODEL_KEYS = {
@@ -68,7 +79,8 @@ MODEL_KEYS = {
     "default_prompt_name": _FREE,  # one of those
     "model_type": Key(_only(None, "SparseEncoder", "SentenceTransformer"), "no encoder of texts one by one."),
     "similarity_fn_name": Key(_only(None, "dot"), "scores are dot products here; set it to dot, if that is meant."),
-    "max_active_dims": _unset("all weights are kept here; set it to null (prune_ratio drops light ones)."),
+    "max_active_dims": Key(lambda value: _is_cut(max_active_dims=value), "a number from 1 on, or null."),
+    "prune_ratio": Key(lambda value: _is_cut(prune_ratio=value), "from 0 to below 1, or null."),
     "truncate_dim": _unset(_OTHER_WAY),
 }
 
@@ -165,8 +177,8 @@ def describe(folder: Path) -> Description:
     kinds = [kind for kind, _ in document]
     if kinds not in (["MLMTransformer", "SpladePooling"], ["Transformer", "SpladePooling"]):
         raise UserError(f"{says_so}: documents go through {', '.join(kinds)}: not a sparse masked LM.")
-    if (of_all := folder / "config_sentence_transformers.json").is_file():
-        read_keys(of_all, MODEL_KEYS)
+    of_all = folder / "config_sentence_transformers.json"
+    whole = read_keys(of_all, MODEL_KEYS) if of_all.is_file() else {}
     table: Path | None = None
     if query != document:
         if [kind for kind, _ in query] != ["SparseStaticEmbedding"]:
@@ -188,6 +200,7 @@ def describe(folder: Path) -> Description:
         table is not None,
         table,
         str(mlm.relative_to(folder)),
+        Cut(whole.get("max_active_dims"), whole.get("prune_ratio")),
     )
 
 

@@ -363,6 +363,7 @@ class SparseEncoder(nn.Module):
             activation_type=self.activation_type,
             max_seq_length=self.max_seq_length,
             idf_V=self.query_table(),
+            cut=self.cut,
         )
         self.trained_share.write(folder)
 

@@ -6,6 +6,7 @@ the length and the query table.
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from sparse_model.activations import ACTIVATIONS
 from sparse_model.layout import require_json, write_json
+from sparse_model.pruning import Cut
 from sparse_model.query_weights import write_idf
 from sparse_model.vocabulary import with_every_id
 
@@ -22,13 +24,21 @@ _QUERY, _POOLING = "query_0_SparseStaticEmbedding", "document_1_SpladePooling"
 
 
 def write_checkpoint(
-    folder: Path, mlm: Any, tokenizer: Any, *, activation_type: str, max_seq_length: int, idf_V: Tensor | None
+    folder: Path,
+    mlm: Any,
+    tokenizer: Any,
+    *,
+    activation_type: str,
+    max_seq_length: int,
+    idf_V: Tensor | None,
+    cut: Cut = Cut(),  # noqa: B008 - it cannot be changed
 ) -> None:
     """Write a model so that `sparse_model.load`, sentence-transformers and AutoModelForMaskedLM read it.
 
     Args:
         mlm: a masked LM with V outputs, some of which no token may name.
         idf_V: the query table, whose requires_grad is kept; None for queries through the model.
+        cut: what documents are cut to. It is obeyed here; sentence-transformers is to be told (max_active_dims=…).
     """
     folder.mkdir(parents=True, exist_ok=True)
     output = mlm.get_output_embeddings()
@@ -41,7 +51,8 @@ def write_checkpoint(
     write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_seq_length, "do_lower_case": False})
     write_json(
         folder / "config_sentence_transformers.json",
-        {"model_type": "SparseEncoder", "similarity_fn_name": "dot", "prompts": {"query": "", "document": ""}},
+        {"model_type": "SparseEncoder", "similarity_fn_name": "dot", "prompts": {"query": "", "document": ""}}
+        | {name: limit for name, limit in asdict(cut).items() if limit},
     )
     pooling = {
         "pooling_strategy": "max",

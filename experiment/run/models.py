@@ -20,6 +20,7 @@ from sparse_model.description import describe
 from sparse_model.errors import UserError
 from sparse_model.layout import resolve
 from sparse_model.pins import at
+from sparse_model.pruning import Cut
 
 if TYPE_CHECKING:
     from sparse_model import SparseEncoder
@@ -114,6 +115,7 @@ def load_start(settings: Settings) -> tuple["SparseEncoder", Settings]:
     options = _options(settings.one_by_one()[0].given_values(LOADED), settings.model.idf_revision)
     trusts = settings.run.trust_remote_code
     encoder = Chosen(named(settings.model), options, place, new_head=True, trust_remote_code=trusts).load()
+    encoder.cut = Cut(prune_ratio=options.get("prune_ratio"))  # that of the start model is not the trained one's
     asked = settings.given_values(["train_lexical_share", "train_lexical_idf"])
     names = {key: key.removeprefix("train_") for key in asked}
     encoder.trained_share = replace(encoder.trained_share, **{names[key]: value for key, value in asked.items()})

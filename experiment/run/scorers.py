@@ -109,7 +109,7 @@ class ModelScorer:
     def encoder(self) -> "SparseEncoder":
         """The model."""
         encoder = self._model.load()
-        encoder.cut = Cut()  # vectors are kept whole, for evaluations with other cuts
+        self._told, encoder.cut = encoder.cut, Cut()  # vectors are kept whole, for evaluations with other cuts
         self._files = on_main(self._model.vector_files)
         on_main(self._check)
         return encoder
@@ -118,7 +118,7 @@ class ModelScorer:
     def _shape(self) -> Shape:
         """What becomes of the model's vectors, but for a share that is chosen; its own cut counts here, not earlier."""
         keys, trained = self._evaluation, self.encoder.trained_share
-        cut = Cut(keys.max_active_dims, self._model.options.get("prune_ratio"))
+        cut = replace(self._told, max_active_dims=keys.max_active_dims or self._told.max_active_dims)
         asked = 0.0 if isinstance(keys.lexical_share, str) else keys.lexical_share
         share = trained.lexical_share if asked is None else asked
         with_idf = trained.lexical_idf if keys.lexical_idf is None else keys.lexical_idf

@@ -256,8 +256,8 @@ class EvaluationKeys(Keys):
     query_prune: Share = key(0.0, RESULT, by_default=True)
     """query weights of at most this share of the query's largest are dropped; what that loses is reported"""
     max_active_dims: Several[Positive | None] = key(None, RESULT, each=True, main_for="evaluate")
-    """documents are cut to so many tokens, the heaviest; null: not cut. Several, as in [null, 96, 48], are an
-    evaluation each, for which documents are encoded once"""
+    """documents are cut to so many tokens, the heaviest; null: as the checkpoint says, else not. Several, as in
+    [null, 96, 48], are an evaluation each, for which documents are encoded once"""
     cut_by: Literal["weight", "weight_df"] = key("weight", RESULT)
     """what max_active_dims and prune_ratio go by: weight, or weight × ln(N/df), where the token has a weight in df of
     the corpus' N vectors: cheaper queries at the same length"""

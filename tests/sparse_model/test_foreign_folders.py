@@ -156,7 +156,7 @@ MASKED_LM = "document_0_MLMTransformer"
     [
         ("siamese", _key(CONFIG, prompts={"query": "q: ", "document": ""}), f"{CONFIG}: prompts: .*q: "),
         ("router", _key(CONFIG, prompts={"query": "", "document": "d: "}), f"{CONFIG}: prompts: .*d: "),
-        ("siamese", _key(CONFIG, max_active_dims=16), f"{CONFIG}: max_active_dims: '16' .*prune_ratio"),
+        ("siamese", _key(CONFIG, max_active_dims=0), f"{CONFIG}: max_active_dims: '0' .*from 1 on"),
         ("siamese", _key(CONFIG, similarity_fn_name="cosine"), f"{CONFIG}: similarity_fn_name: 'cosine'"),
         ("siamese", _key(CONFIG, model_type="CrossEncoder"), f"{CONFIG}: model_type"),
         ("siamese", _key(CONFIG, new_feature="on"), f"{CONFIG}: new_feature: 'on' .* not known"),
@@ -239,7 +239,7 @@ def test_weights_that_are_no_floating_point_numbers(
 
 def test_all_that_a_file_says_wrongly_is_told_at_once(made: dict[str, Path], tmp_path: Path) -> None:
     folder = shutil.copytree(made["siamese"], tmp_path / "copy")
-    rewrite(folder / CONFIG, max_active_dims=16, similarity_fn_name="euclidean")
+    rewrite(folder / CONFIG, max_active_dims=-1, similarity_fn_name="euclidean")
     with pytest.raises(UserError) as caught:
         sparse_model.load(folder)
     assert {line.split(": ")[1] for line in str(caught.value).splitlines()} == {"max_active_dims", "similarity_fn_name"}

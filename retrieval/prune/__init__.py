@@ -1,0 +1,1 @@
+"""How small an index may become without training: python -m retrieval.prune."""

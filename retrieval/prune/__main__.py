@@ -1,0 +1,65 @@
+"""How small an index may become without training, and a checkpoint that says so.
+
+    python -m retrieval.prune output/x data/beir/scifact                     # a picture, a table
+    python -m retrieval.prune output/x data/beir/scifact --save output/x-48 --max-active-dims 48
+
+Documents are encoded once and kept. Then NDCG@10 stands against index bytes and latency (exact engine, one thread) for
+each document's heaviest tokens (top_k; top_k_df: by weight × ln(N/df)), tokens above a share of its heaviest
+(max_ratio), above a weight (abs_value), the fewest that have a share of its weight (alpha_mass), and weights in 8 bits.
+--save writes the model with max_active_dims or prune_ratio in it, which everything here obeys from then on.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from retrieval.command import exit_code, quiet_libraries
+from sparse_model.errors import UserError
+from sparse_model.pruning import Cut
+
+NAME = "python -m retrieval.prune"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    return exit_code(NAME, lambda: _work(arguments), lambda: arguments.traceback)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=NAME, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("checkpoint", help="a folder or hub id that sparse_model.load takes")
+    add("dataset", help="a name or the path of a BEIR folder; name:dev: another split than test")
+    add("--output", type=Path, metavar="FOLDER", help="where the figures go (output/prune/MODEL-DATASET)")
+    add("--save", type=Path, metavar="FOLDER", help="a new folder for the model with its cut")
+    add("--max-active-dims", type=int, metavar="N", help="to save: tokens of a document that are kept, the heaviest")
+    add(
+        "--prune-ratio",
+        type=float,
+        metavar="R",
+        help="to save: tokens below this share of its heaviest are dropped",
+    )
+    add("--beir-dir", default="data/beir", help="folder of data sets (%(default)s)")
+    add("--batch-size", type=int, default=32, help="documents of full length in a batch (%(default)s)")
+    add("--use-cpu", action="store_true", help="not the GPU")
+    add("--traceback", nargs="?", const=True, default=False, help="show where an error happened")
+    return parser
+
+
+def _work(arguments: argparse.Namespace) -> None:
+    quiet_libraries()
+    cut = Cut(arguments.max_active_dims, arguments.prune_ratio)
+    if bool(cut) != bool(arguments.save):
+        raise UserError("--save FOLDER and what is kept (--max-active-dims or --prune-ratio) belong together.")
+    if arguments.save and arguments.save.exists():
+        raise UserError(f"--save {arguments.save}: is there already; name a new folder.")
+    from retrieval.prune.run import run
+
+    run(arguments, cut)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

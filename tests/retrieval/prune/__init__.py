@@ -1,0 +1,1 @@
+"""Making vectors smaller without training."""
