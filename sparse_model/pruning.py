@@ -3,12 +3,17 @@
 The paper: arXiv 2304.12702.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from sparse_model import limits
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,8 @@ class Cut:
         Args:
             factor_V: by what a token's weight is multiplied before tokens are compared (see `document_rarity`).
         """
+        from scipy.sparse import csr_matrix  # here: what only says a cut needs none
+
         weights_NV = csr_matrix(weights_NV, copy=True)
         weights_NV.eliminate_zeros()
         heaviness = weights_NV.data if factor_V is None else weights_NV.data * factor_V[weights_NV.indices]

@@ -55,7 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--host", default="127.0.0.1", help="of the page; other than %(default)s lets others in")
     add("--port", type=int, default=8000, help="of the page (%(default)s; 0: any that is free)")
     add("--max-active-dims", type=int, metavar="N", help="tokens of a document that are kept at most, the heaviest")
-    add("--lexical-share", type=float, default=0.0, metavar="S", help="of BM25's weight that is added to each token")
+    add(
+        "--lexical-share",
+        type=float,
+        metavar="S",
+        help="of BM25's weight, added to each token (as trained)",
+    )
     add("--batch-size", type=int, default=32, help="documents of full length in a batch (%(default)s)")
     add("--use-cpu", action="store_true", help="not the GPU")
     add("--traceback", nargs="?", const=True, default=False, help="show where an error happened")
@@ -99,15 +104,16 @@ class _Model:
     """The checkpoint, loaded when it is needed, and what its vectors become."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        if not 0 <= arguments.lexical_share < float("inf"):
-            raise UserError(f"--lexical-share {arguments.lexical_share}: a number of 0 or more.")
-        self._arguments = arguments
-        self._asked = Shape(Cut(arguments.max_active_dims), lexical_share=arguments.lexical_share)
+        self._arguments, share = arguments, arguments.lexical_share
+        if share is not None and not 0 <= share < float("inf"):
+            raise UserError(f"--lexical-share {share}: a number of 0 or more.")
+        self._asked = Shape(Cut(arguments.max_active_dims), lexical_share=share or 0.0)
 
     @cached_property
     def made(self) -> str:
         """See `retrieval.search.build.is_current`."""
-        return hash_of([fingerprint(model_files(self._arguments.checkpoint)), self._asked.facts])
+        asked = self._arguments.max_active_dims, self._arguments.lexical_share
+        return hash_of([fingerprint(model_files(self._arguments.checkpoint)), asked])
 
     @cached_property
     def _loaded(self) -> Any:
@@ -121,7 +127,8 @@ class _Model:
     @property
     def shape(self) -> Shape:
         """What is asked for, and where nothing is, what the checkpoint says."""
-        return as_told(self._asked, self._loaded[2], None)
+        trained = self.encoder.trained_share if self._arguments.lexical_share is None else None
+        return as_told(self._asked, self._loaded[2], trained)
 
 
 def _answer(index: SearchIndex, query: str, arguments: argparse.Namespace) -> None:
