@@ -53,6 +53,7 @@ def test_one_command(command: Callable[..., Done], tmp_path: Path) -> None:
     names = ["documents/corpus.jsonl", "pseudo/qrels/test.tsv", "ladder/index.html", "ladder/ladder.md", "config.yaml"]
     names += ["evaluation/pseudo.json", "evaluation/max_active_dims-8/pseudo.json", "report/index.html", "train.log"]
     assert all((run / name).is_file() for name in names)
+    assert len(list((run / "evaluation/.vectors").iterdir())) == 1 == len(list((run / "ladder").glob("vectors-*")))
     encoder = load(str(run))
     assert encoder.inf_free and encoder.trained_share.lexical_share == ladder["lexical_share"]
     assert "BM25" in done.stdout and "What each rung gave" in done.stdout
