@@ -7,7 +7,7 @@ QUICKSTART_CONFIGS := $(QUICKSTART:%=config/quickstart/%.yaml)
 PACKAGES := sparse_model losses training mining pairs retrieval experiment
 
 .DEFAULT_GOAL := help
-.PHONY: gpu help install quickstart quickstart-smoke test test-fast test-kernels test-clients test-attack test-attack-short test-paper-versions lint docs benchmark
+.PHONY: gpu help install quickstart quickstart-smoke test test-fast test-kernels test-clients test-interop test-attack test-attack-short test-paper-versions lint docs benchmark
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1 \t\2/' | expand -t 28
@@ -64,6 +64,27 @@ CLIENTS := qdrant-client milvus-lite pymilvus pyseismic-lsr bm25s
 
 test-clients: install .venv/clients/installed  ## vectors that retrieval.encode wrote, searched by Qdrant, Milvus, Seismic and bm25s
 	OMP_NUM_THREADS=1 PYTHONPATH=.venv/clients $(PY) -m pytest -q -rs tests/clients
+
+# Programs that load checkpoints, and other versions of those in .venv, each in a folder that goes before it. Of what they
+# need only that is installed which .venv lacks or has in a version that they refuse.
+PIP_TARGET := -m pip install --quiet --disable-pip-version-check --no-deps --upgrade
+OLD_HUB := huggingface_hub==0.36.0 datasets==3.6.0
+.venv/interop/installed: .venv/installed constraints.txt
+	$(PY) $(PIP_TARGET) -c constraints.txt --target .venv/interop/programs onnx onnxruntime ml_dtypes flatbuffers \
+		fastembed==0.9.1 loguru==0.7.3 mmh3==5.3.1 py-rust-stemmers==0.1.8
+	$(PY) $(PIP_TARGET) --target .venv/interop/today mteb==2.26.24 polars==2.1.0 polars-runtime-32==2.1.0
+	$(PY) $(PIP_TARGET) --target .venv/interop/st-5.7 sentence-transformers==5.7.0
+	$(PY) $(PIP_TARGET) --target .venv/interop/st-5.1 sentence-transformers==5.1.2 transformers==4.57.6 \
+		tokenizers==0.22.2 $(OLD_HUB)
+	$(PY) $(PIP_TARGET) --target .venv/interop/transformers-4.44 sentence-transformers==5.1.2 transformers==4.44.1 \
+		tokenizers==0.19.1 $(OLD_HUB)
+	@touch $@
+
+# Where one fails, the others are tried all the same.
+test-interop: install .venv/interop/installed  ## checkpoints in sentence-transformers 5.1, 5.7, 6, transformers 4.44, ONNX, FastEmbed, MTEB (10 minutes)
+	@failed=0; for place in today st-5.7 st-5.1 transformers-4.44; do echo "$$place"; \
+		OMP_NUM_THREADS=1 PYTHONPATH=.venv/interop/$$place:.venv/interop/programs $(PY) -m pytest -q -rs -n 2 \
+		tests/interop --ignore tests/interop/test_opensearch_export.py || failed=1; done; exit $$failed
 
 # The interpreter and the compiler cannot be had in one process.
 test-kernels: install .venv/kernels/installed  ## the head's GPU kernels on a CPU: interpreted, and compiled for three generations

@@ -79,9 +79,10 @@ def _row(name: str, consumer: "Consumer", checkpoint: "Checkpoint", comparison: 
     if missing:
         print(ROW.format(name, "", "", "", f"not installed: pip install {consumer.pip}"), flush=True)
         return True
-    said = f"{name} {metadata.version(consumer.package)}"
+    version = metadata.version(consumer.package)
+    said, strips = f"{name} {version}", _is_before(version, consumer.strips_before)
     try:
-        found = comparison.difference(consumer.encode(checkpoint), consumer.bound, consumer.cuts_queries)
+        found = comparison.difference(consumer.encode(checkpoint), consumer.bound, consumer.cuts_queries, strips)
     except Unfit as reason:
         print(ROW.format(said, "–", "–", "–", reason), flush=True)
         return True
@@ -89,10 +90,17 @@ def _row(name: str, consumer: "Consumer", checkpoint: "Checkpoint", comparison: 
         print(ROW.format(said, "", "", "", f"FAILED: {type(error).__name__}: {error}"), flush=True)
         return not consumer.counted
     fine = found.within(consumer.bound) or not consumer.counted
-    note = consumer.note if fine else f"OFF by more than {consumer.bound:g}. {consumer.note}"
+    note = "takes spaces off a document's ends" if strips else consumer.note
+    note = note if fine else f"OFF by more than {consumer.bound:g}. {note}"
     cells = (f"{found.weights:.1e}", f"{found.scores:.1e}", "agree" if found.rankings else "differ")
     print(ROW.format(said, *cells, note).rstrip(), flush=True)
     return fine
+
+
+def _is_before(version: str, other: str) -> bool:
+    """Whether major and minor number are lower; "" is before none."""
+    numbers = [tuple(map(int, text.split(".")[:2])) for text in (version, other or "0.0")]
+    return numbers[0] < numbers[1]
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ class Comparison:
 
     Left out is what is known to differ: a document without a token, which is the empty vector here and what the special
     tokens say elsewhere; weights of special ids, which others' models may give; queries beyond the length at which a
-    program cuts them.
+    program cuts them; documents with spaces around where a program takes those off.
     """
 
     def __init__(self, encoder: SparseEncoder, texts: list[str]) -> None:
@@ -48,15 +48,17 @@ class Comparison:
         self.has_text = np.array([not frame.issuperset(row) for row in encoder.tokenize_documents(texts)])
         self.is_short = np.array([not count_longer(encoder.tokenizer, [text], room) for text in texts])
         self.has_query = self.has_text | encoder.inf_free  # whatever a table makes of it is alike everywhere
+        self.is_tight = np.array([text == text.strip() for text in texts])
         spoken_V = np.ones(encoder.vocabulary_size, np.float32)
         spoken_V[silent_ids(encoder.tokenizer, encoder.vocabulary_size)] = 0
         self.spoken = diags(spoken_V, format="csr")
 
-    def difference(self, theirs: Encoded, bound: float, cuts_queries: bool = False) -> Difference:
+    def difference(self, theirs: Encoded, bound: float, cuts_queries: bool = False, strips: bool = False) -> Difference:
         """How far another program's vectors are from ours; scores within `bound` of each other are ties."""
+        read = self.has_text & (self.is_tight | (not strips))
         asked = self.has_query & (self.is_short | (not cuts_queries))
         pairs = [
-            Encoded((part.documents @ self.spoken)[self.has_text], (part.queries @ self.spoken)[asked])
+            Encoded((part.documents @ self.spoken)[read], (part.queries @ self.spoken)[asked])
             for part in (theirs, self.ours)
         ]
         weights = max(_largest(a - b) for a, b in zip(*pairs, strict=True))

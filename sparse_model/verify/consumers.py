@@ -95,6 +95,8 @@ class Consumer(NamedTuple):
     """of a difference that is rounding"""
     cuts_queries: bool = False
     """at the documents' length: longer ones are left out"""
+    strips_before: str = ""
+    """the version up to which it takes spaces off both ends of a document, which byte-level tokenizers see"""
     beside: tuple[str, ...] = ()
     """other packages that it takes here"""
     counted: bool = True
@@ -217,7 +219,9 @@ def _with_table(checkpoint: Checkpoint, documents: Documents) -> Encoded:
 
 
 CONSUMERS = {
-    "sentence-transformers": Consumer("sentence_transformers", "sentence-transformers", _sentence_transformers),
+    "sentence-transformers": Consumer(
+        "sentence_transformers", "sentence-transformers", _sentence_transformers, strips_before="5.4"
+    ),
     "transformers": Consumer("transformers", "transformers", _transformers, "AutoModelForMaskedLM and the formula"),
     "ONNX, raw logits": Consumer("onnxruntime", "onnx onnxruntime", _onnx_raw, beside=("onnx",)),
     "ONNX, pooled": Consumer("onnxruntime", "onnx onnxruntime", _onnx_pooled, beside=("onnx",)),
