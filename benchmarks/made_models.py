@@ -96,7 +96,7 @@ def prepare(
         encoder.save(folder)
     if checkpoint and beir:
         data = load_beir(str(beir), "")
-        return Model(size, folder, Path(checkpoint).name, data.texts, data.queries)
+        return Model(size, folder, Path(checkpoint).name, list(data.texts), data.queries)
     texts, queries = made_up(n_texts, vocabulary)
     if not checkpoint:
         stand_in(size, vocabulary, texts[:8], length).save(folder)

@@ -26,15 +26,29 @@ QUERY_RANKS = {1: 0.0, 10: 0.079, 30: 0.127, 100: 0.194, 300: 0.266, 1000: 0.408
 def synthetic(n_documents: int, terms: int, n_queries: int, seed: int = 0) -> tuple[csr_matrix, csr_matrix]:
     """Documents [N, V] of about `terms` tokens, and queries [Q, V] of 6 to 12 distinct ones weighed by their IDF."""
     rng = np.random.default_rng(seed)
+    documents = made_documents(rng, n_documents, shares(terms))
+    df_V = np.bincount(documents.indices, minlength=VOCABULARY)
+    return documents, made_queries(rng, df_V, n_documents, n_queries)
+
+
+def shares(terms: int) -> np.ndarray:
+    """[V] the share of documents of about so many tokens that have each, by the law."""
     ranks = np.arange(1, VOCABULARY + 1)
     law = (ranks + 0.382) ** -0.435 * np.exp(-ranks / 5002)
-    share_V = np.minimum(0.9, law * (terms / law.sum()))
+    return np.minimum(0.9, law * (terms / law.sum()))
+
+
+def made_documents(rng: np.random.Generator, n_documents: int, share_V: np.ndarray) -> csr_matrix:
+    """Document weights [N, V]."""
     positions = [_bernoulli(rng, n_documents, share) for share in share_V]
-    df_V = np.array([len(p) for p in positions])
-    indptr = np.concatenate([[0], np.cumsum(df_V)])
+    indptr = np.concatenate([[0], np.cumsum([len(p) for p in positions])])
     indices = np.concatenate(positions)
     weights = rng.standard_gamma(1.394, len(indices), dtype=np.float32) * np.float32(0.475)
-    documents = csc_matrix((weights, indices, indptr), shape=(n_documents, VOCABULARY)).tocsr()
+    return csc_matrix((weights, indices, indptr), shape=(n_documents, VOCABULARY)).tocsr()
+
+
+def made_queries(rng: np.random.Generator, df_V: np.ndarray, n_documents: int, n_queries: int) -> csr_matrix:
+    """Query weights [Q, V], IDF over documents of these frequencies."""
     lengths = rng.integers(6, 13, n_queries)
     # Drawn with spares, so that enough distinct tokens are left.
     draws = np.exp(np.interp(rng.random((n_queries, 60)), list(QUERY_RANKS.values()), np.log(list(QUERY_RANKS))))
@@ -42,7 +56,7 @@ def synthetic(n_documents: int, terms: int, n_queries: int, seed: int = 0) -> tu
     flat = np.concatenate(tokens)
     query_indptr = np.concatenate([[0], np.cumsum([len(row) for row in tokens])])
     queries = csr_matrix((idf(df_V, n_documents)[flat], flat, query_indptr), shape=(n_queries, VOCABULARY))
-    return documents, queries.sorted_indices()
+    return queries.sorted_indices()
 
 
 def _bernoulli(rng: np.random.Generator, n: int, share: float) -> np.ndarray:

@@ -103,8 +103,8 @@ def splade_index(documents: csr_matrix, threads: int, folder: str) -> tuple[Sear
     postings = documents.tocsc()
 
     def search(queries: csr_matrix, k: int) -> Rows:
-        tokens, weights = _split(queries.indices, queries), _split(queries.data, queries)
-        return list(zip(*retrieve(tokens, weights, _scores(postings), k=k, n_threads=threads), strict=True))
+        tokens, weights = split_rows(queries.indices, queries), split_rows(queries.data, queries)
+        return list(zip(*retrieve(tokens, weights, columns_of(postings), k=k, n_threads=threads), strict=True))
 
     return search, _bytes(postings)
 
@@ -117,8 +117,8 @@ def bm25s(documents: csr_matrix, threads: int, folder: str) -> tuple[Search, int
     postings = documents.multiply(idf(df_V, documents.shape[0])).tocsc().astype(np.float32)
 
     def search(queries: csr_matrix, k: int) -> Rows:
-        tokens = _split(queries.indices, queries)
-        return list(zip(*retrieve(tokens, _scores(postings), k=k, n_threads=threads), strict=True))
+        tokens = split_rows(queries.indices, queries)
+        return list(zip(*retrieve(tokens, columns_of(postings), k=k, n_threads=threads), strict=True))
 
     return search, _bytes(postings)
 
@@ -128,8 +128,8 @@ def impact_index(documents: csr_matrix, threads: int, folder: str) -> tuple[Sear
     from impact_index import IndexBuilder
 
     builder = IndexBuilder(folder)
-    tokens = _split(documents.indices.astype(np.uintp), documents)
-    for n, row in enumerate(zip(tokens, _split(documents.data, documents), strict=True)):
+    tokens = split_rows(documents.indices.astype(np.uintp), documents)
+    for n, row in enumerate(zip(tokens, split_rows(documents.data, documents), strict=True)):
         builder.add(n, *row)
     index = builder.build(True)
 
@@ -172,11 +172,11 @@ def seismic(documents: csr_matrix, threads: int, folder: str) -> tuple[Search, i
     string = get_seismic_string()
 
     def search(queries: csr_matrix, k: int) -> Rows:
-        tokens = [row.astype(string) for row in _split(queries.indices, queries)]
+        tokens = [row.astype(string) for row in split_rows(queries.indices, queries)]
         ids = np.arange(len(tokens)).astype(string)
         options = {"k": k, "query_cut": 10, "heap_factor": 0.7, "num_threads": threads}
         rows: list = [([], [])] * len(tokens)  # a query without hits is not in the answer
-        for hits in index.batch_search(ids, tokens, _split(queries.data, queries), **options):
+        for hits in index.batch_search(ids, tokens, split_rows(queries.data, queries), **options):
             if hits:
                 rows[int(hits[0][0])] = [int(hit[2]) for hit in hits], [hit[1] for hit in hits]
         return rows
@@ -215,15 +215,15 @@ def _coo(matrix: csr_matrix) -> torch.Tensor:
     return torch.sparse_coo_tensor(places, torch.from_numpy(coo.data), coo.shape, is_coalesced=True)
 
 
-def _split(array: np.ndarray, matrix: csr_matrix) -> list[np.ndarray]:
+def split_rows(array: np.ndarray, matrix: csr_matrix) -> list[np.ndarray]:
     return np.split(array, matrix.indptr[1:-1])
 
 
 def _dicts(matrix: csr_matrix, key: type, value: type = float) -> list[dict]:
-    rows = zip(_split(matrix.indices, matrix), _split(matrix.data, matrix), strict=True)
+    rows = zip(split_rows(matrix.indices, matrix), split_rows(matrix.data, matrix), strict=True)
     return [dict(zip(map(key, i.tolist()), map(value, d.tolist()), strict=True)) for i, d in rows]
 
 
-def _scores(postings: csc_matrix) -> dict[str, Any]:
+def columns_of(postings: csc_matrix) -> dict[str, Any]:
     parts = {"data": postings.data, "indices": postings.indices, "indptr": postings.indptr}
     return {**parts, "num_docs": postings.shape[0]}

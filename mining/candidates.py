@@ -1,7 +1,8 @@
 """Stage 1: each query's candidates, by the mining encoder; its judged positives are always among them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from retrieval import distributed
 from retrieval.arrays import map_arrays, read_facts, write_arrays
 from retrieval.beir_data import BeirData
 from retrieval.engine import Engine
-from retrieval.score_dataset import DropQueryId, own_documents, trec_order
+from retrieval.score_dataset import DropQueryId, own_documents
+from retrieval.strings import Ordered
 from retrieval.vectors import VectorCache, pair_scores
 
 
@@ -20,8 +22,8 @@ from retrieval.vectors import VectorCache, pair_scores
 class Corpus:
     """What is mined: documents by id descending (the order of equal scores), queries in file order."""
 
-    doc_ids: list[str]
-    texts: list[str]
+    doc_ids: Sequence[str]
+    texts: Sequence[str]
     query_ids: list[str]
     queries: list[str]
     positives: list[np.ndarray]
@@ -34,15 +36,15 @@ class Corpus:
 
 def corpus_of(data: BeirData, drop_query_id: DropQueryId = "auto") -> Corpus:
     """The data with its documents in order."""
-    order = trec_order(data.doc_ids)
-    doc_ids = [data.doc_ids[i] for i in order]
-    place = {name: position for position, name in enumerate(doc_ids)}
     judged = [[doc for doc, grade in data.qrels[qid].items() if grade > 0] for qid in data.query_ids]
-    positives = [np.array(sorted(place[d] for d in docs if d in place), np.int64) for docs in judged]
+    ranks = np.split(data.doc_ids.ranks([*chain.from_iterable(judged)]), np.cumsum([len(docs) for docs in judged])[:-1])
+    positives = [np.sort(found[found >= 0]) for found in ranks]
     lost = sum(map(len, judged)) - sum(map(len, positives))
     dropped = own_documents(data, drop_query_id)
-    own = {number: place[name] for number, name in enumerate(data.query_ids) if name in dropped}
-    return Corpus(doc_ids, [data.texts[i] for i in order], data.query_ids, data.queries, positives, lost, own)
+    numbers = [number for number, name in enumerate(data.query_ids) if name in dropped]
+    own = dict(zip(numbers, data.doc_ids.ranks([data.query_ids[n] for n in numbers]).tolist(), strict=True))
+    doc_ids, texts = (Ordered(strings, data.doc_ids.order) for strings in (data.doc_ids, data.texts))
+    return Corpus(doc_ids, texts, data.query_ids, data.queries, positives, lost, own)
 
 
 class Shards:

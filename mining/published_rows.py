@@ -45,7 +45,6 @@ class Published:
     def __init__(self, source: str, data: BeirData) -> None:
         self.source, self.data = source, data
         self.doc_ids, self.texts = data.doc_ids, data.texts
-        self._place = {name: position for position, name in enumerate(data.doc_ids)}
         self._rows = _open(source)
         self._query = _column(self._rows, source, QUERY_COLUMNS)
         self._documents = _column(self._rows, source, DOCUMENT_COLUMNS)
@@ -68,7 +67,7 @@ class Published:
         number = start
         for table in self._rows.select(range(start, stop)).with_format("arrow").iter(ROWS_AT_ONCE):
             ids = _strings(pc.list_flatten(table[self._documents]))
-            documents = self._positions(ids)
+            documents = self.doc_ids.positions(ids)
             scores_TN = np.stack([_flat(table, path) for path in self._scores]).astype(np.float32)
             ends = np.cumsum(_lengths(table[self._documents])).tolist()
             for row, (first, last) in enumerate(zip([0, *ends], ends, strict=False)):
@@ -76,9 +75,6 @@ class Published:
                 labels = np.array([grades.get(name, 0) > 0 for name in ids[first:last]], dtype=bool)
                 yield QueryPairs(number + row, documents[first:last], labels, scores_TN[:, first:last])
             number += len(table)
-
-    def _positions(self, ids: list[str]) -> np.ndarray:
-        return np.fromiter((self._place.get(name, -1) for name in ids), dtype=np.int64, count=len(ids))
 
     def _check(self) -> list[str]:
         """The rows' query ids, after a look at everything."""
@@ -90,7 +86,7 @@ class Published:
         for table in self._rows.with_format("arrow").iter(ROWS_AT_ONCE):
             names, ids = _strings(table[self._query]), _strings(pc.list_flatten(table[self._documents]))
             unknown_queries.update(name for name in names if name not in self.data.qrels)
-            unknown_documents.update(ids[i] for i in np.flatnonzero(self._positions(ids) < 0))
+            unknown_documents.update(ids[i] for i in np.flatnonzero(self.doc_ids.positions(ids) < 0))
             lengths = _lengths(table[self._documents])
             for path in self._scores:
                 n_scores = _lengths(_nested(table, path))

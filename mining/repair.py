@@ -5,7 +5,6 @@ a character of several bytes looks like after such a reading, so that millions o
 """
 
 import re
-from collections.abc import Sequence
 
 from ftfy import fix_encoding
 
@@ -13,11 +12,6 @@ from ftfy import fix_encoding
 _SUSPICIOUS = re.compile("[\u00c2-\u00f4][\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]")
 
 
-def repair(texts: Sequence[str]) -> tuple[list[str], int]:
-    """The texts, the damaged ones mended, and how many these are."""
-    mended, count = list(texts), 0
-    for i, text in enumerate(texts):
-        if not text.isascii() and _SUSPICIOUS.search(text):
-            mended[i] = fix_encoding(text)
-            count += mended[i] != text
-    return mended, count
+def repair(text: str) -> str:
+    """The text, mended if it is damaged."""
+    return fix_encoding(text) if not text.isascii() and _SUSPICIOUS.search(text) else text

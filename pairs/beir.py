@@ -30,13 +30,15 @@ def pairs(data: BeirData) -> Iterator[dict[str, Any]]:
 
     A document that was cut is its passages one after another.
     """
-    texts = dict(zip(data.doc_ids, data.texts, strict=True))
+    cut: dict[str, list[str]] = {}
     for passage, document in data.passage_of.items():
-        texts[document] = f"{texts.get(document, '')} {texts[passage]}".strip()
+        cut.setdefault(document, []).append(passage)
     for query_id, query in zip(data.query_ids, data.queries, strict=True):
-        for doc_id, grade in data.qrels[query_id].items():
-            if grade > 0 and texts.get(doc_id):
-                yield {"query": query, "pos": texts[doc_id]}
+        relevant = [doc for doc, grade in data.qrels[query_id].items() if grade > 0]
+        for doc in relevant:
+            places = data.doc_ids.positions([doc, *cut.get(doc, [])]).tolist()
+            if text := " ".join(data.texts[place] for place in places if place >= 0).strip():
+                yield {"query": query, "pos": text}
 
 
 def mined_pairs(rows: Iterable[dict[str, Any]], negatives: int) -> Iterator[dict[str, Any]]:

@@ -2,15 +2,17 @@
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from retrieval import distributed, download
-from retrieval.beir_files import read_judgements, read_records
+from retrieval.beir_files import halves, read_judgements, read_records
 from retrieval.dataset_names import parse_name, scored_split, splits_of
 from retrieval.fingerprint import fingerprint
+from retrieval.mapped_corpus import MappedCorpus, Mend, map_corpus
 from retrieval.metrics import Qrels
+from retrieval.strings import Ids
 from sparse_model.errors import UserError
 
 
@@ -21,8 +23,9 @@ class BeirData:
     name: str
     """The folder's name."""
     split: str
-    doc_ids: list[str]
-    texts: list[str]
+    doc_ids: Ids
+    """In the order of the file; a list is taken, too. They need not lie in memory: see `retrieval.mapped_corpus`."""
+    texts: Sequence[str]
     """(title + " " + text) stripped, for every line of the corpus, empty ones too."""
     query_ids: list[str]
     """Queries that the split judges, in the order of queries.jsonl."""
@@ -40,11 +43,17 @@ class BeirData:
     folder: Path = Path()
     """Where the files lie."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "doc_ids", Ids.of(self.doc_ids))
 
-def load_beir(name_or_path: str, beir_dir: str, split: str | None = None) -> BeirData:
+
+def load_beir(name_or_path: str, beir_dir: str, split: str | None = None, mend: Mend | None = None) -> BeirData:
     """Read a data set: a folder of beir_dir by name (downloaded if absent), or any BEIR folder by path.
 
     To be called in every process. A split in the name goes before `split`; without either it is `default_split`.
+
+    Args:
+        mend: a function that every document's text goes through (see `map_corpus`).
 
     Raises:
         UserError: an unknown name, a failed download, a file that cannot be used (with line and remedy).
@@ -54,13 +63,13 @@ def load_beir(name_or_path: str, beir_dir: str, split: str | None = None) -> Bei
     paths = data_files(folder, split)
     # Rank 0's, so that no process reads other data than the rest.
     digest = distributed.on_main(lambda: fingerprint(paths))
-    data = _read(folder.name, split, paths, digest[:16])
+    data = _read(folder.name, split, paths, digest[:16], mend)
     if fingerprint(paths) != digest:
         raise UserError(f"{folder}: was changed while it was read; run the same command again.")
     return data
 
 
-def _read(name: str, split: str, paths: list[Path], digest: str) -> BeirData:
+def _read(name: str, split: str, paths: list[Path], digest: str, mend: Mend | None) -> BeirData:
     corpus_path, queries_path, *qrels_paths = paths
     qrels: Qrels = {}
     notes: list[str] = []
@@ -68,28 +77,24 @@ def _read(name: str, split: str, paths: list[Path], digest: str) -> BeirData:
     for path in qrels_paths:
         notes += read_judgements(path, queries.keys(), qrels)
     judged = {qid: text for qid, text in queries.items() if qid in qrels}
-    corpus, own, passage_of = {}, set(), {}
-    for record in read_records(corpus_path, "document", notes):
-        corpus[record.name] = record.document
-        if record.passage_of:
-            passage_of[record.name] = record.passage_of
-        if record.name in judged and record.says(judged[record.name]):
-            own.add(record.name)
-    if not corpus:
-        raise UserError(f"{corpus_path}: the corpus is empty; expected one JSON object per line with _id, title, text.")
-    notes += _check(paths, qrels, corpus, judged, own, {*corpus, *passage_of.values()})
+    corpus = map_corpus(corpus_path, mend)
+    places = dict(zip(judged, corpus.ids.positions([*judged]).tolist(), strict=True))
+    same_id = {qid: place for qid, place in places.items() if place >= 0}
+    own = frozenset(qid for qid, place in same_id.items() if corpus.says(place, judged[qid]))
+    notes += halves(corpus_path, corpus.counts["halved"])
+    notes += _check(paths, qrels, corpus, judged, len(same_id) - len(own))
     return BeirData(
         name=name,
         split=split,
-        doc_ids=list(corpus),
-        texts=list(corpus.values()),
+        doc_ids=corpus.ids,
+        texts=corpus.texts,
         query_ids=list(judged),
         queries=list(judged.values()),
         qrels={qid: qrels[qid] for qid in judged},
         fingerprint=digest,
         notes=notes,
-        in_corpus=frozenset(own),
-        passage_of=passage_of,
+        in_corpus=own,
+        passage_of=corpus.passage_of,
         folder=corpus_path.parent,
     )
 
@@ -183,24 +188,31 @@ def _qrels_file(folder: Path, split: str) -> Path:
     )
 
 
-def _check(
-    paths: list[Path], qrels: Qrels, corpus: dict[str, str], judged: dict[str, str], own: set[str], known: set[str]
-) -> list[str]:
-    """Notes on what is odd; UserError if judgements and texts (`known` by these ids) have nothing in common."""
+def _check(paths: list[Path], qrels: Qrels, corpus: MappedCorpus, judged: dict[str, str], others: int) -> list[str]:
+    """Notes on what is odd; UserError if judgements and texts have nothing in common.
+
+    Args:
+        others: documents that have a query's id, but not its text.
+    """
     corpus_path, queries_path, qrels_path = *paths[:2], " and ".join(map(str, paths[2:]))
-    documents = {doc for grades in qrels.values() for doc in grades}
+    documents = sorted({doc for grades in qrels.values() for doc in grades})
+    wholes = {*corpus.passage_of.values()}
+    found = zip(documents, corpus.ids.positions(documents).tolist(), strict=True)
+    absent = sum(place < 0 and document not in wholes for document, place in found)
     if not judged:
         raise UserError(f"{qrels_path}: none of its {len(qrels)} queries is in {queries_path}; ids must be the same.")
-    if documents.isdisjoint(known):
+    if absent == len(documents):
         raise UserError(
             f"{qrels_path}: none of its {len(documents)} documents is in {corpus_path}; ids must be the same."
         )
+    counts = corpus.counts
     odd = {
-        f"{qrels_path}: %d judged documents are not in the corpus; they count as never found.": len(documents - known),
+        f"{qrels_path}: %d judged documents are not in the corpus; they count as never found.": absent,
         f"{qrels_path}: %d judged queries are not in {queries_path.name}; they are left out.": len(qrels) - len(judged),
-        f"{corpus_path}: %d documents have the same text as an earlier one.": len(corpus) - len(set(corpus.values())),
-        f"{corpus_path}: %d documents have a query's id, but not its text.": len(corpus.keys() & judged.keys() - own),
-        f"{corpus_path}: %d documents are empty.": sum(not text for text in corpus.values()),
+        f"{corpus_path}: %d documents have the same text as an earlier one.": counts["repeated"],
+        f"{corpus_path}: %d documents have a query's id, but not its text.": others,
+        f"{corpus_path}: %d documents are empty.": counts["empty"],
+        f"{corpus_path}: characters that were encoded twice are repaired in %d documents.": counts["mended"],
         f"{queries_path}: %d queries of the split are empty.": sum(not text for text in judged.values()),
     }
     return [sentence % count for sentence, count in odd.items() if count]

@@ -36,17 +36,14 @@ class Record(NamedTuple):
     """What it stands below in its document, by its metadata."""
     more: dict[str, Any] = {}
     """What else the line says."""
+    line: int = 0
+    is_changed: bool = False
+    """Whether half of a surrogate pair was replaced."""
 
     @property
     def document(self) -> str:
         """(title + " " + text) stripped."""
         return f"{self.title} {self.text}".strip()
-
-    def says(self, query: str) -> bool:
-        """Whether title, text or both are the query, but for white space (of Quora it is the text, of SCIDOCS the
-        title)."""
-        wanted = query.split()
-        return any(text.split() == wanted for text in (self.text, self.title, self.document))
 
 
 def read_records(path: Path, kind: str, notes: list[str]) -> Iterator[Record]:
@@ -72,25 +69,40 @@ def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
 def checked_records(path: Path, rows: Iterable[tuple[int, Any]], kind: str, notes: list[str]) -> Iterator[Record]:
     """The records of numbered rows, whatever file they come from (see `read_records`)."""
     names: set[str] = set()
-    changed = 0
+    halved = 0
+    for record in records(path, rows):
+        if record.name in names:
+            raise repeated(path, record, kind)
+        names.add(record.name)
+        halved += record.is_changed
+        yield record
+    notes += halves(path, halved)
+
+
+def records(path: Path, rows: Iterable[tuple[int, Any]]) -> Iterator[Record]:
+    """The records of numbered rows, one after another; that ids are distinct is the caller's to see."""
     for number, row in rows:
         if mistake := _record_mistake(row):
             raise UserError(f'{path}:{number}: {mistake}; expected {{"_id": "...", "text": "..."}}.')
-        name, title, text = str(row["_id"]), row.get("title") or "", row["text"]
-        if name in names:
-            raise UserError(
-                f"{path}:{number}: {kind} id {name!r} is also that of an earlier line; keep one of the two."
-            )
-        names.add(name)
+        title, text = row.get("title") or "", row["text"]
         metadata = row.get("metadata")
         noted = metadata if isinstance(metadata, dict) else {}
         passage_of, heading = (whole_characters(str(noted.get(key) or "")) for key in ("passage_of", "heading"))
         more = {key: value for key, value in row.items() if key not in ("_id", "title", "text")}
-        whole = Record(name, whole_characters(title), whole_characters(text), passage_of, heading, more)
-        changed += (whole.title, whole.text) != (title, text)
-        yield whole
-    if changed:
-        notes.append(f"{path}: {changed} texts hold half of a surrogate pair; it is read as U+FFFD.")
+        whole = whole_characters(title), whole_characters(text)
+        yield Record(str(row["_id"]), *whole, passage_of, heading, more, number, whole != (title, text))
+
+
+def halves(path: Path, texts: int) -> list[str]:
+    """The note on texts in which half of a surrogate pair was replaced."""
+    return [f"{path}: {texts} texts hold half of a surrogate pair; it is read as U+FFFD."] if texts else []
+
+
+def repeated(path: Path, record: Record, kind: str) -> UserError:
+    """What is raised for a record whose id is also that of an earlier one."""
+    return UserError(
+        f"{path}:{record.line}: {kind} id {record.name!r} is also that of an earlier line; keep one of the two."
+    )
 
 
 def _record_mistake(record: Any) -> str | None:

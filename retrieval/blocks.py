@@ -5,7 +5,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
-from scipy.sparse import csr_matrix, vstack
+from scipy.sparse import csr_matrix
 from tqdm import tqdm
 
 from retrieval.distributed import all_gather_arrays, is_main, rank, world_size
@@ -83,12 +83,3 @@ def timed(items: Iterable[csr_matrix]) -> Iterator[tuple[csr_matrix, float]]:
         if item is None:
             return
         yield item, time.perf_counter() - started
-
-
-def concatenated(blocks: Iterator[Block], vocabulary: int) -> Block:
-    """Blocks as one: (positions [n]; weights float32 [n, vocabulary]); n may be 0."""
-    positions, weights = [np.zeros(0, np.int64)], [csr_matrix((0, vocabulary), dtype=np.float32)]
-    for block_positions, block_weights in blocks:
-        positions.append(block_positions)
-        weights.append(block_weights)
-    return np.concatenate(positions), vstack(weights, format="csr", dtype=np.float32)

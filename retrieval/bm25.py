@@ -23,9 +23,9 @@ from retrieval.score_dataset import (
     own_documents,
     quality_figures,
     require_weights,
-    trec_order,
     vector_figures,
 )
+from retrieval.strings import Ordered
 
 logging.getLogger("bm25s").setLevel(logging.WARNING)  # its import has set it to tell every step
 
@@ -72,8 +72,7 @@ def _score(
     data: BeirData, top_k: int, metrics: Sequence[str], drop_query_id: DropQueryId, passages: Passages
 ) -> DatasetScores:
     started = time.perf_counter()
-    order = trec_order(data.doc_ids)
-    documents, asked = tokenize([data.texts[i] for i in order]), tokenize(data.queries)
+    documents, asked = tokenize(Ordered(data.texts, data.doc_ids.order)), tokenize(data.queries)
     require_weights(any(documents), data, "documents", REMEDY)
     require_weights(any(asked), data, "queries", REMEDY)
     vocabulary = {term: i for i, term in enumerate(sorted(set(chain.from_iterable(documents))))}
@@ -86,7 +85,7 @@ def _score(
     n_hits = depth(data, top_k)
     hits = [best(index.get_scores_from_ids(q) if q else none, n_hits) for q in queries]
     finished = time.perf_counter()
-    rankings = make_rankings(data, order, hits, top_k, own_documents(data, drop_query_id), passages)
+    rankings = make_rankings(data, hits, top_k, own_documents(data, drop_query_id), passages)
     values = per_query(data.qrels, rankings, metrics)
     frequencies = [_frequencies(rows, len(vocabulary)) for rows in (ids, queries)]
     figures: dict[str, Any] = {

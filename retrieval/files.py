@@ -126,16 +126,20 @@ def existing_parent(path: Path) -> Path:
     return next(part for part in (path.absolute(), *path.absolute().parents) if part.exists())
 
 
-def require_disk(folder: Path, needed: int, what: str) -> None:
-    """Raise a UserError if the disk that holds `folder` (or will) has fewer than `needed` bytes free for `what`."""
+def require_disk(folder: Path, needed: int, what: str, key: str = "output_dir") -> None:
+    """Raise a UserError if the disk that holds `folder` (or will) has fewer than `needed` bytes free for `what`.
+
+    Args:
+        key: what names the folder.
+    """
     place = existing_parent(folder)
     disk = os.statvfs(place)
     if disk.f_flag & os.ST_RDONLY or not disk.f_blocks:
-        raise UserError(f"output_dir: {folder}: {place} is on no disk that can be written; give another.")
+        raise UserError(f"{key}: {folder}: {place} is on no disk that can be written; give another.")
     free = shutil.disk_usage(place).free
     if free < needed:
         raise UserError(
-            f"output_dir: {folder}: {_size(free)} are free where it lies, {what} needs {_size(needed)}; "
+            f"{key}: {folder}: {_size(free)} are free where it lies, {what} needs {_size(needed)}; "
             "free some, or give another."
         )
 

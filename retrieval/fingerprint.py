@@ -65,9 +65,17 @@ def _are_settled(files: Iterable[tuple[str, Path]]) -> bool:
     return all(path.stat().st_ctime < time.time() - RECENT_S for _, path in files)
 
 
+def cache_folder(name: str) -> Path:
+    """Where what can be made again is kept for this user.
+
+    Raises:
+        RuntimeError: there is no home.
+    """
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "sparse-retrieval-l0", name)
+
+
 def _cache_file(key: str) -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache, "sparse-retrieval-l0", f"hashes-{FORMAT}", key)
+    return cache_folder(f"hashes-{FORMAT}") / key
 
 
 def _kept(key: str) -> str | None:
@@ -108,7 +116,10 @@ def hash_of(value: Any) -> str:
 
 
 def corpus_hash(doc_ids: Sequence[str], texts: Sequence[str]) -> str:
-    """16 hex digits over a corpus's ids and texts; the same for every split."""
+    """16 hex digits over a corpus's ids and texts; the same for every split. Of a mapped corpus it is known."""
+    known = getattr(doc_ids, "corpus_hash", None)
+    if known and known == getattr(texts, "corpus_hash", None):
+        return known
     digest = hashlib.sha256()
     for part in (doc_ids, texts):
         for text in part:

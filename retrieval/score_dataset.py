@@ -2,8 +2,9 @@
 
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -28,6 +29,7 @@ from retrieval.metrics import (
 )
 from retrieval.passages import Passages, by_document, depth
 from retrieval.shaped import NO_SHAPE, Shape, ShapedVectors
+from retrieval.strings import Ordered
 from retrieval.vectors import VectorCache
 from sparse_model.errors import UserError
 
@@ -67,7 +69,7 @@ def score_dataset(
     Args:
         top_k: documents a query that are kept.
         query_prune: see `prune`.
-        engine: where documents go (None: the exact engine).
+        engine: where documents go, by id descending: trec_eval's order among equal scores (None: the exact engine).
         search: False: index only; the figures are then those of the index, there are no rankings.
         metrics: see `retrieval.metrics`; of an approximate search, the first two are given of an exact one too.
         vectors_folder: where the documents' vectors are kept and taken from (see `VectorCache`); None: nowhere.
@@ -80,15 +82,15 @@ def score_dataset(
     """
     started = time.perf_counter()
     engine = engine or ExactEngine()
-    order = trec_order(data.doc_ids)
+    order = data.doc_ids.order
     whole_queries = prune(encoder.encode_queries(data.queries), 0)
     queries = prune(whole_queries, query_prune)
     require_weights(queries.nnz, data, "queries", OF_QUERIES)
-    texts = [data.texts[i] for i in order]
+    texts = Ordered(data.texts, order)
     vectors = document_vectors(encoder, texts, batch_size, vectors_folder)
     if shape:
         vectors = ShapedVectors(vectors, shape, queries.shape[1], texts, encoder.count_tokens, vectors_folder)
-    document_df = engine.index([data.doc_ids[i] for i in order], queries.shape[1], vectors)
+    document_df = engine.index(Ordered(data.doc_ids, order), queries.shape[1], vectors)
     require_weights(document_df.any(), data, "documents", OF_DOCUMENTS)
     if not search:
         return DatasetScores({"documents": len(order), **engine.measure(queries[:0], top_k)}, {}, {})
@@ -103,7 +105,7 @@ def score_dataset(
     rankings, values, figures = {}, {}, {}
     if distributed.is_main():
         own = own_documents(data, drop_query_id)
-        rankings = make_rankings(data, order, hits, top_k, own, passages)
+        rankings = make_rankings(data, hits, top_k, own, passages)
         values = per_query(data.qrels, rankings, metrics)
         figures = {
             **quality_figures(data, values, metrics),
@@ -112,7 +114,7 @@ def score_dataset(
             "search_queries_per_s": len(data.queries) / search_s,
         }
         if exact_hits is not None:
-            exact = make_rankings(data, order, exact_hits, top_k, own, passages)
+            exact = make_rankings(data, exact_hits, top_k, own, passages)
             figures |= loss_figures(figures, score_rankings(data.qrels, exact, metrics[:2]), rankings, exact)
         figures["seconds"] = time.perf_counter() - started
     return DatasetScores(distributed.broadcast(figures), rankings, values)
@@ -125,11 +127,6 @@ def document_vectors(
     if folder is None:
         return FreshVectors(encoder, texts, batch_size)
     return VectorCache(folder, texts, lambda lists, progress: encoder.encode_blocks(lists, batch_size, progress))
-
-
-def trec_order(doc_ids: Sequence[str]) -> list[int]:
-    """Positions of doc_ids by id descending: trec_eval's order among equal scores."""
-    return sorted(range(len(doc_ids)), key=doc_ids.__getitem__, reverse=True)
 
 
 def prune(queries: csr_matrix, share: float) -> csr_matrix:
@@ -167,7 +164,9 @@ def own_documents(data: BeirData, drop: DropQueryId) -> Collection[str]:
     Args:
         drop: True: all that have one, as BEIR does; "auto": those whose document is the query itself; False: none.
     """
-    same = data.in_corpus if drop == "auto" else {*data.query_ids}.intersection(data.doc_ids) if drop else ()
+    same: Iterable[str] = data.in_corpus if drop == "auto" else ()
+    if drop is True:
+        same = compress(data.query_ids, data.doc_ids.positions(data.query_ids) >= 0)
     own = {qid for qid in same if data.qrels[qid].get(qid, 0) <= 0}
     if own:
         logger.info("%s: %d queries do not find the document of their own id (drop_query_id)", data.name, len(own))
@@ -175,17 +174,17 @@ def own_documents(data: BeirData, drop: DropQueryId) -> Collection[str]:
 
 
 def make_rankings(
-    data: BeirData,
-    order: Sequence[int],
-    hits: Hits,
-    top_k: int,
-    own: Collection[str] = (),
-    passages: Passages = "best",
+    data: BeirData, hits: Hits, top_k: int, own: Collection[str] = (), passages: Passages = "best"
 ) -> Rankings:
-    """Hits as ids and floats; position p is document order[p]. own: see `own_documents`; passages: `by_document`."""
+    """Hits, whose positions are those of the ids by id descending, as ids and floats.
+
+    Args:
+        own: see `own_documents`; passages: see `by_document`.
+    """
     rankings: Rankings = {}
     for qid, (positions, scores) in zip(data.query_ids, hits, strict=True):
-        named = [(data.doc_ids[order[p]], float(s)) for p, s in zip(positions, scores, strict=True)]
+        ids = data.doc_ids.take(data.doc_ids.order[positions])
+        named = list(zip(ids, scores.astype(float).tolist(), strict=True))
         named = by_document(named, data, passages) if data.passage_of else named
         rankings[qid] = [hit for hit in named if hit[0] != qid or qid not in own][:top_k]
     return rankings

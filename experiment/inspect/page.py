@@ -19,8 +19,9 @@ from retrieval.files import write_atomically
 from retrieval.fingerprint import corpus_hash
 from retrieval.metrics import DEFAULT_METRICS, PRIMARY
 from retrieval.plain import plain
-from retrieval.score_dataset import DatasetScores, document_vectors, prune, score_dataset, trec_order
+from retrieval.score_dataset import DatasetScores, document_vectors, prune, score_dataset
 from retrieval.shaped import Shape, ShapedVectors
+from retrieval.strings import Ordered
 from sparse_model.errors import UserError
 from sparse_model.pruning import Cut
 from sparse_model.tokens import distinct_ids
@@ -140,10 +141,10 @@ def _page(model: Scored, other: str, others: list[float], wanted: int) -> dict[s
 
 
 def _vectors(model: Scored, wanted: set[int]) -> Vectors:
-    """Of the whole corpus; the kept ones are in the order of `trec_order`."""
+    """Of the whole corpus; the kept ones are by id descending."""
     data, encoder, V = model.data, model.encoder, model.encoder.vocabulary_size
-    order = trec_order(data.doc_ids)
-    texts = [data.texts[i] for i in order]
+    order = data.doc_ids.order.tolist()
+    texts = Ordered(data.texts, data.doc_ids.order)
     vectors = document_vectors(encoder, texts, 32, model.folder)
     if model.shape:
         vectors = ShapedVectors(vectors, model.shape, V, texts, encoder.count_tokens, model.folder)

@@ -19,9 +19,9 @@ from retrieval.exact_index import ExactIndex
 from retrieval.files import read_json, write_json
 from retrieval.fingerprint import hash_of
 from retrieval.metrics import PRIMARY, per_query
-from retrieval.score_dataset import trec_order
 from retrieval.shaped import Shape, shaper_of
 from retrieval.significance import compare, holm
+from retrieval.strings import Ordered
 from retrieval.tables import text_table
 from retrieval.vectors import VectorCache
 from sparse_model.tokens import BLOCK
@@ -48,10 +48,10 @@ def choose(
         shape: what else becomes of the vectors; it has no share.
         folder: of the model's vectors, beside which the choice is kept; training: see `find_judges`.
     """
-    order = trec_order(data.doc_ids)
-    texts = [data.texts[i] for i in order]
+    order = data.doc_ids.order
+    texts = Ordered(data.texts, order)
     vectors = VectorCache(folder, texts, lambda lists, progress: encoder.encode_blocks(lists, batch_size, progress))
-    searched = {data.doc_ids[i]: place for place, i in enumerate(order[:MOST_DOCUMENTS])}
+    searched = {name: place for place, name in enumerate(data.doc_ids.take(order[:MOST_DOCUMENTS]))}
     vectors.ensure(np.arange(len(searched)))
     judges = on_main(lambda: find_judges(data, searched, training))
     why = on_main(lambda: _kept_choice(encoder, shape, texts[: len(searched)], judges, vectors))

@@ -50,7 +50,8 @@ def open_engines(
     """A context, to be entered in every process, that yields what makes engines.
 
     Args:
-        folders: where a private node may keep its files: the first that no other run's node uses.
+        folders: where a private node may keep its files: the first that no other run's node uses; in the first, a large
+            exact index.
 
     Raises:
         UserError: a server or a distribution that cannot be used.
@@ -82,7 +83,7 @@ def _open_exact(
     from retrieval.opensearch.features import stored_precision
 
     adapt = stored_precision if evaluation.round_weights else None
-    yield lambda data_set, documents, contents: ExactEngine(adapt)
+    yield lambda data_set, documents, contents: ExactEngine(adapt, folders[0] if folders else None)
 
 
 @contextmanager
@@ -169,6 +170,6 @@ def engine_options(evaluation: EvaluationKeys, opensearch: OpenSearchKeys, docum
 
 
 ENGINES: dict[str, EngineKind] = {
-    EXACT: EngineKind(_open_exact, lambda opensearch: "exact, in memory"),
+    EXACT: EngineKind(_open_exact, lambda opensearch: "exact"),
     OPENSEARCH: EngineKind(_open_opensearch, _check_opensearch),
 }

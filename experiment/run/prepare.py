@@ -29,6 +29,7 @@ from mining.scored_pairs import Teacher
 from mining.scoring import reader
 from mining.teachers import TeacherSpec, try_teachers
 from retrieval.beir_data import BeirData, load_beir
+from retrieval.dataset_names import dataset_name
 from retrieval.distributed import is_main, on_main, world_size
 from retrieval.files import move_aside, write_json
 from retrieval.fingerprint import hash_of
@@ -197,11 +198,7 @@ def _checked(mistakes: list[Mistake], load: Callable[[], SparseEncoder]) -> Spar
 
 
 def _load_data(dataset: str, keys: EvaluationKeys) -> BeirData:
-    data = load_beir(dataset, keys.beir_dir, keys.split)
+    data = load_beir(dataset, keys.beir_dir, keys.split, repair if dataset_name(dataset) == "msmarco" else None)
     for note in data.notes if is_main() else []:
         logger.warning("%s: %s", data.name, note)
-    if data.name != "msmarco":
-        return data
-    texts, repaired = repair(data.texts)
-    logger.info("%s: characters that were encoded twice repaired in %d passages", data.name, repaired)
-    return replace(data, texts=texts)
+    return data

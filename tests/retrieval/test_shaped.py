@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, vstack
 
 from retrieval.beir_data import load_beir
-from retrieval.blocks import FreshVectors, concatenated
+from retrieval.blocks import FreshVectors
 from retrieval.score_dataset import score_dataset
 from retrieval.shaped import Shape, ShapedVectors, Shaper, shaper_file
 from sparse_model.errors import UserError
@@ -41,11 +41,11 @@ def test_blocks_are_as_by_hand(shape: Shape, tmp_path: Path, monkeypatch: pytest
         monkeypatch.setattr(f"{module}.BLOCK", 64)
     encoder, texts = BagOfWords(), load_beir(str(random_beir(tmp_path / "random", 200)), "").texts
     vectors = ShapedVectors(FreshVectors(encoder, texts), shape, VOCABULARY, texts, encoder.count_tokens)
-    positions, weights = concatenated(vectors.blocks(), VOCABULARY)
-    assert positions.tolist() == list(range(200))
-    np.testing.assert_allclose(weights.toarray(), _by_hand(shape, texts).toarray(), rtol=1e-6)
+    positions, weights = map(list, zip(*vectors.blocks(), strict=True))
+    assert np.concatenate(positions).tolist() == list(range(200))
+    np.testing.assert_allclose(vstack(weights).toarray(), _by_hand(shape, texts).toarray(), rtol=1e-6)
     left = dict(enumerate(range(0, 200, 64)))
-    skipped, _ = concatenated(vectors.blocks(skip={0}), VOCABULARY)
+    skipped = np.concatenate([positions for positions, _ in vectors.blocks(skip={0})])
     assert skipped.tolist() == list(range(left[1], 200))
 
 

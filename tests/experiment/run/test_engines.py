@@ -105,7 +105,7 @@ def test_the_exact_engine(rounded: bool, stored: float) -> None:
         engine.index(["d"], 1, vectors)
         [(_, scores)] = engine.search(csr_matrix(np.ones((1, 1), dtype=np.float32)), 1)
     assert isinstance(engine, ExactEngine) and scores[0] == np.float32(stored)
-    assert check_engine(keys, OpenSearchKeys()) == "exact, in memory"
+    assert check_engine(keys, OpenSearchKeys()) == "exact"
 
 
 def test_a_server_by_its_address(servers: list[FakeServer], monkeypatch: pytest.MonkeyPatch) -> None:
