@@ -21,6 +21,7 @@ import sparse_model
 from benchmarks import mteb_task
 from retrieval.beir_data import BeirData, load_beir
 from retrieval.metrics import score_rankings
+from retrieval.strings import Ids
 from sparse_model.commands import exit_code
 from sparse_model.verify.compare import Encoded
 from sparse_model.verify.consumers import CONSUMERS, Checkpoint, Unfit
@@ -58,7 +59,7 @@ def _part(data: BeirData, documents: int | None) -> BeirData:
     judged = {document for grades in data.qrels.values() for document in grades}
     rows = sorted(range(len(data.texts)), key=lambda row: (data.doc_ids[row] not in judged, row))
     rows = sorted(rows[: documents or None])
-    return replace(data, doc_ids=[data.doc_ids[row] for row in rows], texts=[data.texts[row] for row in rows])
+    return replace(data, doc_ids=Ids.of(data.doc_ids.take(rows)), texts=[data.texts[row] for row in rows])
 
 
 def _ndcg(data: BeirData, encoded: Encoded) -> float:

@@ -41,28 +41,26 @@ class Point:
     ms_a_query: float
 
 
-def measure(data: BeirData, order: list[int], vectors_NV: csr_matrix, queries_QV: csr_matrix) -> Iterator[Point]:
+def measure(data: BeirData, vectors_NV: csr_matrix, queries_QV: csr_matrix) -> Iterator[Point]:
     """The whole vectors first, then every method from its weakest strength.
 
     Args:
-        order: of data's documents, as the vectors have it.
+        vectors_NV: of data's documents by id descending.
     """
-    yield _point("whole", "", data, order, vectors_NV, queries_QV)
+    yield _point("whole", "", data, vectors_NV, queries_QV)
     for name, (method, strengths) in METHODS.items():
         for strength in strengths:
-            yield _point(name, str(strength), data, order, method(vectors_NV, strength), queries_QV)
+            yield _point(name, str(strength), data, method(vectors_NV, strength), queries_QV)
 
 
-def _point(
-    method: str, strength: str, data: BeirData, order: list[int], vectors: csr_matrix, queries: csr_matrix
-) -> Point:
+def _point(method: str, strength: str, data: BeirData, vectors: csr_matrix, queries: csr_matrix) -> Point:
     index, n_hits = ExactIndex(vectors), depth(data, TOP_K)
     index.search(queries[:1], n_hits, threads=1)
     started = time.perf_counter()
     hits = index.search(queries, n_hits, threads=1)
     seconds = time.perf_counter() - started
     passages: Passages = "best"
-    rankings = make_rankings(data, order, hits, TOP_K, own_documents(data, "auto"), passages)
+    rankings = make_rankings(data, hits, TOP_K, own_documents(data, "auto"), passages)
     document_df = np.bincount(vectors.indices, minlength=vectors.shape[1])
     figures = vector_figures(document_df, vectors.shape[0], frequencies(queries), queries.shape[0])
     return Point(

@@ -11,7 +11,8 @@ from retrieval.fingerprint import corpus_hash, hash_of
 from retrieval.models import open_model
 from retrieval.prune.measure import measure, table, write
 from retrieval.prune.methods import METHODS
-from retrieval.score_dataset import document_vectors, prune, trec_order
+from retrieval.score_dataset import document_vectors, prune
+from retrieval.strings import Ordered
 from sparse_model.pruning import Cut
 
 
@@ -25,14 +26,13 @@ def run(arguments: argparse.Namespace, cut: Cut) -> None:
     encoder, facts, _ = open_model(arguments.checkpoint, arguments.use_cpu)
     name = Path(arguments.checkpoint).name
     output = arguments.output or Path("output/prune") / f"{name}-{data.name}"
-    order = trec_order(data.doc_ids)
     corpus = corpus_hash(data.doc_ids, data.texts)
     folder = output / ".vectors" / hash_of([facts, corpus])
-    vectors = document_vectors(encoder, [data.texts[i] for i in order], arguments.batch_size, folder)
+    vectors = document_vectors(encoder, Ordered(data.texts, data.doc_ids.order), arguments.batch_size, folder)
     vectors_NV = vstack([weights for _, weights in vectors.blocks()], format="csr")
     queries_QV = prune(encoder.encode_queries(data.queries), 0)
     total = 1 + sum(len(strengths) for _, strengths in METHODS.values())
-    points = list(tqdm(measure(data, order, vectors_NV, queries_QV), total=total, desc="pruning", unit="cut"))
+    points = list(tqdm(measure(data, vectors_NV, queries_QV), total=total, desc="pruning", unit="cut"))
     paths = write(output, points, f"{name} on {data.name}")
     print(table(points))
     print("\n".join(map(str, paths)))
