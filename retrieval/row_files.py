@@ -69,6 +69,13 @@ def is_number(kind: pa.DataType) -> bool:
     return pa.types.is_floating(kind) or pa.types.is_integer(kind)
 
 
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds texts."""
+    import pyarrow as pa
+
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
 def is_list_of(test: Callable[[pa.DataType], bool]) -> Callable[[pa.DataType], bool]:
     """A test for lists whose elements pass a test."""
 

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from retrieval.row_files import is_list_of, is_number
+from retrieval.row_files import is_list_of, is_number, is_text
 from sparse_model.errors import UserError
+from training.named_columns import COLUMNS, is_negatives, plain, proposed
 
 if TYPE_CHECKING:
     import datasets
-
-COLUMNS = {"kd": ("query", "docs", "scores"), "posnegs": ("query", "pos", "negs")}
 
 
 def check_columns(path: Path, rows: datasets.Dataset, data_type: str) -> set[str]:
@@ -26,11 +25,12 @@ def check_columns(path: Path, rows: datasets.Dataset, data_type: str) -> set[str
         UserError: if one is missing or holds something else, or one that is not there is nearly there.
     """
     columns, needed = set(rows.column_names), COLUMNS[data_type]
-    _ask_about_near_columns(path, rows.column_names, (*needed, "first_rank"))
+    line, others = _proposal(rows.column_names, data_type)
+    _ask_about_near_columns(path, rows.column_names, (*needed, "first_rank"), line)
     missing = [name for name in needed if name not in columns and name != "negs"]
     if missing:
         other = next((kind for kind, names in COLUMNS.items() if set(names) - {"negs"} <= columns), None)
-        hint = f" These look like {other} rows: set data_type: {other}." if other else ""
+        hint = f" These look like {other} rows: set data_type: {other}.{line}" if other else line or others
         raise UserError(
             f"{path}: data_type {data_type} needs the columns {', '.join(needed)}; {', '.join(missing)} is missing "
             f"(found {', '.join(rows.column_names)}).{hint}"
@@ -40,7 +40,8 @@ def check_columns(path: Path, rows: datasets.Dataset, data_type: str) -> set[str
         kind = schema.field(name).type
         if not _VALID_TYPE[name](kind):
             of_ids = f" {_of_ids(path)}" if "int" in str(kind) else ""
-            raise UserError(f"{path}: column {name} holds {kind}, not {_EXPECTED[name]}.{of_ids}")
+            shaped = line if is_text(kind) or is_list_of(is_text)(kind) else ""
+            raise UserError(f"{path}: column {name} holds {kind}, not {_EXPECTED[name]}.{of_ids}{shaped}")
     first = rows.select_columns(needed[1:2])[:100][needed[1]]
     documents = [text for listed in first for text in (listed or [] if data_type == "kd" else [listed])]
     if documents and all(_ID.fullmatch(text or "") for text in documents):
@@ -48,25 +49,24 @@ def check_columns(path: Path, rows: datasets.Dataset, data_type: str) -> set[str
     return columns
 
 
-# What other projects' files call negs: neg, negatives, hard_negatives, negative_1, negative_passages, …
-_NEGATIVES = re.compile(r"(hard)?neg(ative)?s?(texts?|docs?|documents?|passages?)?\d*")
+def _proposal(found: list[str], data_type: str) -> tuple[str, str]:
+    """(what to add to a message where the columns have usual names, the same for the other data_type)."""
+    other = next(kind for kind in COLUMNS if kind != data_type)
+    mine, others = proposed(found, data_type), proposed(found, other)
+    return (f" Or give {mine}" if mine else ""), (f" Give data_type: {other} and {others}" if others else "")
 
 
-def _ask_about_near_columns(path: Path, found: list[str], known: Sequence[str]) -> None:
+def _ask_about_near_columns(path: Path, found: list[str], known: Sequence[str], line: str) -> None:
     """Refuse a column that nearly has the name of one that is not there: it would be left out without a word."""
-    others = {_plain(name): name for name in found if name not in known}
+    others = {plain(name): name for name in found if name not in known}
     for name in known:
-        near = difflib.get_close_matches(_plain(name), others, n=1, cutoff=0.85)
+        near = difflib.get_close_matches(plain(name), others, n=1, cutoff=0.85)
         if name == "negs":
-            near = near or [other for other in others if _NEGATIVES.fullmatch(other)]
+            near = near or [other for other in others if is_negatives(other)]
         if name not in found and near:
             column = others[near[0]]
-            raise UserError(f"{path}: column {column} is none that is read; rename it to {name}, or take it out.")
-
-
-def _plain(name: str) -> str:
-    """Its letters and digits: first-rank and firstRank are near first_rank."""
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+            hint = line if name in ("negs", "pos") else ""
+            raise UserError(f"{path}: column {column} is none that is read; rename it to {name}, or take it out.{hint}")
 
 
 # A number, or a word of some length with a digit in it: documents that are all like this are ids.
@@ -80,18 +80,14 @@ def _of_ids(path: Path) -> str:
     )
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
-
-
 def _is_text_list_or_empty(kind: pa.DataType) -> bool:
-    return pa.types.is_null(kind) or is_list_of(lambda t: _is_text(t) or pa.types.is_null(t))(kind)
+    return pa.types.is_null(kind) or is_list_of(lambda t: is_text(t) or pa.types.is_null(t))(kind)
 
 
 _VALID_TYPE = {
-    "query": _is_text,
-    "pos": _is_text,
-    "docs": is_list_of(_is_text),
+    "query": is_text,
+    "pos": is_text,
+    "docs": is_list_of(is_text),
     "negs": _is_text_list_or_empty,
     "scores": is_list_of(is_number),
 }

@@ -8,7 +8,7 @@ posnegs row: {query, pos, negs}. negs are cut in order into len // G examples of
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,8 @@ from torch.utils.data import Dataset, Sampler
 from retrieval.files import read_json
 from retrieval.row_files import is_number, read_rows
 from sparse_model.errors import UserError
-from training.columns import COLUMNS, check_columns
+from training.columns import check_columns
+from training.named_columns import COLUMNS, in_our_columns
 from training.row_counts import score_orders
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Examples(Dataset[Example]):
         path: a datasets.save_to_disk folder, a .jsonl or a .parquet file.
         documents_per_query: G, see the module.
         swap_times: kd, random swaps of two documents of a row before it is cut, the same in every epoch.
+        named: our names to the file's columns, where these differ (the key `columns`).
         without_negatives: posnegs rows may have no negs (in-batch negatives): one example of the positive alone.
 
     Raises:
@@ -62,10 +64,11 @@ class Examples(Dataset[Example]):
         swap_times: int = 0,
         seed: int = 0,
         without_negatives: bool = False,
+        named: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.path, self.data_type, self.group = Path(path), data_type, documents_per_query
         self.score_scale, self.swap_times, self.seed = score_scale, swap_times, seed
-        rows = read_rows(self.path)
+        rows = in_our_columns(self.path, read_rows(self.path), data_type, named or {})
         columns = check_columns(self.path, rows, data_type)
         self.has_negatives = data_type == "kd" or "negs" in columns
         scan = _scan(self.path, rows, data_type, columns, first_rank_thresh)

@@ -40,7 +40,12 @@ share that lost 0.016 on the real queries of a part of trec-dl-mini."""
 
 
 def choose(
-    encoder: "SparseEncoder", shape: Shape, data: BeirData, folder: Path, batch_size: int, training: Sequence[Path]
+    encoder: "SparseEncoder",
+    shape: Shape,
+    data: BeirData,
+    folder: Path,
+    batch_size: int,
+    training: Sequence[tuple[Path, str]],
 ) -> tuple[Shape, dict[str, Any]]:
     """(the shape with the share that was chosen, why). To be called in every process.
 

@@ -99,10 +99,13 @@ def _run_evaluation(settings: Settings) -> None:
             print(f"{table}\nwritten to {folder}")
 
 
-def _rows(settings: Settings) -> list[Path]:
-    """The training files that the config names, as far as they are there."""
+def _rows(settings: Settings) -> list[tuple[Path, str]]:
+    """The training files that the config names, as far as they are there, each with its column of queries."""
+    data = settings.data
+    (query,) = data.columns.get("query", ["query"])
     with suppress(UserError):
-        return training_files(settings.data.train_file, settings.data.train_file_dir) if settings.trains else []
+        files = training_files(data.train_file, data.train_file_dir) if settings.trains else []
+        return [(path, query) for path in files]
     return []
 
 

@@ -88,7 +88,7 @@ class ModelScorer:
         batch_size: documents of full length in a batch.
         folders: where what lasts may lie, the run's own folder for it first.
         check: raises if the model's files are no longer those that the results are to be of; called once it is loaded.
-        training: the files of the rows that the model was trained on, as far as that is known.
+        training: see `find_judges`.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class ModelScorer:
         batch_size: int,
         folders: Sequence[Path],
         check: Callable[[], None],
-        training: Sequence[Path] = (),
+        training: Sequence[tuple[Path, str]] = (),
     ) -> None:
         self._model, self._evaluation, self._opensearch = model, evaluation, opensearch
         self._batch_size, self._folders, self._training = batch_size, folders, training

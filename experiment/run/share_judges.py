@@ -34,12 +34,13 @@ class Judges:
     """what is read of a document that its query was taken from"""
 
 
-def find_judges(data: BeirData, places: Mapping[str, int], training: Sequence[Path]) -> Judges:
+def find_judges(data: BeirData, places: Mapping[str, int], training: Sequence[tuple[Path, str]]) -> Judges:
     """The judges of a data set.
 
     Args:
         places: of the lines of the corpus that are searched; every passage of a document answers what that answers.
-        training: the files of the rows that the model was trained on, as far as that is known.
+        training: the files of the rows that the model was trained on, as far as that is known, and where each has its
+            queries.
     """
     found: list[tuple[str, dict[int, int]]] = []
     of_document: dict[str, list[int]] = {}
@@ -47,7 +48,7 @@ def find_judges(data: BeirData, places: Mapping[str, int], training: Sequence[Pa
         of_document.setdefault(data.passage_of.get(line, line), []).append(place)
     try:
         queries, qrels = judged_queries(data.folder, "train")
-        seen = {*data.queries, *(query for path in training for query in read_rows(path)["query"])}
+        seen = {*data.queries, *(query for path, column in training for query in read_rows(path)[column])}
         for qid in (qid for qid, text in queries.items() if text and text not in seen and qid in qrels):
             grades = {place: grade for doc, grade in qrels[qid].items() for place in of_document.get(doc, [])}
             if any(grade > 0 for grade in grades.values()):

@@ -248,6 +248,7 @@ def load_examples(data: DataKeys, without_negatives: bool, seed: int) -> list[Ex
                 swap_times=data.swap_times,
                 seed=seed,
                 without_negatives=without_negatives,
+                named=data.columns,  # type: ignore[arg-type]
             )
             for path in training_files(data.train_file, data.train_file_dir)
         ]

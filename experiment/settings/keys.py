@@ -95,6 +95,9 @@ class DataKeys(Keys):
     """training rows: a datasets.save_to_disk folder, a .jsonl or a .parquet file"""
     train_file_dir: str | None = key(None, WEIGHTS)
     """a folder of such; each batch comes from one of them"""
+    columns: dict[Literal["query", "pos", "negs", "docs", "scores", "first_rank"], Names] = key({}, WEIGHTS)
+    """where the rows' columns are called or shaped otherwise: {query: anchor, pos: positive, negs: [negative_1,
+    negative_2]}; texts or lists, in every training file"""
     documents: str | None = key(None, WEIGHTS, main_for="train")
     """one's own documents, without queries: a folder of .txt, .md, .html, .jsonl, .csv or .parquet, one such file of
     rows, or a BEIR folder; train_ir.py then makes queries of them, climbs the ladder, evaluates and reports"""

@@ -10,6 +10,7 @@ from experiment.settings.mistakes import Mistake
 from losses import RANKING
 from retrieval.dataset_names import dataset_name, has_bad_splits, parse_name
 from retrieval.metrics import LESS_IS_BETTER, figure_name, metric_mistakes
+from training.named_columns import COLUMNS, ONE_VALUE
 
 NEED_TEACHER = [name for name, loss in RANKING.items() if loss.needs_teacher]
 KEY = "kd_ensemble_teacher_kwargs"
@@ -135,11 +136,28 @@ def _data_mistakes(data: DataKeys, loss: LossKeys) -> list[Mistake]:
     if data.data_type is None and not data.documents:
         needed = "missing; kd (rows query, docs, scores) or posnegs (rows query, pos, negs)."
         found.append(Mistake("data_type", needed))
+    found += _column_mistakes(data)
     if data.score_scale == "auto" and data.data_type == "posnegs":
         found.append(Mistake("score_scale", "auto is for data_type: kd; posnegs rows have no scores."))
     if data.data_type == "kd" and data.sample_num_one_query < 2 and not loss.use_in_batch_negatives:
         why = "1 leaves a query one document and nothing to rank; give 2 or more."
         found.append(Mistake("sample_num_one_query", why))
+    return found
+
+
+def _column_mistakes(data: DataKeys) -> list[Mistake]:
+    """Names of columns that these rows do not have, or too few or many columns for one."""
+    if data.documents and data.columns:
+        return [Mistake("columns", "is about rows (train_file); of documents give document_columns.")]
+    of_type = (*COLUMNS.get(str(data.data_type), data.columns), "first_rank")
+    found = [
+        Mistake("columns", f"{name} is none of {data.data_type} rows; they have {', '.join(of_type)}.")
+        for name in data.columns
+        if name not in of_type
+    ]
+    for name, listed in data.columns.items():
+        if not listed or (name in ONE_VALUE and len(listed) > 1):
+            found.append(Mistake("columns", f"{name}: {len(listed)} columns; give one."))
     return found
 
 

@@ -235,7 +235,7 @@ def _validate(
         old_names=old_names,
         config_path=config_path,
     )
-    if settings.data.documents and "beir_datasets" not in given:
+    if settings.data.documents and "beir_datasets" not in given and not mistakes:
         settings = settings.with_values(beir_datasets=[str(settings.output_dir / "pseudo")])
     if settings.run.overwrite and given["overwrite"] != COMMAND_LINE:
         mistakes.append(Mistake("overwrite", "give it on the command line, for one run only."))

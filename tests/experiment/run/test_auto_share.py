@@ -101,12 +101,12 @@ def test_queries_that_were_trained_on_do_not_judge(tmp_path: Path) -> None:
     every = find_judges(data, places, [])
     assert len(every.queries) == 67 and every.grades[0] == {3: 1} and every.rest == {}
     rows = write_jsonl(tmp_path / "rows.jsonl", [{"query": query, "pos": "x"} for query in every.queries[:10]])
-    left = find_judges(data, places, [rows])
+    left = find_judges(data, places, [(rows, "query")])
     assert left.queries == every.queries[10:] and "not trained on" in left.source
     rows = write_jsonl(
         tmp_path / "more.jsonl", [{"query": q, "pos": "x"} for q in every.queries[FEWEST_QUERIES - 10 :]]
     )
-    none = find_judges(data, places, [rows])
+    none = find_judges(data, places, [(rows, "query")])
     assert none.source == "first sentences" and len(none.queries) == 70
     parts = [(f"{query} {none.rest[place]}", data.texts[place]) for place, query in enumerate(none.queries)]
     assert sum(joined == text for joined, text in parts) > 50  # some stay whole
