@@ -30,7 +30,8 @@ def exit_code(name: str, work: Callable[[], None], shows_traceback: Callable[[],
     """
     rank = launched_rank()
     try:
-        work()
+        with disk_told("the output folder"):
+            work()
     except (UserError, RunError) as error:
         if rank:
             # Rank 0 usually raises the same, and its launcher then ends this process. Where it does not, the

@@ -20,6 +20,9 @@ PROBLEMS: dict[int, tuple[type[UserError] | type[RunError], str]] = {
     errno.EACCES: (UserError, "{} may not be read or written by this user; change its permissions, or name another."),
     errno.EPERM: (UserError, "{} may not be read or written by this user; change its permissions, or name another."),
     errno.ENAMETOOLONG: (UserError, "{} is longer than the name of a file may be; name another."),
+    errno.EEXIST: (UserError, "{} is a file, or a dead link, where a folder is needed; name another."),
+    errno.ENOTDIR: (UserError, "{} lies in, or is, a file where a folder is needed; name another."),
+    errno.EISDIR: (UserError, "{} is a folder where a file is needed; name another."),
     errno.ELOOP: (UserError, "{} is a link that leads to itself; name another."),
 }
 # torch.save names no cause where a write falls short.

@@ -24,7 +24,7 @@ from retrieval.corpus import corpus_files
 from retrieval.fingerprint import fingerprint, hash_of
 from retrieval.models import as_told, model_files, open_model
 from retrieval.search.build import default_folder, follow, is_current
-from retrieval.search.index import SearchIndex, record_of
+from retrieval.search.index import SearchIndex, check_k, record_of
 from retrieval.search.serve import serve
 from retrieval.search.shown import as_lines, as_rows
 from retrieval.shaped import Shape
@@ -32,6 +32,7 @@ from sparse_model.errors import UserError
 from sparse_model.pruning import Cut
 
 NAME = "python -m retrieval.search"
+MOST_PORT = 65_535
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -70,11 +71,15 @@ def _parser() -> argparse.ArgumentParser:
 def _work(arguments: argparse.Namespace) -> None:
     quiet_libraries()
     logging.getLogger("retrieval").setLevel(logging.INFO)
+    check_k(arguments.k)
+    if not 0 <= arguments.port <= MOST_PORT:
+        raise UserError(f"--port {arguments.port}: from 0 to {MOST_PORT}.")
     index = _opened(arguments)
     if arguments.serve:
         serve(index, arguments.host, arguments.port)
     elif arguments.query is not None:
-        _answer(index, arguments.query, arguments)
+        # A terminal of another encoding gives halves of characters, which no tokenizer and no JSON takes.
+        _answer(index, arguments.query.encode(errors="replace").decode(), arguments)
     else:
         _prompt(index, arguments)
 
@@ -149,6 +154,8 @@ def _prompt(index: SearchIndex, arguments: argparse.Namespace) -> None:
             query = input("query> " if sys.stdin.isatty() else "").strip()
         except EOFError:
             return
+        except UnicodeDecodeError:
+            raise UserError("a query is not UTF-8; convert what is given to the prompt.") from None
         if not query:
             return
         _answer(index, query, arguments)

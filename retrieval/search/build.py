@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix, vstack
 
 from retrieval.arrays import write_arrays
 from retrieval.corpus import corpus_files, open_corpus
-from retrieval.files import write_json
+from retrieval.files import in_steps, is_unfinished, write_json
 from retrieval.fingerprint import fingerprint, hash_of
 from retrieval.search.index import FORMAT, PARTS, QUERY, RECORD, SHAPE, TABLE, open_parts, record_of
 from retrieval.search.part import Document, Part, write_part
@@ -55,11 +55,10 @@ def follow(
         record = record_of(folder)
         if record and record["made_of"] != made:
             raise UserError(f"{folder} is an index of another model or shape; give another --index, or remove it.")
-        if not record and (
-            others := [path.name for path in folder.iterdir() if path.name not in (WORK, PARTS, QUERY, SHAPE)]
-        ):
+        if not record and not is_unfinished(folder) and (others := sorted(path.name for path in folder.iterdir())):
             raise UserError(f"{folder} holds {others[0]} and no index; give another --index.")
-        _Building(folder, encoder, made, shape, batch_size).follow(record, checkpoint, corpus)
+        with in_steps(folder):
+            _Building(folder, encoder, made, shape, batch_size).follow(record, checkpoint, corpus)
 
 
 class _Building:
@@ -68,8 +67,9 @@ class _Building:
         self._shape, self._batch_size = shape, batch_size
 
     def follow(self, record: dict[str, Any], checkpoint: str, source: Path) -> None:
-        if not record:  # what a building that was stopped had counted may be of another corpus
+        if not record:  # what a building that was stopped had counted and written may be of another corpus or model
             (self._folder / SHAPE).unlink(missing_ok=True)
+            (self._folder / QUERY / TABLE).unlink(missing_ok=True)
         digest = fingerprint(corpus_files(source))
         corpus = open_corpus(source, self._folder / WORK)
         documents = [_document(name, corpus.fields(n)) for n, name in enumerate(corpus.doc_ids)]
@@ -109,7 +109,7 @@ class _Building:
         logger.info("%s: %d documents, %d of them encoded now", self._folder, len(documents), len(new))
         shutil.rmtree(self._folder / WORK, ignore_errors=True)
         for left in (self._folder / PARTS).iterdir():
-            if left.name not in names:
+            if left.name not in names and left.name.isdecimal():
                 shutil.rmtree(left)
 
     def _vectors(self, texts: list[str]) -> csr_matrix:

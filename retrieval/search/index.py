@@ -27,6 +27,7 @@ from sparse_model.tokens import query_ids
 
 RECORD, QUERY, TABLE, SHAPE, PARTS = "index.json", "query", "weights.safetensors", "shape.safetensors", "parts"
 FORMAT = 1
+KEYS = {"checkpoint", "siamese", "made_of", "corpus", "documents", "passages", "parts"}
 MOST = 10_000
 """Hits that can be asked for."""
 PASSAGES_A_DOCUMENT = 5
@@ -88,8 +89,7 @@ class SearchIndex:
         Raises:
             UserError: k is not between 1 and MOST.
         """
-        if not 1 <= k <= MOST:
-            raise UserError(f"k: {k}; from 1 to {MOST}.")
+        check_k(k)
         vector = self.encode(query)
         depth = min(MOST, k * PASSAGES_A_DOCUMENT) if self.record["passages"] else k
         found = [
@@ -128,15 +128,23 @@ class SearchIndex:
         return sorted((Match(*row) for row in rows if row[3] > 0), key=lambda match: (-match.product, match.id))
 
 
+def check_k(k: int) -> None:
+    """UserError if so many hits cannot be asked for."""
+    if not 1 <= k <= MOST:
+        raise UserError(f"k: {k}; from 1 to {MOST}.")
+
+
 def record_of(folder: Path) -> dict[str, Any]:
     """What an index says of itself; {}: there is none.
 
     Raises:
-        UserError: if it was written by a later version.
+        UserError: if it was written by a later version, or is damaged.
     """
     record = read_json(folder / RECORD)
     if record and record.get("format") != FORMAT:
         raise UserError(f"{folder / RECORD}: format {record.get('format')} is not read here; build the index again.")
+    if record and not record.keys() >= KEYS:
+        raise UserError(f"{folder / RECORD} is damaged; remove {folder}, and build the index again.")
     return record
 
 

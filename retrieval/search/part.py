@@ -49,7 +49,7 @@ class Part:
         except (OSError, pa.ArrowException):
             arrays = None
         if arrays is None:
-            raise UserError(f"{folder} is damaged; remove {folder.parent}, and build the index again.")
+            raise UserError(f"{folder} is damaged; remove {folder.parent.parent}, and build the index again.")
         self._batches = [rows.get_batch(n) for n in range(rows.num_record_batches)]
         self._len = sum(batch.num_rows for batch in self._batches)
         self.index, self.removed = ExactIndex.of_arrays(arrays, self._len), removed

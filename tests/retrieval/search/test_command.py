@@ -39,6 +39,16 @@ def test_a_prompt(
     assert json.loads(capsys.readouterr().out)["hits"]
 
 
+def test_a_query_that_is_no_utf8(
+    search: Callable[..., int], corpus: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert search(corpus, "insulin \udcff", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["query"] == "insulin ?"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"insulin\n\xff\n"), encoding="utf-8"))
+    assert search(corpus) == 2
+    assert "not UTF-8" in capsys.readouterr().err
+
+
 def test_what_a_document_says_acts_on_no_terminal(
     search: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import sparse_model
+from retrieval.arrays import write_arrays
 from retrieval.search import build
 from retrieval.search.index import Hit, SearchIndex
 from retrieval.search.part import Document
@@ -141,6 +142,50 @@ def test_mistakes(search: Callable[..., int], corpus: Path, tmp_path: Path, caps
     ):
         assert words in said, words
     assert (tmp_path / "full" / "notes.txt").read_text() == "mine"
+
+
+def test_what_a_user_has_stays(search: Callable[..., int], corpus: Path) -> None:
+    """A folder whose files are called like an index's is none; nor is anything removed beside an index's own parts."""
+    mine = Path("mine/parts/notes/thesis.txt")
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    assert search(corpus, "x", "--index", "mine") == 2
+    built(search, corpus)
+    beside = Path("index/parts/notes.txt")
+    beside.write_text("mine")
+    write_jsonl(corpus, documents(*range(22)))
+    built(search, corpus)
+    assert mine.read_text() == beside.read_text() == "mine"
+
+
+def test_a_stopped_building_leaves_no_table_of_another_model(
+    search: Callable[..., int], corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(build, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert search(corpus, "x", "--index", "index") == 1
+    table = Path("index/query/weights.safetensors")
+    expected = table.read_bytes()
+    write_arrays(table, {"weight": np.full(3, 7, np.float32)})
+    built(search, corpus)
+    assert table.read_bytes() == expected
+
+
+def test_mistakes_are_told_before_anything_is_encoded(
+    search: Callable[..., int], corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("file").write_text("mine")
+    Path("damaged").mkdir()
+    Path("damaged/index.json").write_text('{"format": 1}')
+    for words, said in (
+        (("x", "-k", "0"), "k: 0; from 1"),
+        (("--serve", "--port", "-1"), "--port -1: from 0"),
+        (("x", "--index", "file"), "file is a file"),
+        (("x", "--index", "damaged"), "damaged/index.json is damaged; remove damaged"),
+    ):
+        assert search(corpus, *words) == 2
+        assert said in capsys.readouterr().err
+    assert not Path("output").exists() and Path("file").read_text() == "mine"
 
 
 def test_a_snippet_marks_words_and_finds_the_best_place(search: Callable[..., int], corpus: Path) -> None:
