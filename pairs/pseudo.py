@@ -28,6 +28,7 @@ from pairs.pseudo_queries import KINDS, Passage, Rarity, any_of, drawn
 from retrieval.beir_files import read_records, text_lines
 from retrieval.files import in_steps, is_unfinished, read_json, whole, write_json
 from retrieval.fingerprint import fingerprint
+from sparse_model.disk_errors import disk_told, usable_folder
 from sparse_model.errors import UserError
 
 RECORD = "pseudo.json"
@@ -73,6 +74,10 @@ def make_pseudo(
         raise UserError(f"kinds: {', '.join(unknown)}: unknown; there are {', '.join(KINDS)}.")
     if not kinds:
         raise UserError(f"kinds: name at least one of {', '.join(KINDS)}.")
+    if most_rows < 1:
+        raise UserError(f"rows: {most_rows}; 1 or more.")
+    if log and not log.is_file():
+        raise UserError(f"queries: {log}: no such file.")
     corpus = next((folder / name for name in ("corpus.jsonl", "corpus.jsonl.gz") if (folder / name).is_file()), None)
     if corpus is None:
         raise UserError(f"{folder}: no corpus.jsonl in it; python -m mining.documents FOLDER OUT makes one.")
@@ -260,7 +265,8 @@ def main(argv: list[str] | None = None) -> int:
     kinds = [kind.strip() for kind in arguments.kinds.split(",") if kind.strip()]
     try:
         folder, out = Path(arguments.folder), Path(arguments.out)
-        record = make_pseudo(folder, out, kinds, arguments.seed, arguments.rows, arguments.queries)
+        with disk_told(usable_folder(out, "out")):
+            record = make_pseudo(folder, out, kinds, arguments.seed, arguments.rows, arguments.queries)
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

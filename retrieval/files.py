@@ -4,8 +4,10 @@ What is made of several files is whole once the file that makes it count is ther
 without such a file is made `in_steps`.
 """
 
+import fcntl
 import itertools
 import json
+import logging
 import os
 import shutil
 import time
@@ -15,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from sparse_model.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 
 def move_aside(path: Path) -> Path:
@@ -96,6 +100,22 @@ def has_ended(process: int) -> bool:
     except OSError:  # somebody else's
         pass
     return False
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Makes a folder, and keeps others who ask for it waiting; the lock goes with its owner, however that ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.warning("%s: another command is writing there; waiting for it", folder)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 UNFINISHED = ".unfinished"

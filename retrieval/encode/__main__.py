@@ -22,6 +22,7 @@ from retrieval.encode.formats import FORMATS
 from retrieval.launcher import end_with_launcher
 from retrieval.query_files import check_query_file
 from retrieval.shaped import Shape, Shaper
+from sparse_model.disk_errors import usable_folder
 
 NAME = "python -m retrieval.encode"
 
@@ -58,6 +59,9 @@ def _start(arguments: argparse.Namespace) -> None:
     quiet_libraries()
     shape = asked_shape(arguments)
     corpus_files(arguments.corpus)
+    usable_folder(arguments.out, "out")
+    if arguments.vectors:
+        usable_folder(arguments.vectors, "--vectors")
     if arguments.queries:
         check_query_file(arguments.queries)
     together(NAME, arguments.use_cpu, lambda: _work(arguments, shape), arguments.out)

@@ -13,6 +13,7 @@ Blocks of vectors are what a run that was stopped goes on from, and so is each f
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +26,7 @@ from tqdm import tqdm
 from retrieval import distributed
 from retrieval.corpus import corpus_files, open_corpus
 from retrieval.encode.formats import FORMATS
-from retrieval.files import read_json, whole, write_json
+from retrieval.files import alone, read_json, whole, write_json
 from retrieval.fingerprint import fingerprint, hash_of
 from retrieval.query_files import read_queries
 from retrieval.shaped import Shape, ShapedVectors, Shaper
@@ -71,6 +72,10 @@ class Export:
         Raises:
             UserError: OUT holds something else; a corpus or queries that cannot be read.
         """
+        with alone(self.out) if distributed.is_main() else nullcontext():
+            return self._run()
+
+    def _run(self) -> bool:
         if distributed.on_main(self._claim):
             return False
         self._vectors.ensure(np.arange(len(self._corpus)))
@@ -148,23 +153,29 @@ class Export:
             "corpus": fingerprint(corpus_files(self.corpus_path))[:16],
             "queries": fingerprint([self.queries])[:16] if self.queries else None,
         }
-        self.out.mkdir(parents=True, exist_ok=True)
+        if self.queries:
+            self._asked  # noqa: B018 - a mistake in it is told before hours of encoding
         says = read_json(self.out / RECORD)
         there = says.get("made of")
         if there is None and any(path.name != WORK for path in self.out.iterdir()):
             raise UserError(f"{self.out}: holds something already; name a folder that is new or empty.")
-        if there not in (None, made_of):
+        if there not in (None, made_of) and any(self.out.glob("documents*")):
             keys = ", ".join(key for key in {**there, **made_of} if there.get(key) != made_of.get(key))
             raise UserError(f"{self.out}: holds vectors made otherwise ({keys}); name another folder, or remove it.")
-        if there is None:
+        if there != made_of:  # or nothing was written: the command is typed anew after a mistake in it or the corpus
             write_json(self.out / RECORD, {"made of": made_of, "finished": False})
+            return False
         return bool(says.get("finished"))
+
+    @cached_property
+    def _asked(self) -> tuple[list[str], list[str]]:
+        return read_queries(self.queries) if self.queries else ([], [])
 
     def _finish(self) -> None:
         files = [path.name for path, _ in self._files()]
         says = read_json(self.out / RECORD) | {"documents": len(self._corpus), "files": files}
         if self.queries:
-            ids, texts = read_queries(self.queries)
+            ids, texts = self._asked
             path = self.out / f"queries.{self._format.queries_ending or self._format.ending}"
             with whole(path) as temporary:
                 self._format.write_queries(temporary, [(ids, self.encoder.encode_queries(texts))], self._tokens)

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from retrieval.command import exit_code, quiet_libraries
+from sparse_model.disk_errors import usable_folder
 from sparse_model.errors import UserError
 from sparse_model.pruning import Cut
 
@@ -56,6 +57,9 @@ def _work(arguments: argparse.Namespace) -> None:
         raise UserError("--save FOLDER and what is kept (--max-active-dims or --prune-ratio) belong together.")
     if arguments.save and arguments.save.exists():
         raise UserError(f"--save {arguments.save}: is there already; name a new folder.")
+    for option, folder in (("--output", arguments.output), ("--save", arguments.save)):
+        if folder:
+            usable_folder(folder, option)
     from retrieval.prune.run import run
 
     run(arguments, cut)

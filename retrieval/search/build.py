@@ -1,11 +1,7 @@
 """A search index follows its corpus: what is new is encoded, what is gone is left out, the rest stays as it is."""
 
-import fcntl
 import logging
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +11,7 @@ from scipy.sparse import csr_matrix, vstack
 
 from retrieval.arrays import write_arrays
 from retrieval.corpus import corpus_files, open_corpus
-from retrieval.files import in_steps, is_unfinished, write_json
+from retrieval.files import alone, in_steps, is_unfinished, write_json
 from retrieval.fingerprint import fingerprint, hash_of
 from retrieval.search.index import FORMAT, PARTS, QUERY, RECORD, SHAPE, TABLE, open_parts, record_of
 from retrieval.search.part import Document, Part, write_part
@@ -50,8 +46,7 @@ def follow(
     Raises:
         UserError: the folder holds something else, or an index of another model or shape.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
+    with alone(folder):
         record = record_of(folder)
         if record and record["made_of"] != made:
             raise UserError(f"{folder} is an index of another model or shape; give another --index, or remove it.")
@@ -155,21 +150,6 @@ def _document(name: str, fields: dict[str, Any]) -> Document:
     parent = str(metadata.get("passage_of") or "") if isinstance(metadata, dict) else ""
     parts = name, fields["title"], fields["text"], parent
     return Document(*parts, blake2b("\0".join(parts).encode(), digest_size=16).hexdigest())
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Nobody else builds in the folder meanwhile."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logger.warning("%s: another command is building this index; waiting for it", folder)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def default_folder(checkpoint: str, corpus: Path, made: str) -> Path:

@@ -148,10 +148,14 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ([str(few), "--kinds", "titels"], "titels: unknown; there are titles"),
         ([str(few), "--kinds", ","], "name at least one"),
         ([str(tmp_path)], "python -m mining.documents FOLDER OUT makes one"),
+        ([str(few), "--rows", "0"], "rows: 0; 1 or more"),
+        ([str(few), "--queries", str(tmp_path / "gone")], "gone: no such file"),
         ([str(few)], "its 12 documents give too few queries"),
     ]:
         assert command([words[0], str(tmp_path / "out"), *words[1:]]) == 2
         assert message in capsys.readouterr().err
+    assert command([str(few), str(few / "corpus.jsonl")]) == 2
+    assert "corpus.jsonl is no folder; name another" in capsys.readouterr().err
     assert not (tmp_path / "out/train.jsonl").exists()
     assert make_pseudo(corpus(tmp_path / "more", 150), tmp_path / "out")["dev"] >= 10, (
         "what was cut short is made again"

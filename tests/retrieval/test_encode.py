@@ -230,6 +230,25 @@ def test_mistakes(corpus: Path, tiny_model: Path, tmp_path: Path, capsys: pytest
     assert "made otherwise (shape)" in capsys.readouterr().err
 
 
+def test_a_mistake_is_told_first_and_can_be_corrected(
+    corpus: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is encoded before it is told, and OUT is not lost to the command that was mistaken."""
+    out, asked = tmp_path / "out", tmp_path / "asked.txt"
+    asked.write_text("")
+    (tmp_path / "file").write_text("mine")
+    words = (tiny_model, corpus, out, "--format", "jsonl", "--queries", asked)
+    assert encode(*words) == 2 and "holds no query" in capsys.readouterr().err
+    assert not list(out.rglob("documents*"))
+    asked.write_text("insulin")
+    twice = write_jsonl(tmp_path / "twice.jsonl", [{"id": "a", "text": "x"}] * 2)
+    assert encode(tiny_model, twice, *words[2:]) == 2
+    assert encode(*words) == 0 and json.loads((out / "encoding.json").read_text())["finished"]
+    for place in ((tmp_path / "file", "--format", "csr"), (out, "--format", "csr", "--vectors", tmp_path / "file")):
+        assert encode(tiny_model, corpus, *place) == 2 and "file is no folder" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_precision_by_hand() -> None:
     """2.5e-9 is below half precision's least step, 65,600 above its largest number; 0.004 is no hundredth."""
     row = csr_matrix(np.array([[2.5e-9, 65_600, 1.0004, 0.004, 0.006]], dtype=np.float32))

@@ -2,12 +2,13 @@
 
 import os
 import subprocess
+import threading
 from collections import namedtuple
 from pathlib import Path
 
 import pytest
 
-from retrieval.files import require_disk, write_json
+from retrieval.files import alone, require_disk, write_json
 from sparse_model.errors import UserError
 
 Usage = namedtuple("Usage", "total used free")
@@ -24,6 +25,23 @@ def test_sizes_are_said_in_units_that_show_them(tmp_path: Path, monkeypatch: pyt
 def test_what_is_no_disk_is_said_to_be_none() -> None:
     with pytest.raises(UserError, match="output_dir: /proc/x/y: /proc is on no disk that can be written"):
         require_disk(Path("/proc/x/y"), 1, "one checkpoint")
+
+
+def test_one_at_a_time(tmp_path: Path) -> None:
+    """The second enters once the first has left."""
+    order = []
+
+    def second() -> None:
+        with alone(tmp_path / "folder"):
+            order.append("second")
+
+    with alone(tmp_path / "folder"):
+        other = threading.Thread(target=second)
+        other.start()
+        other.join(0.2)
+        order.append("first")
+    other.join(10)
+    assert order == ["first", "second"]
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:

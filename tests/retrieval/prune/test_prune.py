@@ -90,12 +90,23 @@ def test_a_checkpoint_says_what_it_keeps(tiny_model: Path, folder: Path, tmp_pat
     assert scored["d_length"] <= 5
 
 
+def test_figures_of_another_model_stay(tiny_model: Path, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "figures").mkdir()
+    mine = tmp_path / "figures" / "prune.md"
+    mine.write_text("mine")
+    assert main([str(tiny_model), str(folder), "--output", str(mine.parent), "--use-cpu"]) == 2
+    assert mine.read_text() == "mine"
+
+
 def test_mistakes(tiny_model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [str(tiny_model), str(folder)]
     assert main([*words, "--max-active-dims", "5"]) == main([*words, "--save", str(tmp_path / "x")]) == 2
     assert main([*words, "--save", str(tmp_path), "--max-active-dims", "5"]) == 2
     assert main([*words, "--save", str(tmp_path / "x"), "--prune-ratio", "2"]) == 2
     said = capsys.readouterr().err
+    assert main([*words, "--output", str(folder / "corpus.jsonl")]) == 2
+    assert main([*words, "--save", str(folder / "corpus.jsonl" / "x"), "--max-active-dims", "5"]) == 2
+    assert capsys.readouterr().err.count("corpus.jsonl is no folder") == 2
     assert "belong together" in said and "is there already" in said and "prune_ratio" in said
 
 
