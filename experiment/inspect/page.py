@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from experiment.inspect import pictures
 from experiment.inspect.collect import Explainer, Shared, Vectors, lines_of, needed, postings, read_vectors, spread
@@ -155,7 +155,8 @@ def _vectors(model: Scored, wanted: set[int]) -> Vectors:
 
 def _environment() -> Environment:
     """Everything that comes of data is escaped."""
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
+    loader, escaped = FileSystemLoader(Path(__file__).parent), select_autoescape(["html.j2"])
+    environment = Environment(loader=loader, autoescape=escaped, trim_blocks=True)
     environment.filters |= {
         "shared_text": _shared_text,
         "weight_text": lambda pair: f"{pair[0]} {pair[1]:.2f}",
