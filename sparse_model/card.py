@@ -79,6 +79,7 @@ def card(folder: Path, name: str, told: Mapping[str, str]) -> str:
                 f"- Data: {', '.join(data) or 'not recorded'}",
                 f"- Settings: {settings or 'not recorded'}",
                 f"- Activation {activation}, documents cut at {says.max_seq_length} tokens{_kept(says.cut)}",
+                *([f"- Texts are read behind {says.prompts.words}"] if says.prompts else []),
                 f"- Language: {told.get('language', 'not said')}; licence: {told.get('license', 'not said')}. What the "
                 "base model and the data ask for holds as well.",
             ]
@@ -86,7 +87,7 @@ def card(folder: Path, name: str, told: Mapping[str, str]) -> str:
         "## Figures",
         _figures(folder, records),
         "## Usage",
-        _usage(name, activation, bool(says.inf_free), says.cut),
+        _usage(name, activation, bool(says.inf_free), says.cut, reads_alone=not says.prompts),
         "## Limits",
         _limits(says.max_seq_length, activation, TrainedShare.read(folder)),
     ]
@@ -148,7 +149,7 @@ def _kept(cut: Cut) -> str:
     return heaviest + light + (" (other programs keep all, unless they are told)" if cut else "")
 
 
-def _usage(name: str, activation: str, inf_free: bool, cut: Cut) -> str:
+def _usage(name: str, activation: str, inf_free: bool, cut: Cut, reads_alone: bool) -> str:
     told = f", max_active_dims={cut.max_active_dims}" if cut.max_active_dims else ""
     from_hub = name if "/" in name else f"path/to/{name}"
     encode = 'model.encode_documents(["a document"]), model.encode_queries(["a query"])  # scipy CSR [N, V]'
@@ -161,13 +162,13 @@ def _usage(name: str, activation: str, inf_free: bool, cut: Cut) -> str:
         )
     else:
         parts.append(f"sentence-transformers does not know {activation} and refuses the model.")
-    if inf_free:
+    if inf_free and reads_alone:
         parts.append(
             f"OpenSearch: `python -m sparse_model.export opensearch {from_hub} FOLDER` writes the models that it "
             "serves and the calls in order. Without it, a field of type `rank_features` holds a document's weights, "
             "and a query is a `rank_feature` clause a token."
         )
-    if inf_free and activation == "l1_relu":
+    if inf_free and reads_alone and activation == "l1_relu":
         parts.append(
             f"FastEmbed, after `python -m sparse_model.export fastembed {from_hub} FOLDER`:\n\n```python\n"
             f'from fastembed import SparseTextEmbedding\n\nmodel = SparseTextEmbedding(\n    "{_EXPORT}",\n'

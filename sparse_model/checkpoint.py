@@ -41,6 +41,8 @@ def load(
     head_dtype: str = "float32",
     max_active_dims: int | None = None,
     prune_ratio: float | None = None,
+    query_prompt: str | None = None,
+    document_prompt: str | None = None,
     tokenizer_name: str | None = None,
     model_overrides: dict[str, Any] | None = None,
     allow_new_head: bool = False,
@@ -61,6 +63,7 @@ def load(
         inf_free: queries by table (true) or through the model (false).
         head_dtype: float32, bfloat16 or int8, the precision of the head's product; int8: see `head.positive_logits`.
         max_active_dims, prune_ratio: what documents are cut to (see `pruning.Cut`).
+        query_prompt, document_prompt: texts that stand before each query and document; "": none.
         tokenizer_name: folder or hub id of another tokenizer than the model's.
         model_overrides: fields of the model's config, e.g. {"hidden_dropout_prob": 0.0}.
         allow_new_head: accept a checkpoint without masked-LM head, which then starts at random (for training).
@@ -95,7 +98,10 @@ def load(
         product_dtype=HEAD_DTYPES[head_dtype],
         max_active_dims=says.cut.max_active_dims if max_active_dims is None else max_active_dims,
         prune_ratio=says.cut.prune_ratio if prune_ratio is None else prune_ratio,
+        query_prompt=says.prompts.query if query_prompt is None else query_prompt,
+        document_prompt=says.prompts.document if document_prompt is None else document_prompt,
     )
+    encoder.check_prompts()
     encoder.trained_share = TrainedShare.read(folder)
     if idf_path is not None:
         encoder.use_idf(read_idf(str(idf_path), tokenizer, encoder.vocabulary_size))

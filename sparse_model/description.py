@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from sparse_model.activations import ACTIVATIONS
 from sparse_model.errors import UserError
 from sparse_model.layout import require_json, require_object
+from sparse_model.prompts import Prompts, are_prompts, obeyed
 from sparse_model.pruning import Cut
 
 # As stored, and under our own names: a checkpoint may say either.
@@ -42,6 +43,8 @@ class Description:
     mlm_subfolder: str = ""
     cut: Cut = Cut()
     """what documents are cut to"""
+    prompts: Prompts = Prompts()
+    """what stands before texts"""
 
 
 class Key(NamedTuple):
@@ -71,12 +74,8 @@ _FREE = Key(lambda value: True, "")
 _OTHER_WAY = "it would encode in another way than it does here; take it out, if that is meant."
 MODEL_KEYS = {
     "__version__": _FREE,
-    "prompts": Key(
-        lambda value: not value or (isinstance(value, dict) and not any(value.values())),
-        "texts are encoded as they are. Empty its texts there, and put them before yours yourself (of a teacher: "
-        "query_prefix, document_prefix).",
-    ),
-    "default_prompt_name": _FREE,  # one of those
+    "prompts": Key(are_prompts, "a mapping of names to texts is needed, such as {query: …, document: …}."),
+    "default_prompt_name": _FREE,  # of texts that are neither queries nor documents
     "model_type": Key(_only(None, "SparseEncoder", "SentenceTransformer"), "no encoder of texts one by one."),
     "similarity_fn_name": Key(_only(None, "dot"), "scores are dot products here; set it to dot, if that is meant."),
     "max_active_dims": Key(lambda value: _is_cut(max_active_dims=value), "a number from 1 on, or null."),
@@ -147,20 +146,6 @@ def read_keys(path: Path, known: Mapping[str, Key]) -> dict[str, Any]:
     return says
 
 
-def prompts(says: Mapping[str, Any]) -> dict[str, str]:
-    """Role (query, document) → the text that sentence-transformers puts before each; roles without one are left out.
-
-    Args:
-        says: what config_sentence_transformers.json holds.
-    """
-    named, default = says.get("prompts"), says.get("default_prompt_name")
-    if not isinstance(named, dict):
-        return {}
-    names = {"query": ("query", default), "document": ("document", "passage", "corpus", default)}
-    found = {role: next((named[name] for name in of if named.get(str(name))), "") for role, of in names.items()}
-    return {role: text for role, text in found.items() if text}
-
-
 def describe(folder: Path) -> Description:
     """Read modules.json and what it names; of a folder without one, its idf.json.
 
@@ -201,6 +186,7 @@ def describe(folder: Path) -> Description:
         table,
         str(mlm.relative_to(folder)),
         Cut(whole.get("max_active_dims"), whole.get("prune_ratio")),
+        obeyed(whole),
     )
 
 

@@ -5,9 +5,10 @@ for each of its tokens. Score = Σ_j w_j(query) · w_j(document). (arXiv 2504.14
 """
 
 import functools
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from sparse_model.heads import default_length, longest_input, open_head
 from sparse_model.lexical import TrainedShare, token_counts
 from sparse_model.manifest import replaced
 from sparse_model.modes import without_dropout
+from sparse_model.prompts import Prompts, Role
 from sparse_model.pruning import Cut
 from sparse_model.query_function import QueryFunction
 from sparse_model.query_weights import sparse_rows, usable_weights
@@ -44,6 +46,7 @@ from sparse_model.tokens import (
 )
 from sparse_model.vocabulary import require_ids_below, silent_ids
 
+Tokenize = Callable[[Sequence[str]], list[list[int]]]
 # Saved as the output bias of special tokens, so that every consumer of a checkpoint gives them weight 0.
 SILENT_BIAS = -10_000.0
 
@@ -62,8 +65,10 @@ class SparseEncoder(nn.Module):
         product_dtype: precision of the head's product in the forward pass; None: float32, but on a GPU the half
             precision that the run computes in (autocast's, or the masked LM's own).
         max_active_dims, prune_ratio: what documents are cut to as they are encoded (see `pruning.Cut`).
+        query_prompt, document_prompt: what stands before each text (see `prompts.Prompts`).
 
     Attributes:
+        prompts: what stands before texts as they are encoded; they are handed over without.
         longest_input: tokens the masked LM has positions for; None: any number.
         encoding_dtype: if set, `encode_documents` runs the masked LM under autocast in this dtype.
         micro_batch_documents: see `hidden.hidden_states`; of `document_weights` where it has gradients.
@@ -82,6 +87,8 @@ class SparseEncoder(nn.Module):
         product_dtype: torch.dtype | None = None,
         max_active_dims: int | None = None,
         prune_ratio: float | None = None,
+        query_prompt: str = "",
+        document_prompt: str = "",
     ) -> None:
         super().__init__()
         _leave_uncompiled()
@@ -90,6 +97,7 @@ class SparseEncoder(nn.Module):
         self.activation_type, self.inf_free = activation_type, inf_free
         self.product_dtype = product_dtype
         self.cut = Cut(max_active_dims, prune_ratio)
+        self.prompts = Prompts(query_prompt, document_prompt)
         self.encoding_dtype: torch.dtype | None = None
         self.micro_batch_documents: int | None = None
         self.trained_share = TrainedShare()
@@ -255,23 +263,48 @@ class SparseEncoder(nn.Module):
         return self.query_weights(query_ids, query_mask), document_NV
 
     def tokenize_documents(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of each text, framed by special tokens and cut at `max_seq_length`."""
-        return document_ids(self.tokenizer, as_texts(texts), self.max_seq_length)
+        """Ids of each text behind the prompt, framed by special tokens and cut at `max_seq_length`."""
+        return document_ids(self.tokenizer, self.prompts.before("document", as_texts(texts)), self.max_seq_length)
 
     def tokenize_queries(self, texts: Sequence[str]) -> list[list[int]]:
-        """Distinct ids without special tokens, cut only at the tokenizer's limit; like documents if siamese."""
-        return query_ids(self.tokenizer, as_texts(texts)) if self.inf_free else self.tokenize_documents(texts)
+        """Distinct ids without special tokens, cut only at the tokenizer's limit; framed like documents if siamese.
+
+        The query prompt's tokens are the query's, as those of its words are.
+        """
+        texts = self.prompts.before("query", as_texts(texts))
+        if self.inf_free:
+            return query_ids(self.tokenizer, texts)
+        return document_ids(self.tokenizer, texts, self.max_seq_length)
 
     def count_tokens(self, texts: Sequence[str]) -> csr_matrix:
-        """How often each token stands in what is read of each document, int64 [N, V]; special tokens are none."""
-        return token_counts(self.tokenize_documents(texts), self.tokenizer, self.vocabulary_size)
+        """How often each token stands in what is read of each document, int64 [N, V], its prompt left out.
+
+        Special tokens are none.
+        """
+        return token_counts(self.tokenize_documents(texts), self.tokenizer, self.vocabulary_size, self.prompt_ids)
+
+    @property
+    def prompt_ids(self) -> list[int]:
+        """Framed ids of the document prompt alone, with which those of documents begin; [] without one."""
+        prompt = self.prompts.document
+        return document_ids(self.tokenizer, [prompt], sys.maxsize)[0] if prompt else []
+
+    def check_prompts(self) -> None:
+        """Raise a UserError where a prompt leaves no room for a text behind it."""
+        for role, prompt in asdict(self.prompts).items():
+            room = self._room("query" if role == "query" else "document")
+            if count_longer(self.tokenizer, [prompt], room - 1):
+                raise UserError(f"{role}_prompt: {prompt[:60]!r} fills all {room} tokens that are read of a {role}.")
+
+    def _room(self, role: Role) -> int:
+        """Tokens that are read of a text, its prompt included and special tokens left out."""
+        if role == "query" and self.inf_free:
+            return int(self.tokenizer.model_max_length)
+        return self.max_seq_length - int(self.tokenizer.num_special_tokens_to_add())
 
     def count_cut_queries(self, texts: Sequence[str]) -> int:
         """How many queries have more tokens than `encode_queries` reads."""
-        framed = self.max_seq_length - self.tokenizer.num_special_tokens_to_add()
-        return count_longer(
-            self.tokenizer, as_texts(texts), self.tokenizer.model_max_length if self.inf_free else framed
-        )
+        return count_longer(self.tokenizer, self.prompts.before("query", as_texts(texts)), self._room("query"))
 
     def pad(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """Rows of ids as input_ids and attention_mask [N, L], padded on the right."""
@@ -288,13 +321,15 @@ class SparseEncoder(nn.Module):
         Args:
             batch_size: documents of max_seq_length a batch may hold; more where they are shorter.
         """
-        whole = self._whole_vectors(as_texts(texts), batch_size, show_progress)
+        whole = self._whole_vectors(self.tokenize_documents, as_texts(texts), batch_size, show_progress)
         return self.cut(whole) if self.cut else whole
 
-    def _whole_vectors(self, texts: Sequence[str], batch_size: int, show_progress: bool = False) -> csr_matrix:
+    def _whole_vectors(
+        self, tokenize: Tokenize, texts: Sequence[str], batch_size: int, show_progress: bool = False
+    ) -> csr_matrix:
         starts = range(0, len(texts), BLOCK)
         with tqdm(total=len(texts), desc="Encoding", unit=" documents", disable=not show_progress) as bar:
-            parts = list(self._whole_blocks((texts[i : i + BLOCK] for i in starts), batch_size, bar.update))
+            parts = list(self._whole_blocks(tokenize, (texts[i : i + BLOCK] for i in starts), batch_size, bar.update))
         empty = csr_matrix((0, self.vocabulary_size), dtype=np.float32)
         return vstack([empty, *parts], format="csr", dtype=np.float32)
 
@@ -311,14 +346,18 @@ class SparseEncoder(nn.Module):
         Args:
             batch_size: see `encode_documents`; progress: called with the number of documents of each batch done.
         """
-        for whole in self._whole_blocks(blocks, batch_size, progress):
+        for whole in self._whole_blocks(self.tokenize_documents, blocks, batch_size, progress):
             yield self.cut(whole) if self.cut else whole
 
     def _whole_blocks(
-        self, blocks: Iterable[Sequence[str]], batch_size: int, progress: Callable[[int], object]
+        self,
+        tokenize: Tokenize,
+        blocks: Iterable[Sequence[str]],
+        batch_size: int,
+        progress: Callable[[int], object],
     ) -> Iterator[csr_matrix]:
         limits.whole(batch_size, "batch_size")
-        for ids in one_ahead(self.tokenize_documents, blocks):
+        for ids in one_ahead(tokenize, blocks):
             yield self._encode_block(ids, batch_size, progress)
 
     def encode_queries(self, texts: Iterable[str], batch_size: int = 32) -> csr_matrix:
@@ -326,7 +365,7 @@ class SparseEncoder(nn.Module):
         texts = as_texts(texts)
         table_V = self.query_table()
         if table_V is None:
-            return self._whole_vectors(texts, batch_size)
+            return self._whole_vectors(self.tokenize_queries, texts, batch_size)
         table = table_V.detach().cpu().numpy()
         return csr_matrix(sparse_rows(self.tokenize_queries(texts), table), shape=(len(texts), self.vocabulary_size))
 
@@ -364,6 +403,7 @@ class SparseEncoder(nn.Module):
             max_seq_length=self.max_seq_length,
             idf_V=self.query_table(),
             cut=self.cut,
+            prompts=self.prompts,
         )
         self.trained_share.write(folder)
 

@@ -44,9 +44,11 @@ class LexicalShare:
             parts *= self.idf_V[counts_NV.indices]
         return csr_matrix((parts.astype(np.float32), counts_NV.indices, counts_NV.indptr), shape=counts_NV.shape)
 
-    def of_ids(self, tokenizer: Any, vocabulary_size: int, ids: Sequence[Sequence[int]]) -> csr_matrix:
+    def of_ids(
+        self, tokenizer: Any, vocabulary_size: int, prompt_ids: Sequence[int], ids: Sequence[Sequence[int]]
+    ) -> csr_matrix:
         """The share alone, of documents as `token_counts` takes them."""
-        return self.of(token_counts(ids, tokenizer, vocabulary_size))
+        return self.of(token_counts(ids, tokenizer, vocabulary_size, prompt_ids))
 
     def add(self, weights_NV: csr_matrix, counts_NV: csr_matrix) -> csr_matrix:
         """The vectors [N, V] with their documents' share."""
@@ -129,14 +131,24 @@ class TrainedShare:
         return says
 
 
-def token_counts(ids: Sequence[Sequence[int]], tokenizer: Any, vocabulary_size: int) -> csr_matrix:
+def token_counts(
+    ids: Sequence[Sequence[int]], tokenizer: Any, vocabulary_size: int, prompt_ids: Sequence[int] = ()
+) -> csr_matrix:
     """How often each token stands in each document, int64 [N, V]; special tokens are none.
 
     Args:
         ids: of documents as a model reads them (`SparseEncoder.tokenize_documents`), cut at its length.
+        prompt_ids: `SparseEncoder.prompt_ids`, which are not counted: a share is of a document's own words.
     """
+    ids = [row[_alike(row, prompt_ids) :] for row in ids]
     rows = np.repeat(np.arange(len(ids)), [len(row) for row in ids])
     columns = np.concatenate([np.zeros(0, np.int64), *(np.asarray(row, dtype=np.int64) for row in ids)])
     own = ~np.isin(columns, tokenizer.all_special_ids)
     ones = np.ones(int(own.sum()), dtype=np.int64)
     return csr_matrix((ones, (rows[own], columns[own])), shape=(len(ids), vocabulary_size))
+
+
+def _alike(row: Sequence[int], prompt_ids: Sequence[int]) -> int:
+    """How many ids both begin with; a tokenizer may have joined the prompt's last one with the text."""
+    pairs = enumerate(zip(row, prompt_ids, strict=False))
+    return next((n for n, (a, b) in pairs if a != b), min(len(row), len(prompt_ids)))

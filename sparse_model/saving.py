@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sparse_model.activations import ACTIVATIONS
 from sparse_model.layout import require_json, write_json
+from sparse_model.prompts import Prompts
 from sparse_model.pruning import Cut
 from sparse_model.query_weights import write_idf
 from sparse_model.vocabulary import with_every_id
@@ -32,6 +33,7 @@ def write_checkpoint(
     max_seq_length: int,
     idf_V: Tensor | None,
     cut: Cut = Cut(),  # noqa: B008 - it cannot be changed
+    prompts: Prompts = Prompts(),  # noqa: B008
 ) -> None:
     """Write a model so that `sparse_model.load`, sentence-transformers and AutoModelForMaskedLM read it.
 
@@ -39,6 +41,7 @@ def write_checkpoint(
         mlm: a masked LM with V outputs, some of which no token may name.
         idf_V: the query table, whose requires_grad is kept; None for queries through the model.
         cut: what documents are cut to. It is obeyed here; sentence-transformers is to be told (max_active_dims=…).
+        prompts: what stands before texts, for both.
     """
     folder.mkdir(parents=True, exist_ok=True)
     output = mlm.get_output_embeddings()
@@ -51,7 +54,7 @@ def write_checkpoint(
     write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_seq_length, "do_lower_case": False})
     write_json(
         folder / "config_sentence_transformers.json",
-        {"model_type": "SparseEncoder", "similarity_fn_name": "dot", "prompts": {"query": "", "document": ""}}
+        {"model_type": "SparseEncoder", "similarity_fn_name": "dot", "prompts": asdict(prompts)}
         | {name: limit for name, limit in asdict(cut).items() if limit},
     )
     pooling = {

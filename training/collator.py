@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 
+from sparse_model.prompts import Prompts
 from sparse_model.tokens import document_ids, pad, query_ids
 from training.data import Example
 
@@ -22,6 +23,7 @@ class Collator:
 
     Args:
         keep_texts: return the texts too, as queries and documents, for teachers with tokenizers of their own.
+        prompts: what stands before queries and documents; keys and texts are without.
         share: of documents' ids, the lexical share [N, V] that they are scored with.
     """
 
@@ -32,21 +34,23 @@ class Collator:
         inf_free: bool,
         keep_texts: bool = False,
         share: Callable[[Sequence[Sequence[int]]], csr_matrix] | None = None,
+        prompts: Prompts = Prompts(),  # noqa: B008 - it cannot be changed
     ) -> None:
         self.tokenizer, self.max_seq_length, self.inf_free = tokenizer, max_seq_length, inf_free
-        self.keep_texts, self.share = keep_texts, share
+        self.keep_texts, self.share, self.prompts = keep_texts, share, prompts
 
     def __call__(self, examples: list[Example]) -> dict[str, Any]:
         queries = [example.query for example in examples]
         documents = [text for example in examples for text in example.documents]
+        asked = self.prompts.before("query", queries)
         query_rows = (
-            query_ids(self.tokenizer, queries)
+            query_ids(self.tokenizer, asked)
             if self.inf_free
-            else document_ids(self.tokenizer, queries, self.max_seq_length)
+            else document_ids(self.tokenizer, asked, self.max_seq_length)
         )
         pad_id = self.tokenizer.pad_token_id or 0
         q_ids, q_mask = pad(query_rows, pad_id)
-        document_rows = document_ids(self.tokenizer, documents, self.max_seq_length)
+        document_rows = document_ids(self.tokenizer, self.prompts.before("document", documents), self.max_seq_length)
         d_ids, d_mask = pad(document_rows, pad_id)
         texts = {"queries": queries, "documents": documents} if self.keep_texts else {}
         return (

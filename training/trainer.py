@@ -87,14 +87,17 @@ class Trainer(transformers.Trainer):
         # Where older versions of transformers read a checkpoint themselves: no pickle there either.
         os.environ.setdefault("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
         self.statistics, self.guard = StepStatistics(), Guard()
-        share_of = partial(share.of_ids, encoder.tokenizer, encoder.vocabulary_size) if share else None
+        counted = encoder.tokenizer, encoder.vocabulary_size, encoder.prompt_ids
+        share_of = partial(share.of_ids, *counted) if share else None
         self.frequencies = DocumentFrequencies()
         super().__init__(
             model=encoder,
             args=args,
             train_dataset=ConcatDataset(parts),
             eval_dataset=[],  # type: ignore[arg-type]
-            data_collator=Collator(encoder.tokenizer, max_seq_length, encoder.inf_free, bool(teachers), share_of),  # type: ignore[arg-type]
+            data_collator=Collator(  # type: ignore[arg-type]
+                encoder.tokenizer, max_seq_length, encoder.inf_free, bool(teachers), share_of, encoder.prompts
+            ),
             callbacks=[Bookkeeping(self), *([dial] if dial else [])],
         )
         replace_dicts(

@@ -98,6 +98,7 @@ class Chosen:
             "prune": encoder.prune_ratio,
             "precision": [str(encoder.encoding_dtype), str(encoder.product_dtype)],
             "overrides": self.options.get("model_overrides", {}),
+            **({"prompt": encoder.prompts.document} if encoder.prompts.document else {}),
             **{name: self.options[name] for name in ("code_revision",) if self.options.get(name)},
         }
 
@@ -205,6 +206,7 @@ def asked_model(settings: Settings) -> Asked:
 def said_by(encoder: "SparseEncoder") -> dict[str, Any]:
     """The keys that a loaded model says the values of."""
     says = {name: getattr(encoder, name) for name in ("activation_type", "max_seq_length", "inf_free")}
+    says |= {f"{role}_prompt": text or None for role, text in asdict(encoder.prompts).items()}
     return says | {f"train_{name}": value for name, value in asdict(encoder.trained_share).items()}
 
 
@@ -246,7 +248,9 @@ def named(model: ModelKeys) -> str:
 def _options(given: dict[str, Any], idf_revision: str | None) -> dict[str, Any]:
     """Given keys of the model as arguments of `sparse_model.load`."""
     idf = given.get("idf_path")
-    return given | ({"idf_path": at(idf, idf_revision, "idf_revision")} if idf and idf != "corpus" else {})
+    # Null is no prompt, and not what the checkpoint says.
+    prompts = {key: given[key] or "" for key in ("query_prompt", "document_prompt") if key in given}
+    return given | prompts | ({"idf_path": at(idf, idf_revision, "idf_revision")} if idf and idf != "corpus" else {})
 
 
 def _encoding(path: str, options: Mapping[str, Any], value: Callable[[str], Any]) -> Chosen:

@@ -62,6 +62,10 @@ class ModelKeys(Keys):
     """tokens a document is cut to"""
     inf_free: bool = key(True, WEIGHTS | VECTORS, told=True)
     """queries need no model: tokenizer and query weights only; false: siamese"""
+    query_prompt: str | None = key(None, WEIGHTS | VECTORS, told=True)
+    """text before each query; its tokens are the query's, of inference-free queries too; null: none"""
+    document_prompt: str | None = key(None, WEIGHTS | VECTORS, told=True)
+    """text before each document; a corpus' IDF and lexical shares are of documents without it; null: none"""
     head_dtype: Literal["float32", "bfloat16", "int8"] = key("float32", WEIGHTS | VECTORS)
     """precision of the vocabulary head's product; on a CPU with 8-bit products float32 is the faster. int8: float32's
     values, on an NVIDIA GPU of those entries alone that a product in 8 bits lets pass (never measured)"""

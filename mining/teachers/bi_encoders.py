@@ -15,11 +15,15 @@ from mining.teachers.spec import Progress, Role, TeacherSpec, no_progress
 from sparse_model import load
 from sparse_model.description import describe
 from sparse_model.layout import resolve
+from sparse_model.prompts import Prompts
 from sparse_model.tokens import BLOCK, document_ids
 
 
 class SparseTeacher:
-    """A learned sparse encoder, siamese unless its checkpoint says that its queries need no model."""
+    """A learned sparse encoder, siamese unless its checkpoint says that its queries need no model.
+
+    A prefix that is given stands in the place of the checkpoint's own prompt.
+    """
 
     encodes = True
 
@@ -35,13 +39,15 @@ class SparseTeacher:
             code_revision=spec.code_revision,
         )
         self.encoder.requires_grad_(False).to(device)
+        # Put before texts here, where their role is known, and not once more there.
+        self._prompts, self.encoder.prompts = self.encoder.prompts, Prompts()
         dtype = spec.dtype_on(device)
         # Weights stay float32; the masked LM alone runs in the lower precision.
         self.encoder.encoding_dtype = None if dtype == torch.float32 else dtype
 
     def encode(self, texts: Sequence[str], role: Role, progress: Progress = no_progress) -> csr_matrix:
         """See `BiEncoder`."""
-        texts = self.spec.prefixed(texts, role)
+        texts = self._behind_prompts(texts, role)
         if role == "query" and self.encoder.inf_free:
             progress(len(texts))
             return self.encoder.encode_queries(texts)
@@ -49,10 +55,13 @@ class SparseTeacher:
         empty = csr_matrix((0, self.encoder.vocabulary_size), dtype=np.float32)
         return vstack([empty, *self.encoder.encode_blocks(blocks, self.spec.batch_size, progress)], format="csr")
 
+    def _behind_prompts(self, texts: Sequence[str], role: Role) -> Sequence[str]:
+        return self.spec.prefixed(texts, role) if self.spec.prefixes[role] else self._prompts.before(role, texts)
+
     @torch.inference_mode()
     def vectors(self, texts: Sequence[str], role: Role) -> Tensor:
         """See `BiEncoder`."""
-        texts, encoder = self.spec.prefixed(texts, role), self.encoder
+        texts, encoder = self._behind_prompts(texts, role), self.encoder
         query = role == "query"
         rows = encoder.tokenize_queries(texts) if query else encoder.tokenize_documents(texts)
         weigh = encoder.query_weights if query else encoder.document_weights

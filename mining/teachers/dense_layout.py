@@ -4,8 +4,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sparse_model.description import prompts, read_keys, read_modules, transformer_keys
+from sparse_model.description import read_keys, read_modules, transformer_keys
 from sparse_model.errors import UserError
 from sparse_model.layout import require_object
 
@@ -60,10 +61,24 @@ def check_prompts(folder: Path, prefixes: Mapping[str, str]) -> None:
         UserError: with the prompts, as they are to be given.
     """
     path = folder / "config_sentence_transformers.json"
-    asked = prompts(require_object(path)) if path.is_file() else {}
+    asked = _prompts(require_object(path)) if path.is_file() else {}
     missing = [f"{role}_prefix: {text!r}" for role, text in asked.items() if not prefixes[role]]
     if missing:
         raise UserError(f"{path}: prompts: it was trained with texts before its own; give {', '.join(missing)}.")
+
+
+def _prompts(says: Mapping[str, Any]) -> dict[str, str]:
+    """Role (query, document) → the text that was put before each, by any name of the role; roles without: left out.
+
+    Args:
+        says: what config_sentence_transformers.json holds.
+    """
+    named, default = says.get("prompts"), says.get("default_prompt_name")
+    if not isinstance(named, dict):
+        return {}
+    names = {"query": ("query", default), "document": ("document", "passage", "corpus", default)}
+    found = {role: next((named[name] for name in of if named.get(str(name))), "") for role, of in names.items()}
+    return {role: text for role, text in found.items() if text}
 
 
 def _stored_pooling(folder: Path) -> str:

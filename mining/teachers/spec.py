@@ -54,9 +54,9 @@ class TeacherSpec:
     pooling: Literal["cls", "mean", "max"] | None = None
     """dense: null: as its 1_Pooling/config.json says, else the first token"""
     query_prefix: str = ""
-    """text before each query"""
+    """text before each query; of a sparse teacher in place of the prompt that its checkpoint says"""
     document_prefix: str = ""
-    """text before each document"""
+    """text before each document; likewise"""
     trust_remote_code: bool = False
     """run the Python code that the model's repository brings (gte-large's, at a fixed commit, runs without)"""
     tokenizer_name: str | None = None

@@ -94,6 +94,7 @@ class _Building:
                 "format": FORMAT,
                 "checkpoint": checkpoint,
                 "siamese": not self._encoder.inf_free,
+                "query_prompt": self._encoder.prompts.query,
                 "made_of": self._made,
                 "corpus": digest,
                 "documents": len(documents),

@@ -23,6 +23,7 @@ from retrieval.files import read_json
 from retrieval.search.part import Document, Part
 from sparse_model.errors import UserError
 from sparse_model.layout import load_tokenizer
+from sparse_model.prompts import Prompts
 from sparse_model.tokens import query_ids
 
 RECORD, QUERY, TABLE, SHAPE, PARTS = "index.json", "query", "weights.safetensors", "shape.safetensors", "parts"
@@ -108,7 +109,8 @@ class SearchIndex:
         """The query's weights [1, V], float32."""
         if self._encode:
             return self._encode(query)
-        [ids] = query_ids(self.tokenizer, [query])
+        prompts = Prompts(query=self.record.get("query_prompt", ""))  # an older index says none
+        [ids] = query_ids(self.tokenizer, prompts.before("query", [query]))
         kept = np.array([i for i in ids if self._table[i] > 0], dtype=np.int64)
         return csr_matrix((self._table[kept], kept, [0, len(kept)]), shape=(1, len(self._table)))
 

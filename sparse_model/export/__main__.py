@@ -67,6 +67,8 @@ def _export(form: Form, checkpoint: str, out: Path, options: dict[str, Any]) -> 
     encoder = sparse_model.load(checkpoint)
     if missed := encoder.trained_share.missed:
         print(f"note: {missed}", file=sys.stderr)
+    if encoder.prompts:
+        print(f"note: texts are tokenised behind {encoder.prompts.words}: put it there yourself.", file=sys.stderr)
     with new_folder(out) as folder:
         module.export(encoder, folder, **options)
         written = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())

@@ -30,6 +30,7 @@ def export(encoder: SparseEncoder, folder: Path) -> None:
         )
     if not encoder.inf_free:
         raise UserError("inf_free: false, but FastEmbed's inference-free SPLADE weighs queries by a table.")
+    encoder.prompts.refuse("FastEmbed")
     encoder.write(folder)
     for path in sorted(folder.rglob("*"), reverse=True):
         if path.is_dir():

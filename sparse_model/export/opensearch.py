@@ -54,10 +54,12 @@ def export(
     """Write all of it.
 
     Raises:
-        UserError: a model whose queries are no table; RunError: a trace that encodes otherwise than the model.
+        UserError: a model whose queries are no table, or that has prompts.
+        RunError: a trace that encodes otherwise than the model.
     """
     if encoder.idf_V is None:
         raise UserError("its queries go through the model (inf_free is false): the query tokenizer has no weights.")
+    encoder.prompts.refuse("ML Commons")
     traced = trace(encoder)
     traced.save(str(folder / f"{name}.pt"))
     _write_tokenizer(encoder, folder / "tokenizer.json", encoder.max_seq_length)

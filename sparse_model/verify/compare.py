@@ -36,8 +36,9 @@ class Comparison:
     """Texts with our vectors of them, for others to be held against.
 
     Left out is what is known to differ: a document without a token, which is the empty vector here and what the special
-    tokens say elsewhere; weights of special ids, which others' models may give; queries beyond the length at which a
-    program cuts them; documents with spaces around where a program takes those off.
+    tokens say elsewhere; texts of nothing but spaces, which get no prompt here, where there are prompts; weights of
+    special ids, which others' models may give; queries beyond the length at which a program cuts them; documents with
+    spaces around where a program takes those off.
     """
 
     def __init__(self, encoder: SparseEncoder, texts: list[str]) -> None:
@@ -46,8 +47,12 @@ class Comparison:
         frame = set(encoder.frame_ids.tolist())  # type: ignore[operator,union-attr]
         room = encoder.max_seq_length - encoder.tokenizer.num_special_tokens_to_add()
         self.has_text = np.array([not frame.issuperset(row) for row in encoder.tokenize_documents(texts)])
-        self.is_short = np.array([not count_longer(encoder.tokenizer, [text], room) for text in texts])
+        asked = encoder.prompts.before("query", texts)
+        self.is_short = np.array([not count_longer(encoder.tokenizer, [text], room) for text in asked])
         self.has_query = self.has_text | encoder.inf_free  # whatever a table makes of it is alike everywhere
+        if encoder.prompts:
+            says_something = np.array([bool(text.strip()) for text in texts])
+            self.has_text, self.has_query = self.has_text & says_something, self.has_query & says_something
         self.is_tight = np.array([text == text.strip() for text in texts])
         spoken_V = np.ones(encoder.vocabulary_size, np.float32)
         spoken_V[silent_ids(encoder.tokenizer, encoder.vocabulary_size)] = 0

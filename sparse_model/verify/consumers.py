@@ -16,6 +16,7 @@ from sparse_model.activations import ACTIVATIONS, saturate
 from sparse_model.commands import needed
 from sparse_model.encoder import SparseEncoder
 from sparse_model.layout import require_object
+from sparse_model.prompts import Role, obeyed
 from sparse_model.verify.compare import Encoded
 
 BATCH = 8
@@ -47,7 +48,7 @@ class Checkpoint:
         """input_ids and attention_mask [N, L] of the texts, by tokenizer.json and sentence_bert_config.json alone."""
         tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
         tokenizer.enable_truncation(require_object(self.folder / "sentence_bert_config.json")["max_seq_length"])
-        ids = [each.ids or [0] for each in tokenizer.encode_batch(self.texts)]
+        ids = [each.ids or [0] for each in tokenizer.encode_batch(self._behind("document"))]
         return [_padded(ids[start : start + BATCH]) for start in range(0, len(ids), BATCH)]
 
     @cached_property
@@ -58,10 +59,14 @@ class Checkpoint:
             tokenizer.enable_truncation(longest)
         weights = require_object(self.folder / "idf.json")
         table = {token_id: weights[token] for token, token_id in tokenizer.get_vocab().items() if weights.get(token)}
-        encodings = tokenizer.encode_batch(self.texts, add_special_tokens=False)
+        encodings = tokenizer.encode_batch(self._behind("query"), add_special_tokens=False)
         found = (sorted(set(each.ids) & table.keys()) for each in encodings)
         rows = ((np.array(ids, int), np.array([table[i] for i in ids], np.float32)) for ids in found)
         return _rows(rows, self.encoder.vocabulary_size)
+
+    def _behind(self, role: Role) -> list[str]:
+        """The texts behind the prompt that config_sentence_transformers.json says."""
+        return list(obeyed(require_object(self.folder / "config_sentence_transformers.json")).before(role, self.texts))
 
     def _exported(self, form: str) -> Path:
         module = import_module(f"sparse_model.export.{form}")
@@ -199,6 +204,8 @@ def _fastembed(checkpoint: Checkpoint) -> Encoded:
         raise Unfit(f"takes log1p twice: not for {checkpoint.encoder.activation_type}")
     if not checkpoint.encoder.inf_free:
         raise Unfit("weighs queries by a table: not for a siamese checkpoint")
+    if checkpoint.encoder.prompts:
+        raise Unfit("reads texts as they are: not for a checkpoint with prompts")
     model = SparseTextEmbedding(FASTEMBED_MODEL, specific_model_path=str(checkpoint.fastembed))
     size = checkpoint.encoder.vocabulary_size
     documents, queries = (

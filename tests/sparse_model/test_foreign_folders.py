@@ -80,6 +80,30 @@ def test_encodes_as_sentence_transformers_does(name: str, made: dict[str, Path])
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["siamese", "router", "ours"])
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        {"prompts": {"query": "music: ", "document": "rain? "}},
+        {"prompts": {"query": "loud", "passage": "rain"}},
+        {"prompts": {"query": None, "document": "rain ", "other": "red "}, "default_prompt_name": "other"},
+    ],
+    ids=["both", "other names", "a default one"],
+)
+def test_prompts_are_put_where_sentence_transformers_puts_them(
+    name: str, prompts: dict[str, Any], made: dict[str, Path], tmp_path: Path
+) -> None:
+    """Tokens of a query prompt are the query's, of a table's queries too; what is read of a text becomes less."""
+    folder = shutil.copytree(made[name], tmp_path / "copy")
+    alone, _ = both(folder)
+    rewrite(folder / "config_sentence_transformers.json", **prompts)
+    found, expected = both(folder)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+    said = [bool(prompts["prompts"].get(role)) for role in ("document", "query")]
+    assert [not np.array_equal(*pair) for pair in zip(found, alone, strict=True)] == said
+
+
 def test_weights_that_a_config_names_by_file(made: dict[str, Path], tmp_path: Path, monkeypatch) -> None:
     """As there, they count before the tensors, and a token that the file leaves out finds nothing."""
     folder = shutil.copytree(made["router"], tmp_path / "copy")
@@ -154,8 +178,12 @@ MASKED_LM = "document_0_MLMTransformer"
 @pytest.mark.parametrize(
     ("name", "spoil", "message"),
     [
-        ("siamese", _key(CONFIG, prompts={"query": "q: ", "document": ""}), f"{CONFIG}: prompts: .*q: "),
-        ("router", _key(CONFIG, prompts={"query": "", "document": "d: "}), f"{CONFIG}: prompts: .*d: "),
+        *(
+            ("siamese", _key(CONFIG, prompts=x), f"{CONFIG}: prompts: .* mapping of names")
+            for x in ("q: ", {"query": 1})
+        ),
+        ("siamese", _key(CONFIG, prompts={"query": " ".join(WORDS)}), "query_prompt: .* fills all 7 tokens"),
+        ("router", _key(CONFIG, prompts={"document": " ".join(WORDS)}), "document_prompt: .* fills all 7 tokens"),
         ("siamese", _key(CONFIG, max_active_dims=0), f"{CONFIG}: max_active_dims: '0' .*from 1 on"),
         ("siamese", _key(CONFIG, similarity_fn_name="cosine"), f"{CONFIG}: similarity_fn_name: 'cosine'"),
         ("siamese", _key(CONFIG, model_type="CrossEncoder"), f"{CONFIG}: model_type"),

@@ -37,8 +37,8 @@ def test_the_questions() -> None:
     decide = set(keys_that_change(Changes.WEIGHTS | Changes.LENGTH))
     assert {"load_best_model_at_end", "learning_rate", "seed", "loss_types", "train_file", "idf_path"} <= decide
     assert decide.isdisjoint({"eval_max_seq_length", "prune_ratio", "logging_steps", "beir_dir", "output_dir"})
-    told = ["activation_type", "idf_path", "max_seq_length", "inf_free", "train_lexical_share", "train_lexical_idf"]
-    told += ["lexical_share", "lexical_idf"]
+    told = ["activation_type", "idf_path", "max_seq_length", "inf_free", "query_prompt", "document_prompt"]
+    told += ["train_lexical_share", "train_lexical_idf", "lexical_share", "lexical_idf"]
     assert [name for name in OURS if effect(name).told] == told
     always = {name for name in [*OURS, *trainer_keys.EFFECTS] if effect(name).by_default}
     assert always == set(
