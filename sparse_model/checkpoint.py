@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM
 
 from sparse_model import limits
 from sparse_model.activations import ACTIVATIONS
+from sparse_model.casing import lowercased
 from sparse_model.description import Description, describe
 from sparse_model.encoder import SparseEncoder
 from sparse_model.errors import UserError
@@ -44,6 +45,7 @@ def load(
     query_prompt: str | None = None,
     document_prompt: str | None = None,
     tokenizer_name: str | None = None,
+    lowercase: bool = False,
     model_overrides: dict[str, Any] | None = None,
     allow_new_head: bool = False,
     revision: str | None = None,
@@ -65,6 +67,7 @@ def load(
         max_active_dims, prune_ratio: what documents are cut to (see `pruning.Cut`).
         query_prompt, document_prompt: texts that stand before each query and document; "": none.
         tokenizer_name: folder or hub id of another tokenizer than the model's.
+        lowercase: texts are lower-cased, by the tokenizer, which is saved so (see `casing.lowercased`).
         model_overrides: fields of the model's config, e.g. {"hidden_dropout_prob": 0.0}.
         allow_new_head: accept a checkpoint without masked-LM head, which then starts at random (for training).
         revision: a branch, tag or commit of a hub repository; None: that of `pins.PINS`, else the newest.
@@ -88,7 +91,7 @@ def load(
         raise UserError(NO_TABLE)
     place, code = folder / says.mlm_subfolder, (trust_remote_code, code_revision)
     tokenizer = load_tokenizer(str(tokenizer_name or place), "tokenizer_name", *code)
-    mlm = _load_mlm(place, model_overrides or {}, allow_new_head, code_of(place, *code))
+    mlm, new_head = _load_mlm(place, model_overrides or {}, allow_new_head, code_of(place, *code))
     encoder = SparseEncoder(
         mlm,
         tokenizer,
@@ -102,7 +105,7 @@ def load(
         document_prompt=says.prompts.document if document_prompt is None else document_prompt,
     )
     encoder.check_prompts()
-    encoder.trained_share = TrainedShare.read(folder)
+    encoder.trained_share, encoder.new_head = TrainedShare.read(folder), new_head
     if idf_path is not None:
         encoder.use_idf(read_idf(str(idf_path), tokenizer, encoder.vocabulary_size))
     elif encoder.inf_free and says.query_table:
@@ -110,6 +113,8 @@ def load(
         if tokenizer_name is None:
             documents = folder / says.mlm_subfolder
             _take_query_tokenizer(says.query_table.parent, documents, tokenizer, encoder.vocabulary_size)
+    if lowercase:
+        encoder.tokenizer = lowercased(encoder.tokenizer)
     return encoder.eval()
 
 
@@ -161,7 +166,8 @@ def load_weights(encoder: SparseEncoder, folder: Path) -> None:
             encoder.idf_V.copy_(stored.idf_V)
 
 
-def _load_mlm(folder: Path, overrides: dict[str, Any], allow_new_head: bool, code: Code) -> Any:
+def _load_mlm(folder: Path, overrides: dict[str, Any], allow_new_head: bool, code: Code) -> tuple[Any, list[str]]:
+    """(the masked LM, the names of its weights that start at random)."""
     if (folder / "adapter_config.json").is_file():
         raise UserError(
             f"model_name_or_path: {folder} holds an adapter (adapter_config.json), which is not read here: merge it "
@@ -200,7 +206,7 @@ def _load_mlm(folder: Path, overrides: dict[str, Any], allow_new_head: bool, cod
     broken = [name for name, weight in mlm.named_parameters() if not weight.isfinite().all()]
     if broken:
         raise UserError(f"model_name_or_path: {folder} is damaged: {broken[0]} holds values that are not finite.")
-    return mlm
+    return mlm, missing
 
 
 def _read_query_table(says: Description, encoder: SparseEncoder) -> Tensor:

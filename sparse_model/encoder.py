@@ -72,6 +72,7 @@ class SparseEncoder(nn.Module):
         longest_input: tokens the masked LM has positions for; None: any number.
         encoding_dtype: if set, `encode_documents` runs the masked LM under autocast in this dtype.
         micro_batch_documents: see `hidden.hidden_states`; of `document_weights` where it has gradients.
+        new_head: weights of the masked LM that started at random, by name.
         trained_share: what the weights were learnt under; `retrieval.shaped` adds it, not the encoder.
     """
 
@@ -101,6 +102,7 @@ class SparseEncoder(nn.Module):
         self.encoding_dtype: torch.dtype | None = None
         self.micro_batch_documents: int | None = None
         self.trained_share = TrainedShare()
+        self.new_head: list[str] = []
         frame = sorted({*tokenizer("")["input_ids"], tokenizer.pad_token_id or 0})
         output = open_head(mlm)
         self.longest_input = longest_input(mlm)

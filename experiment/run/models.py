@@ -99,7 +99,7 @@ class Chosen:
             "precision": [str(encoder.encoding_dtype), str(encoder.product_dtype)],
             "overrides": self.options.get("model_overrides", {}),
             **({"prompt": encoder.prompts.document} if encoder.prompts.document else {}),
-            **{name: self.options[name] for name in ("code_revision",) if self.options.get(name)},
+            **{name: self.options[name] for name in ("code_revision", "lowercase") if self.options.get(name)},
         }
 
 

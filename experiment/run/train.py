@@ -30,6 +30,7 @@ from retrieval.metrics import LESS_IS_BETTER, figure_name
 from retrieval.score_dataset import score_dataset
 from retrieval.shaped import Shape
 from sparse_model import SparseEncoder, UserError, corpus_idf
+from sparse_model.casing import cautions
 from sparse_model.layout import load_tokenizer
 from sparse_model.lexical import LexicalShare
 from training.arguments import build_arguments
@@ -85,6 +86,7 @@ def train(settings: Settings) -> None:
     require_checkpoints(settings.model.average_last, steps, args)
     texts = on_main(lambda: counted_texts(parts))
     planned = plan(settings.model, settings.loss, encoder, parts, texts, args, settings.data.temperature, held_out)
+    planned = "\n".join([planned, *(f"warning: {text}" for text in cautions(encoder))])
     if settings.run.dry_run:
         if is_main():
             print(planned)

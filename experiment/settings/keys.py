@@ -73,6 +73,8 @@ class ModelKeys(Keys):
     """at encoding, weights below this share of the document's largest are dropped; an evaluation takes several"""
     tokenizer_name: str | None = key(None, WEIGHTS | VECTORS)
     """folder or hub id of the tokenizer (id@revision for other than its newest); null: the model's"""
+    lowercase: bool = key(False, WEIGHTS | VECTORS, only_given=True)
+    """texts are lower-cased, by the tokenizer, which is saved so: for cased backbones"""
     model_overrides: dict[str, Any] = key({}, WEIGHTS | VECTORS)
     """fields of the model's config, e.g. {hidden_dropout_prob: 0.0}"""
     eval_max_seq_length: Length | None = key(None, VECTORS | MEASURED)
