@@ -1,16 +1,17 @@
 """What every command does around its work: several processes, what is logged, exit codes."""
 
+import argparse
 import logging
 import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 from retrieval.error_record import write_error
-from retrieval.launcher import say_when_it_has_ended
+from retrieval.launcher import end_with_launcher, say_when_it_has_ended
 from retrieval.plain import PlainFormatter, plain
 from sparse_model.disk_errors import disk_told
 from sparse_model.errors import RunError, UserError
@@ -20,6 +21,33 @@ PATIENCE = timedelta(days=7)
 # tqdm's: the seconds between two states of a bar.
 TICKS = "TQDM_MININTERVAL"
 INTERRUPTED = "interrupted; the same command continues"
+
+
+def run_command(
+    name: str,
+    about: str | None,
+    add_options: Callable[[argparse.ArgumentParser], None],
+    work: Callable[[argparse.Namespace], None],
+    argv: Sequence[str] | None = None,
+) -> int:
+    """A command without settings, from its command line to its exit code (see `exit_code`).
+
+    Args:
+        name: what is typed, such as "python -m retrieval.encode".
+        about: the docstring of its module, which is its help.
+    """
+    parser = argparse.ArgumentParser(prog=name, description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_options(parser)
+    parser.add_argument("--use-cpu", action="store_true", help="not the GPU")
+    parser.add_argument("--traceback", nargs="?", const=True, default=False, help="show where an error happened")
+    arguments = parser.parse_args(argv)
+
+    def run() -> None:
+        end_with_launcher()
+        quiet_libraries()
+        work(arguments)
+
+    return exit_code(name, run, lambda: arguments.traceback)
 
 
 def exit_code(name: str, work: Callable[[], None], shows_traceback: Callable[[], bool] = lambda: False) -> int:

@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from retrieval.command import exit_code, quiet_libraries
+from retrieval.command import run_command
 from sparse_model.errors import UserError
 
 NAME = "python -m experiment.inspect"
@@ -20,14 +20,10 @@ NAME = "python -m experiment.inspect"
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    arguments = _parser().parse_args(argv)
-    return exit_code(NAME, lambda: _work(arguments), lambda: arguments.traceback)
+    return run_command(NAME, __doc__, _add_options, _work, argv)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=NAME, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", help="a run folder, or any checkpoint that sparse_model.load takes")
     add("dataset", help="a name or the path of a BEIR folder; name:dev: another split than test")
@@ -37,14 +33,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-active-dims", type=int, metavar="N", help="tokens of a document that are kept at most")
     add("--lexical-share", type=float, default=0.0, metavar="S", help="of BM25's weight that is added to each token")
     add("--beir-dir", default="data/beir", help="folder of data sets (%(default)s)")
-    add("--use-cpu", action="store_true", help="not the GPU")
     add("--overwrite", action="store_true", help="replace a page that is there")
-    add("--traceback", nargs="?", const=True, default=False, help="show where an error happened")
-    return parser
 
 
 def _work(arguments: argparse.Namespace) -> None:
-    quiet_libraries()
     if arguments.queries < 1:
         raise UserError(f"--queries {arguments.queries}: 1 or more.")
     if not 0 <= arguments.lexical_share < float("inf"):

@@ -13,13 +13,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from retrieval.command import exit_code, quiet_libraries, together
+from retrieval.command import run_command, together
 from retrieval.corpus import corpus_files
 from retrieval.distributed import is_main
 from retrieval.encode.arguments import add_arguments, asked_shape, opened
 from retrieval.encode.export import Export
 from retrieval.encode.formats import FORMATS
-from retrieval.launcher import end_with_launcher
 from retrieval.query_files import check_query_file
 from retrieval.shaped import Shape, Shaper
 from sparse_model.disk_errors import usable_folder
@@ -29,15 +28,10 @@ NAME = "python -m retrieval.encode"
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    arguments = _parser().parse_args(argv)
-    end_with_launcher()
-    return exit_code(NAME, lambda: _start(arguments), lambda: arguments.traceback)
+    return run_command(NAME, __doc__, _add_options, _start, argv)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=NAME, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("checkpoint", help="a folder or hub id that sparse_model.load takes")
     add("corpus", type=Path, help="the documents")
@@ -51,12 +45,10 @@ def _parser() -> argparse.ArgumentParser:
         help="keep the model's vectors there, for other forms and shapes",
     )
     add_arguments(parser)
-    return parser
 
 
 def _start(arguments: argparse.Namespace) -> None:
     """Tell mistakes, then let torch be loaded."""
-    quiet_libraries()
     shape = asked_shape(arguments)
     corpus_files(arguments.corpus)
     usable_folder(arguments.out, "out")

@@ -32,8 +32,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max-seq-length", type=int, metavar="L", help="tokens that documents are cut to before they are encoded")
     add("--batch-size", type=int, default=32, help="documents of full length in a batch (%(default)s)")
     add("--dtype", choices=DTYPES, default=DTYPES[0], help="what documents are encoded in (%(default)s)")
-    add("--use-cpu", action="store_true", help="not the GPU")
-    add("--traceback", nargs="?", const=True, default=False, help="show where an error happened")
 
 
 def asked_shape(arguments: argparse.Namespace) -> Shape | Shaper:

@@ -14,11 +14,10 @@ import os
 import sys
 from pathlib import Path
 
-from retrieval.command import exit_code, quiet_libraries, together
+from retrieval.command import run_command, together
 from retrieval.corpus import corpus_files
 from retrieval.distributed import is_main, on_main
 from retrieval.encode.arguments import add_arguments, asked_shape, opened
-from retrieval.launcher import end_with_launcher
 from retrieval.opensearch.client import Server
 from retrieval.opensearch.opensearch_engine import Options
 from retrieval.opensearch.serving import Names, Serving
@@ -30,15 +29,10 @@ NAME = "python -m retrieval.opensearch.serve"
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    arguments = _parser().parse_args(argv)
-    end_with_launcher()
-    return exit_code(NAME, lambda: _start(arguments), lambda: arguments.traceback)
+    return run_command(NAME, __doc__, _add_options, _start, argv)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=NAME, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("checkpoint", help="a folder or hub id that sparse_model.load takes")
     add("corpus", type=Path, nargs="?", help="the documents; none: only --query is asked")
@@ -61,12 +55,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--insecure", action="store_true", help="any certificate is accepted")
     add("--work", type=Path, metavar="FOLDER", help="where vectors are kept (output/served/INDEX)")
     add_arguments(parser)
-    return parser
 
 
 def _start(arguments: argparse.Namespace) -> None:
     """Tell mistakes, reach the cluster, then let torch be loaded."""
-    quiet_libraries()
     shape = asked_shape(arguments)
     if arguments.corpus is None and not arguments.query:
         raise UserError("CORPUS: name documents to serve, or ask what is served: --query TEXT.")

@@ -13,7 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from retrieval.command import exit_code, quiet_libraries
+from retrieval.command import run_command
 from sparse_model.disk_errors import usable_folder
 from sparse_model.errors import UserError
 from sparse_model.pruning import Cut
@@ -23,14 +23,10 @@ NAME = "python -m retrieval.prune"
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    arguments = _parser().parse_args(argv)
-    return exit_code(NAME, lambda: _work(arguments), lambda: arguments.traceback)
+    return run_command(NAME, __doc__, _add_options, _work, argv)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=NAME, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("checkpoint", help="a folder or hub id that sparse_model.load takes")
     add("dataset", help="a name or the path of a BEIR folder; name:dev: another split than test")
@@ -45,13 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--beir-dir", default="data/beir", help="folder of data sets (%(default)s)")
     add("--batch-size", type=int, default=32, help="documents of full length in a batch (%(default)s)")
-    add("--use-cpu", action="store_true", help="not the GPU")
-    add("--traceback", nargs="?", const=True, default=False, help="show where an error happened")
-    return parser
 
 
 def _work(arguments: argparse.Namespace) -> None:
-    quiet_libraries()
     cut = Cut(arguments.max_active_dims, arguments.prune_ratio)
     if bool(cut) != bool(arguments.save):
         raise UserError("--save FOLDER and what is kept (--max-active-dims or --prune-ratio) belong together.")

@@ -73,5 +73,3 @@ METHODS: dict[str, tuple[Method, tuple[Any, ...]]] = {
 """Name to the function and to the strengths that are tried, from the weakest."""
 BYTES = {"eight_bits": 3}
 """Of a posting, where they are not 6 (4 of weight, 2 of position)."""
-STORED = {"top_k": "max_active_dims", "max_ratio": "prune_ratio"}
-"""What a checkpoint can say of itself."""

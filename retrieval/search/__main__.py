@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from retrieval.command import exit_code, quiet_libraries
+from retrieval.command import run_command
 from retrieval.corpus import corpus_files
 from retrieval.fingerprint import fingerprint, hash_of
 from retrieval.models import as_told, model_files, open_model
@@ -37,14 +37,10 @@ MOST_PORT = 65_535
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    arguments = _parser().parse_args(argv)
-    return exit_code(NAME, lambda: _work(arguments), lambda: arguments.traceback)
+    return run_command(NAME, __doc__, _add_options, _work, argv)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=NAME, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("checkpoint", help="a folder or hub id that sparse_model.load takes")
     add("corpus", type=Path, help="the documents, or the folder of an index")
@@ -63,13 +59,9 @@ def _parser() -> argparse.ArgumentParser:
         help="of BM25's weight, added to each token (as trained)",
     )
     add("--batch-size", type=int, default=32, help="documents of full length in a batch (%(default)s)")
-    add("--use-cpu", action="store_true", help="not the GPU")
-    add("--traceback", nargs="?", const=True, default=False, help="show where an error happened")
-    return parser
 
 
 def _work(arguments: argparse.Namespace) -> None:
-    quiet_libraries()
     logging.getLogger("retrieval").setLevel(logging.INFO)
     check_k(arguments.k)
     if not 0 <= arguments.port <= MOST_PORT:
