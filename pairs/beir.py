@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from retrieval.files import write_atomically
+from sparse_model.commands import exit_code
 from sparse_model.errors import UserError
 
 if TYPE_CHECKING:  # what reads data is imported when there is something to read: --help answers at once
@@ -60,17 +61,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--negatives", type=int, default=8, help="of a prepared data set: negatives a row")
     parser.add_argument("--output", required=True, help="the .jsonl file to write")
     arguments = parser.parse_args(argv)
-    try:
-        rows = tqdm(_rows(arguments), "pairs", unit="pair", disable=None)
-        lines = [json.dumps(row) + "\n" for row in rows]
-        if not lines:
-            raise UserError(f"{arguments.dataset}: split {arguments.split} has no positive judgement of a document.")
-        _write(Path(arguments.output), "".join(lines))
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return exit_code(lambda: _make(arguments))
+
+
+def _make(arguments: argparse.Namespace) -> None:
+    rows = tqdm(_rows(arguments), "pairs", unit="pair", disable=None)
+    lines = [json.dumps(row) + "\n" for row in rows]
+    if not lines:
+        raise UserError(f"{arguments.dataset}: split {arguments.split} has no positive judgement of a document.")
+    _write(Path(arguments.output), "".join(lines))
     print(f"{arguments.output}: {len(lines)} pairs")
-    return 0
 
 
 def _write(output: Path, text: str) -> None:

@@ -28,6 +28,7 @@ from pairs.pseudo_queries import KINDS, Passage, Rarity, any_of, drawn
 from retrieval.beir_files import read_records, text_lines
 from retrieval.files import in_steps, is_unfinished, read_json, whole, write_json
 from retrieval.fingerprint import fingerprint
+from sparse_model.commands import exit_code
 from sparse_model.disk_errors import disk_told, usable_folder
 from sparse_model.errors import UserError
 
@@ -262,17 +263,16 @@ def main(argv: list[str] | None = None) -> int:
         "--queries", type=Path, help="a log without judgements: spans and keywords become like its queries"
     )
     arguments = parser.parse_args(argv)
+    return exit_code(lambda: _make(arguments))
+
+
+def _make(arguments: argparse.Namespace) -> None:
     kinds = [kind.strip() for kind in arguments.kinds.split(",") if kind.strip()]
-    try:
-        folder, out = Path(arguments.folder), Path(arguments.out)
-        with disk_told(usable_folder(out, "out")):
-            record = make_pseudo(folder, out, kinds, arguments.seed, arguments.rows, arguments.queries)
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    folder, out = Path(arguments.folder), Path(arguments.out)
+    with disk_told(usable_folder(out, "out")):
+        record = make_pseudo(folder, out, kinds, arguments.seed, arguments.rows, arguments.queries)
     counts = {name: value for name, value in record.items() if name != "made of"}
     print(f"{arguments.out}: " + ", ".join(f"{name} {value}" for name, value in counts.items()))
-    return 0
 
 
 if __name__ == "__main__":

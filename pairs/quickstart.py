@@ -29,6 +29,7 @@ from typing import Any
 from pairs import small_model
 from pairs.docstrings import Pair, deduplicate, rank_of, read_packages, split_of
 from retrieval.files import read_json, write_json
+from sparse_model.commands import exit_code
 from sparse_model.errors import UserError
 
 MAX_QUERIES = 500  # with judgements, of each held-out split
@@ -150,13 +151,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--smoke", action="store_true", help="the standard library only: smaller and faster")
     parser.add_argument("--seed", type=int, default=42, help="of the model's random weights")
     arguments = parser.parse_args(argv)
-    try:
-        manifest = build(Path(arguments.output_dir), arguments.smoke, arguments.seed)
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return exit_code(lambda: _make(arguments))
+
+
+def _make(arguments: argparse.Namespace) -> None:
+    manifest = build(Path(arguments.output_dir), arguments.smoke, arguments.seed)
     print(f"{arguments.output_dir}: " + ", ".join(f"{k} {v}" for k, v in manifest.items() if k != "settings"))
-    return 0
 
 
 if __name__ == "__main__":

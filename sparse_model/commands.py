@@ -1,4 +1,4 @@
-"""What the commands of this package share: exit codes, and folders that are whole or not there."""
+"""What small commands share: exit codes, optional packages, and folders that are whole or not there."""
 
 import shutil
 import sys

@@ -23,6 +23,7 @@ from retrieval.drawing import STYLE, new_figure, png
 from retrieval.files import write_atomically
 from retrieval.significance import Comparison, compare, holm
 from retrieval.tables import text_table
+from sparse_model.commands import exit_code
 from sparse_model.errors import UserError
 
 Place = tuple[str, str, str, int]
@@ -134,16 +135,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("runs", nargs="+", metavar="RUN_FOLDER", help="seeds of one training")
     parser.add_argument("--picture", type=Path, metavar="PNG", help="where to draw it")
     arguments = parser.parse_args(argv)
-    try:
-        start, *runs = load_runs([arguments.start, *arguments.runs])
-        found = rows(start, runs)
-        print(table(found))
-        if arguments.picture:
-            write_atomically(arguments.picture, picture(found))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: _show(arguments))
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    start, *runs = load_runs([arguments.start, *arguments.runs])
+    found = rows(start, runs)
+    print(table(found))
+    if arguments.picture:
+        write_atomically(arguments.picture, picture(found))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import logging
 import sys
 from pathlib import Path
 
+from sparse_model.commands import exit_code
 from sparse_model.disk_errors import disk_told, usable_folder
 from sparse_model.errors import UserError
 
@@ -31,19 +32,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--columns", default="", help="of rows: text=NAME,title=NAME,id=NAME")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    out = Path(arguments.out).expanduser()
-    try:
-        from mining.documents.folder import Cutting, described, make_beir
+    return exit_code(lambda: _make(arguments))
 
-        columns = _columns(arguments.columns)
-        cutting = Cutting(arguments.words or None, arguments.overlap, columns)
-        with disk_told(usable_folder(out, "out")):
-            record = make_beir(Path(arguments.documents).expanduser(), out, cutting)
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+
+def _make(arguments: argparse.Namespace) -> None:
+    from mining.documents.folder import Cutting, described, make_beir
+
+    out = Path(arguments.out).expanduser()
+    cutting = Cutting(arguments.words or None, arguments.overlap, _columns(arguments.columns))
+    with disk_told(usable_folder(out, "out")):
+        record = make_beir(Path(arguments.documents).expanduser(), out, cutting)
     print(f"{arguments.out}: {described(record)}")
-    return 0
 
 
 def _columns(text: str) -> dict[str, str]:
