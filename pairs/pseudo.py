@@ -26,8 +26,8 @@ from typing import IO, Any
 
 from pairs.pseudo_queries import KINDS, Passage, Rarity, any_of, drawn
 from retrieval.beir_files import read_records, text_lines
-from retrieval.files import in_steps, is_unfinished, read_json, whole, write_json
-from retrieval.fingerprint import fingerprint
+from retrieval.files import made_once, whole
+from retrieval.fingerprint import fingerprint, text_key
 from sparse_model.commands import exit_code
 from sparse_model.disk_errors import disk_told, usable_folder
 from sparse_model.errors import UserError
@@ -85,17 +85,11 @@ def make_pseudo(
     made_of = {"corpus": fingerprint([corpus]), "kinds": list(kinds), "seed": seed, "rows": most_rows, "version": 1}
     if log:
         made_of["log"] = fingerprint([log])
-    recorded = read_json(out / RECORD)
-    if recorded.get("made of") == made_of:
-        return recorded
-    has_files = out.exists() and any(not path.name.startswith(".") for path in out.iterdir())
-    if recorded or (has_files and not is_unfinished(out)):
-        raise UserError(f"{out}: holds data made of another corpus, or otherwise; name another folder, or remove it.")
-    with in_steps(out):
-        asked = read_log(log) if log else []
-        record = {"made of": made_of, **_write(corpus, out, list(kinds), str(seed), most_rows, asked)}
-        write_json(out / RECORD, record)
-    return record
+
+    def make() -> dict[str, Any]:
+        return _write(corpus, out, list(kinds), str(seed), most_rows, read_log(log) if log else [])
+
+    return made_once(out, RECORD, "corpus.jsonl", made_of, make)
 
 
 def read_log(path: Path) -> list[str]:
@@ -141,12 +135,8 @@ def _survey(corpus: Path, log: Sequence[str]) -> Survey:
         (found.common_titles if title in titles else titles).add(title)
         for passage in document:
             found.rarity.add(passage.whole)
-            (found.copies if (key := _key(passage.text)) in texts else texts).add(key)
+            (found.copies if (key := text_key(passage.text)) in texts else texts).add(key)
     return found
-
-
-def _key(text: str) -> bytes:
-    return blake2b(" ".join(text.lower().split()).encode(errors="replace"), digest_size=12).digest()
 
 
 def _share(name: str, seed: str) -> float:
@@ -190,7 +180,7 @@ class _Writer:
                 self._line("corpus", record)
 
     def _add_rows(self, passage: Passage) -> None:
-        if _key(passage.text) in self.survey.copies:
+        if text_key(passage.text) in self.survey.copies:
             return
         for number, kind in enumerate(self.kinds):
             seed = f"{self.seed}:{number}"
@@ -204,7 +194,7 @@ class _Writer:
 
     def _asked(self, document: list[Passage], split: str) -> list[Passage]:
         """The document as it answers the one query that is asked for it; as it is, where it gives none."""
-        own = [passage for passage in document if _key(passage.text) not in self.survey.copies]
+        own = [passage for passage in document if text_key(passage.text) not in self.survey.copies]
         if not own:
             return document
         passage = own[int(_share(document[0].document, f"passage {self.seed}") * len(own))]

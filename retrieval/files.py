@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -133,6 +133,31 @@ def in_steps(folder: Path) -> Iterator[None]:
 def is_unfinished(folder: Path) -> bool:
     """Whether what lies there was begun by this program and cut short."""
     return (folder / UNFINISHED).is_file()
+
+
+def made_once(
+    folder: Path, record: str, needed: str, made_of: dict[str, Any], make: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """Fill a folder by `make`, unless it was filled with the same `made_of` before; the record, as JSON brings it.
+
+    Args:
+        record: the file of the folder that holds `made_of` and what `make` returned; written last.
+        needed: a file without which the folder is of no use.
+
+    Raises:
+        UserError: the folder holds something else.
+    """
+    recorded = read_json(folder / record)
+    if recorded.get("made of") == made_of and (folder / needed).is_file():
+        return recorded
+    has_files = folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir())
+    if recorded or (has_files and not is_unfinished(folder)):
+        how = "of something else, or otherwise" if recorded else "by something else"
+        raise UserError(f"{folder}: holds data made {how}; name another folder, or remove it.")
+    with in_steps(folder):
+        made = {"made of": made_of, **make()}
+        write_json(folder / record, made)
+    return made
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

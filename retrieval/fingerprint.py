@@ -115,6 +115,12 @@ def hash_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
+def text_key(text: str) -> bytes:
+    """12 bytes that texts share which differ only in case and white space."""
+    folded = " ".join(text.lower().split())
+    return hashlib.blake2b(folded.encode(errors="replace"), digest_size=12).digest()
+
+
 def corpus_hash(doc_ids: Sequence[str], texts: Sequence[str]) -> str:
     """16 hex digits over a corpus's ids and texts; the same for every split. Of a mapped corpus it is known."""
     known = getattr(doc_ids, "corpus_hash", None)

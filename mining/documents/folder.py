@@ -11,7 +11,6 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,8 @@ from tqdm import tqdm
 
 from mining.documents.passages import passages
 from mining.documents.read import ENDINGS, Document, NotRead, read_file
-from retrieval.files import in_steps, is_unfinished, read_json, whole, write_json
-from retrieval.fingerprint import fingerprint
+from retrieval.files import made_once, whole
+from retrieval.fingerprint import fingerprint, text_key
 from sparse_model.errors import UserError
 from sparse_model.texts import whole_characters
 
@@ -64,24 +63,15 @@ def make_beir(source: Path, out: Path, cutting: Cutting = Cutting(), show_progre
         raise UserError(f"{out} lies in {source}, where it would be read as documents; name another folder.")
     judged = _judgements(source)
     made_of = {"documents": fingerprint([*files, *judged]), **asdict(cutting), "version": 1}
-    recorded = read_json(out / RECORD)
-    if recorded.get("made of") == made_of and (out / "corpus.jsonl").is_file():
-        return recorded
-    if recorded or (_has_files(out) and not is_unfinished(out)):
-        how = "of other documents, or cut otherwise" if recorded else "by something else"
-        raise UserError(f"{out}: holds data made {how}; name another folder, or remove it.")
-    with in_steps(out):
+
+    def make() -> dict[str, Any]:
         counts = _write(source, files, out, cutting, keep_same=bool(judged), show_progress=show_progress)
         for path in judged:
             (out / path.relative_to(source)).parent.mkdir(exist_ok=True)
             shutil.copyfile(path, out / path.relative_to(source))
-        record = {"made of": made_of, **counts}
-        write_json(out / RECORD, record)
-    return record
+        return counts
 
-
-def _has_files(folder: Path) -> bool:
-    return folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir())
+    return made_once(out, RECORD, "corpus.jsonl", made_of, make)
 
 
 def document_files(source: Path) -> list[Path]:
@@ -197,11 +187,11 @@ def _read(
 
 def _is_left_out(document: Document, seen: dict[bytes, str], dropped: _Dropped) -> bool:
     """Whether a document is empty, or that of another name; counted."""
-    words = f"{document.title} {document.text}".lower().split()
-    if not words:
+    text = f"{document.title} {document.text}"
+    if not text.split():
         dropped.add(EMPTY, document.name)
         return True
-    first = seen.setdefault(blake2b(" ".join(words).encode(errors="replace"), digest_size=12).digest(), document.name)
+    first = seen.setdefault(text_key(text), document.name)
     if first != document.name:
         dropped.add(SAME, document.name, same=first)
     return first != document.name

@@ -137,7 +137,7 @@ def test_twice_the_same_bytes_and_nothing_overwritten(tmp_path: Path) -> None:
     before = (tmp_path / "one/corpus.jsonl").stat().st_mtime_ns
     make_beir(docs, tmp_path / "one", Cutting(words=20, overlap=5))
     assert (tmp_path / "one/corpus.jsonl").stat().st_mtime_ns == before, "it is there already"
-    with pytest.raises(UserError, match="of other documents, or cut otherwise"):
+    with pytest.raises(UserError, match="of something else, or otherwise"):
         make_beir(docs, tmp_path / "one", Cutting(words=30))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").touch()

@@ -125,7 +125,7 @@ def test_twice_the_same_bytes_and_nothing_overwritten(tmp_path: Path) -> None:
         make_pseudo(folder, tmp_path / name)
     for name in ("corpus.jsonl", "train.jsonl", "queries.jsonl", "qrels/dev.tsv", "pseudo.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    with pytest.raises(UserError, match="of another corpus, or otherwise"):
+    with pytest.raises(UserError, match="of something else, or otherwise"):
         make_pseudo(folder, tmp_path / "one", ["cloze"])
 
 
