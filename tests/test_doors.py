@@ -21,14 +21,14 @@ FILES = sorted(
     if not any(part.startswith(".") or part in ("tests", "build") for part in path.relative_to(ROOT).parts)
 )
 
-# Called under these names, with this argument: its value, or None where a caller may say it (but not a plain True).
+# Called under these names, with this argument: its value; None: any but a plain True; ...: any but a plain False.
 FROM, CODE = {"from_pretrained", "from_config"}, ("trust_remote_code", None)
 NEEDS = {
     "torch.load": ("weights_only", True),
     "np.load": ("allow_pickle", False),
     "numpy.load": ("allow_pickle", False),
     "yaml.load": ("Loader", None),
-    "Environment": ("autoescape", None),
+    "Environment": ("autoescape", ...),
 }
 # Run what they are given: code, words of a shell line, pickles, YAML tags.
 NEVER = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "yaml.unsafe_load", "yaml.full_load"} | {
@@ -62,7 +62,7 @@ def mistakes(tree: ast.Module) -> Iterator[str]:
         last = name.rsplit(".", 1)[-1]
         argument, value = CODE if last in FROM else NEEDS.get(name, ("", None))
         if argument and not _is_safe(given.get(argument), value):
-            yield f"{node.lineno}: {name} without {argument}={'…' if value is None else value}"
+            yield f"{node.lineno}: {name} without {argument}={'…' if value in (None, ...) else value}"
         if name in NEVER:
             yield f"{node.lineno}: {name}"
         if "shell" in given:
@@ -72,9 +72,9 @@ def mistakes(tree: ast.Module) -> Iterator[str]:
 
 
 def _is_safe(found: ast.expr | None, value: object) -> bool:
-    if value is not None:
-        return isinstance(found, ast.Constant) and found.value is value
-    return found is not None and not (isinstance(found, ast.Constant) and found.value is not False)
+    if value in (None, ...):
+        return found is not None and not (isinstance(found, ast.Constant) and found.value is (value is None))
+    return isinstance(found, ast.Constant) and found.value is value
 
 
 def test_no_call_lets_code_in() -> None:
@@ -97,6 +97,8 @@ def test_no_call_lets_code_in() -> None:
         ("torch.load(f, weights_only=flag)", "1: torch.load without weights_only=True"),
         ("np.load(f)", "1: np.load without allow_pickle=False"),
         ("yaml.load(f)", "1: yaml.load without Loader=…"),
+        ("Environment(loader=l)", "1: Environment without autoescape=…"),
+        ("Environment(autoescape=False)", "1: Environment without autoescape=…"),
         ("pickle.loads(b)", "1: pickle.loads"),
         ("subprocess.run('ls', shell=flag)", "1: subprocess.run with shell="),
         ("os.system(x)", "1: os.system"),
@@ -114,6 +116,7 @@ def test_each_door_is_seen(code: str, found: str) -> None:
         "AutoModel.from_pretrained(x, trust_remote_code=False)",
         "AutoModel.from_pretrained(x, trust_remote_code=spec.trust_remote_code)",
         "torch.load(f, weights_only=True)",
+        "Environment(autoescape=True); Environment(autoescape=by_name())",
         "model.eval(); make().eval(); ast.literal_eval(x); re.compile(x); json.loads(x); subprocess.run(['ls'])",
         "def rows_on_hub():\n    datasets.load_dataset(x)",
     ],
