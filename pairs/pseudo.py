@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pairs.pseudo_queries import KINDS, Passage, Rarity, any_of, drawn
-from retrieval.beir_files import read_records, text_lines
+from retrieval.beir_files import packed_or_not, read_records, text_lines
 from retrieval.files import made_once, whole
 from retrieval.fingerprint import fingerprint, text_key
 from sparse_model.commands import exit_code
@@ -79,7 +79,7 @@ def make_pseudo(
         raise UserError(f"rows: {most_rows}; 1 or more.")
     if log and not log.is_file():
         raise UserError(f"queries: {log}: no such file.")
-    corpus = next((folder / name for name in ("corpus.jsonl", "corpus.jsonl.gz") if (folder / name).is_file()), None)
+    corpus = packed_or_not(folder / "corpus.jsonl")
     if corpus is None:
         raise UserError(f"{folder}: no corpus.jsonl in it; python -m mining.documents FOLDER OUT makes one.")
     made_of = {"corpus": fingerprint([corpus]), "kinds": list(kinds), "seed": seed, "rows": most_rows, "version": 1}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from retrieval import distributed, download
-from retrieval.beir_files import halves, read_judgements, read_records
+from retrieval.beir_files import halves, packed_or_not, read_judgements, read_records
 from retrieval.dataset_names import parse_name, scored_split, splits_of
 from retrieval.fingerprint import fingerprint
 from retrieval.mapped_corpus import MappedCorpus, Mend, map_corpus
@@ -164,13 +164,12 @@ def _unknown(name: str, beir_dir: str) -> str:
 
 
 def _is_beir(folder: Path) -> bool:
-    return any((folder / ("corpus.jsonl" + ending)).is_file() for ending in ("", ".gz"))
+    return packed_or_not(folder / "corpus.jsonl") is not None
 
 
 def _file(folder: Path, name: str) -> Path:
-    for path in (folder / name, folder / (name + ".gz")):
-        if path.is_file():
-            return path
+    if path := packed_or_not(folder / name):
+        return path
     raise UserError(
         f"{folder}: no {name} (or {name}.gz) in it. A BEIR folder holds corpus.jsonl, queries.jsonl and "
         f"qrels/<split>.tsv; complete it."
@@ -178,9 +177,8 @@ def _file(folder: Path, name: str) -> Path:
 
 
 def _qrels_file(folder: Path, split: str) -> Path:
-    for path in (folder / "qrels" / f"{split}.tsv", folder / "qrels" / f"{split}.tsv.gz"):
-        if path.is_file():
-            return path
+    if path := packed_or_not(folder / "qrels" / f"{split}.tsv"):
+        return path
     there = sorted({p.name.split(".tsv")[0] for p in (folder / "qrels").glob("*.tsv*")})
     raise UserError(
         f"{folder}: no qrels/{split}.tsv; splits that are there: {', '.join(there) or 'none'} "

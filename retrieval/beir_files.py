@@ -46,6 +46,11 @@ class Record(NamedTuple):
         return f"{self.title} {self.text}".strip()
 
 
+def packed_or_not(path: Path) -> Path | None:
+    """The file, or the one of the same name and .gz; None: neither is there."""
+    return next((file for file in (path, path.with_name(f"{path.name}.gz")) if file.is_file()), None)
+
+
 def read_records(path: Path, kind: str, notes: list[str]) -> Iterator[Record]:
     """The records of a jsonl file, each id once; `notes` gets a sentence on texts that had to be changed.
 

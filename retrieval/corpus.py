@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from retrieval import distributed
-from retrieval.beir_files import Record, checked_records, json_lines
+from retrieval.beir_files import Record, checked_records, json_lines, packed_or_not
 from retrieval.files import whole
 from retrieval.fingerprint import fingerprint, hash_of
 from sparse_model.errors import UserError
@@ -38,9 +38,8 @@ def corpus_files(source: Path) -> list[Path]:
     if not source.is_dir():
         what = "no such file or folder" if not source.exists() else "no .jsonl, .jsonl.gz or .parquet file"
         raise UserError(f"{source}: {what}; give one of those, a BEIR folder, or a folder of {' and '.join(TEXTS)}.")
-    for name in ("corpus.jsonl", "corpus.jsonl.gz"):
-        if (source / name).is_file():
-            return [source / name]
+    if corpus := packed_or_not(source / "corpus.jsonl"):
+        return [corpus]
     texts = sorted(path for path in source.rglob("*") if path.suffix.lower() in TEXTS and path.is_file())
     if not texts:
         raise UserError(f"{source}: holds no corpus.jsonl and no {' or '.join(TEXTS)}; name another folder.")
@@ -59,7 +58,7 @@ def read_corpus(source: Path, notes: list[str]) -> Iterator[Record]:
     if not kind:
         rows = ((n, {"_id": path.relative_to(source).as_posix(), "text": _text(path)}) for n, path in enumerate(files))
         return checked_records(source, rows, "document", notes)
-    rows = json_lines(files[0]) if kind == "jsonl" else _parquet_rows(files[0])
+    rows = json_lines(files[0]) if kind == "jsonl" else parquet_rows(files[0])
     return checked_records(files[0], ((n, renamed(row)) for n, row in rows), "document", notes)
 
 
@@ -168,7 +167,12 @@ def renamed(row: Any) -> Any:
     return row
 
 
-def _parquet_rows(path: Path) -> Iterable[tuple[int, Any]]:
+def parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(number from 1, row) of each row of a parquet file.
+
+    Raises:
+        UserError: it cannot be read, with the last row that could.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from mining.documents.passages import passages
 from mining.documents.read import ENDINGS, Document, NotRead, read_file
+from retrieval.beir_files import packed_or_not
 from retrieval.files import made_once, whole
 from retrieval.fingerprint import fingerprint, text_key
 from sparse_model.errors import UserError
@@ -26,7 +27,6 @@ from sparse_model.texts import whole_characters
 logger = logging.getLogger(__name__)
 
 RECORD = "documents.json"
-CORPUS = ("corpus.jsonl", "corpus.jsonl.gz")
 NAMED = 5
 """So many of what is left out are named; all of them stand in dropped.jsonl."""
 
@@ -87,8 +87,8 @@ def document_files(source: Path) -> list[Path]:
         if source.suffix.lower() not in ENDINGS:
             raise UserError(f"{source}: documents are read of {kinds}; give a folder, or one of these.")
         return [source]
-    if corpus := [source / name for name in CORPUS if (source / name).is_file()]:
-        return corpus[:1]
+    if corpus := packed_or_not(source / "corpus.jsonl"):
+        return [corpus]
     files = sorted(path for path in source.rglob("*") if path.is_file() and not _is_hidden(path.relative_to(source)))
     readable = [path for path in files if path.suffix.lower() in ENDINGS]
     others = Counter(path.suffix or path.name for path in files if path not in set(readable))
@@ -107,10 +107,9 @@ def _is_hidden(path: Path) -> bool:
 
 def _judgements(source: Path) -> list[Path]:
     """Queries and judgements that a BEIR folder brings; [] if it lacks one of them."""
-    queries = [path for name in ("queries.jsonl", "queries.jsonl.gz") if (path := source / name).is_file()][:1]
+    corpus, queries = (packed_or_not(source / f"{name}.jsonl") for name in ("corpus", "queries"))
     qrels = sorted((source / "qrels").glob("*.tsv*"))
-    has_corpus = any((source / name).is_file() for name in CORPUS)
-    return [*queries, *qrels] if has_corpus and queries and qrels else []
+    return [queries, *qrels] if corpus and queries and qrels else []
 
 
 class _Dropped:

@@ -5,14 +5,14 @@ having. Rows that cannot be read end the command: nobody wants to lose the end o
 """
 
 import csv
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mining.documents.markup import Section, sections_of_html, sections_of_markdown
-from retrieval.beir_files import id_mistake, text_lines
+from retrieval.beir_files import id_mistake, json_lines
+from retrieval.corpus import parquet_rows
 from sparse_model.errors import UserError
 
 MOST_BYTES = 50 * 2**20
@@ -121,13 +121,7 @@ def _value(where: str, row: Mapping[str, Any], column: str | None) -> str:
 
 
 def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, line in enumerate(text_lines(path), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{path}:{number}: not valid JSON ({error}); correct or remove the line.") from None
+    for number, row in json_lines(path):
         if not isinstance(row, dict):
             raise UserError(f"{path}:{number}: not a JSON object; correct or remove the line.")
         yield f"{path}:{number}", row
@@ -153,17 +147,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        number = 0
-        for batch in parquet.ParquetFile(path).iter_batches(1024):
-            for row in batch.to_pylist():
-                number += 1
-                yield f"{path}: row {number}", row
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as parquet ({error}); write the file anew.") from None
+    return ((f"{path}: row {number}", row) for number, row in parquet_rows(path))
 
 
 TEXTS: Mapping[str, Callable[[str], tuple[str, list[Section]]]] = {

@@ -176,7 +176,7 @@ MISTAKES = {
     "no text": ({"a__jsonl": '{"text": 3}\n'}, "", r"a.jsonl:1: text is no text \(int\)"),
     "csv fields": ({"a__csv": "id,text\n1,x,y\n"}, "", r"a.csv:2: other fields than the first line names"),
     "csv not UTF-8": ({"a__csv": b"id,text\n1,\xe9\n"}, "", r"a.csv: not UTF-8 after line 1"),
-    "parquet": ({"a__parquet": b"no"}, "", "a.parquet: cannot be read as parquet"),
+    "parquet": ({"a__parquet": b"no"}, "", "a.parquet: cannot be read after row 0"),
     "one id twice": ({"a__jsonl": '{"id": "x", "text": "a"}\n{"id": "x", "text": "b"}\n'}, "", "id 'x' stands twice"),
     "an id of two lines": (
         {"a__jsonl": '{"id": "x\\ny", "text": "a"}\n'},
