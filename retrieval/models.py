@@ -1,13 +1,10 @@
 """A checkpoint for a command without settings: which files it consists of, how it is loaded to encode a corpus."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retrieval.fingerprint import fingerprint
-from retrieval.shaped import Shape
 from sparse_model.layout import resolve
-from sparse_model.lexical import TrainedShare
 from sparse_model.manifest import MANIFEST
 from sparse_model.pruning import Cut
 
@@ -50,20 +47,3 @@ def open_model(
     cut, encoder.cut = encoder.cut, Cut()
     facts = {"files": fingerprint(model_files(checkpoint)), "length": encoder.max_seq_length, "dtype": dtype}
     return encoder, facts, cut
-
-
-def as_told(shape: Shape, told: Cut, share: TrainedShare | None) -> Shape:
-    """The shape, with what the checkpoint says of its cut where the shape says nothing.
-
-    Args:
-        share: what the checkpoint says of its lexical share, where that counts, too.
-    """
-    cut = Cut(
-        told.max_active_dims if shape.cut.max_active_dims is None else shape.cut.max_active_dims,
-        told.prune_ratio if shape.cut.prune_ratio is None else shape.cut.prune_ratio,
-    )
-    if share is None:
-        return replace(shape, cut=cut)
-    return replace(
-        shape, cut=cut, lexical_share=share.lexical_share, lexical_idf=shape.lexical_idf or share.lexical_idf
-    )

@@ -13,6 +13,7 @@ from experiment.run.kept_vectors import kept_vectors
 from experiment.run.models import Chosen, query_weights, said_by
 from experiment.settings.engine_rules import keeps_index
 from experiment.settings.keys import EvaluationKeys, OpenSearchKeys
+from retrieval.asked import AskedShape
 from retrieval.beir_data import BeirData
 from retrieval.distributed import is_main, on_main
 from retrieval.fingerprint import corpus_hash
@@ -117,12 +118,9 @@ class ModelScorer:
     @property
     def _shape(self) -> Shape:
         """What becomes of the model's vectors, but for a share that is chosen; its own cut counts here, not earlier."""
-        keys, trained = self._evaluation, self.encoder.trained_share
-        cut = replace(self._told, max_active_dims=keys.max_active_dims or self._told.max_active_dims)
-        asked = 0.0 if isinstance(keys.lexical_share, str) else keys.lexical_share
-        share = trained.lexical_share if asked is None else asked
-        with_idf = trained.lexical_idf if keys.lexical_idf is None else keys.lexical_idf
-        return Shape(cut, keys.cut_by, share, bool(share) and with_idf)
+        keys, trained = self._evaluation, self.encoder.trained_share  # first: it loads what is told
+        share = 0.0 if isinstance(keys.lexical_share, str) else keys.lexical_share
+        return AskedShape(Cut(keys.max_active_dims), keys.cut_by, share, keys.lexical_idf).of(self._told, trained)
 
     @property
     def _facts(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from retrieval.asked import AskedShape
 from retrieval.command import run_command, together
 from retrieval.corpus import corpus_files
 from retrieval.distributed import is_main
@@ -20,7 +21,7 @@ from retrieval.encode.arguments import add_arguments, asked_shape, opened
 from retrieval.encode.export import Export
 from retrieval.encode.formats import FORMATS
 from retrieval.query_files import check_query_file
-from retrieval.shaped import Shape, Shaper
+from retrieval.shaped import Shaper
 from sparse_model.disk_errors import usable_folder
 
 NAME = "python -m retrieval.encode"
@@ -49,18 +50,18 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _start(arguments: argparse.Namespace) -> None:
     """Tell mistakes, then let torch be loaded."""
-    shape = asked_shape(arguments)
+    asked = asked_shape(arguments)
     corpus_files(arguments.corpus)
     usable_folder(arguments.out, "out")
     if arguments.vectors:
         usable_folder(arguments.vectors, "--vectors")
     if arguments.queries:
         check_query_file(arguments.queries)
-    together(NAME, arguments.use_cpu, lambda: _work(arguments, shape), arguments.out)
+    together(NAME, arguments.use_cpu, lambda: _work(arguments, asked), arguments.out)
 
 
-def _work(arguments: argparse.Namespace, shape: Shape | Shaper) -> None:
-    encoder, facts, shape = opened(arguments, shape)
+def _work(arguments: argparse.Namespace, asked: AskedShape | Shaper) -> None:
+    encoder, facts, shape = opened(arguments, asked)
     export = Export(
         encoder,
         facts | {"idf": arguments.idf_path},

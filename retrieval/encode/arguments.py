@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retrieval.asked import AskedShape, typed_shape
 from retrieval.encode.export import SHAPE
-from retrieval.models import DTYPES, as_told, open_model
+from retrieval.models import DTYPES, open_model
 from retrieval.shaped import Shape, Shaper
 from sparse_model.errors import UserError
 from sparse_model.pruning import Cut
@@ -34,16 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dtype", choices=DTYPES, default=DTYPES[0], help="what documents are encoded in (%(default)s)")
 
 
-def asked_shape(arguments: argparse.Namespace) -> Shape | Shaper:
+def asked_shape(arguments: argparse.Namespace) -> AskedShape | Shaper:
     """The shape; a Shaper by the statistics of an earlier corpus.
 
     Raises:
         UserError: for values that cannot be.
     """
-    if not 0 <= (arguments.lexical_share or 0) < float("inf"):
-        raise UserError(f"--lexical-share {arguments.lexical_share}: a number of 0 or more.")
     cut = Cut(arguments.max_active_dims, arguments.prune_ratio)
-    shape = Shape(cut, arguments.cut_by, arguments.lexical_share or 0.0, arguments.lexical_idf)
+    shape = typed_shape(cut, arguments.lexical_share, arguments.lexical_idf, arguments.cut_by)
     if not arguments.like:
         return shape
     if shape:
@@ -52,11 +51,9 @@ def asked_shape(arguments: argparse.Namespace) -> Shape | Shaper:
 
 
 def opened(
-    arguments: argparse.Namespace, shape: Shape | Shaper
+    arguments: argparse.Namespace, asked: AskedShape | Shaper
 ) -> tuple["SparseEncoder", dict[str, Any], Shape | Shaper]:
     """(the encoder without a cut, all that decides its vectors beside the texts, the shape with its cut)."""
     options = {"idf_path": arguments.idf_path, "max_seq_length": arguments.max_seq_length}
     encoder, facts, cut = open_model(arguments.checkpoint, arguments.use_cpu, arguments.dtype, **options)
-    if isinstance(shape, Shape):
-        shape = as_told(shape, cut, encoder.trained_share if arguments.lexical_share is None else None)
-    return encoder, facts, shape
+    return encoder, facts, asked.of(cut, encoder.trained_share) if isinstance(asked, AskedShape) else asked

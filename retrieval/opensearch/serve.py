@@ -14,6 +14,7 @@ import os
 import sys
 from pathlib import Path
 
+from retrieval.asked import AskedShape
 from retrieval.command import run_command, together
 from retrieval.corpus import corpus_files
 from retrieval.distributed import is_main, on_main
@@ -21,7 +22,7 @@ from retrieval.encode.arguments import add_arguments, asked_shape, opened
 from retrieval.opensearch.client import Server
 from retrieval.opensearch.opensearch_engine import Options
 from retrieval.opensearch.serving import Names, Serving
-from retrieval.shaped import Shape, Shaper
+from retrieval.shaped import Shaper
 from sparse_model.errors import UserError
 
 NAME = "python -m retrieval.opensearch.serve"
@@ -59,7 +60,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _start(arguments: argparse.Namespace) -> None:
     """Tell mistakes, reach the cluster, then let torch be loaded."""
-    shape = asked_shape(arguments)
+    asked = asked_shape(arguments)
     if arguments.corpus is None and not arguments.query:
         raise UserError("CORPUS: name documents to serve, or ask what is served: --query TEXT.")
     if arguments.corpus is not None:
@@ -71,7 +72,7 @@ def _start(arguments: argparse.Namespace) -> None:
         server.first_contact()
         names.check_on(server)
         work = arguments.work or Path("output", "served", arguments.index)
-        together(NAME, arguments.use_cpu, lambda: _work(arguments, Serving(server, names, work), shape), work)
+        together(NAME, arguments.use_cpu, lambda: _work(arguments, Serving(server, names, work), asked), work)
     finally:
         server.close()
 
@@ -86,8 +87,8 @@ def _server(arguments: argparse.Namespace) -> Server:
     )
 
 
-def _work(arguments: argparse.Namespace, serving: Serving, shape: Shape | Shaper) -> None:
-    encoder, facts, shape = opened(arguments, shape)
+def _work(arguments: argparse.Namespace, serving: Serving, asked: AskedShape | Shaper) -> None:
+    encoder, facts, shape = opened(arguments, asked)
     query = arguments.query
     if arguments.corpus is not None:
         how = Options(arguments.shards, arguments.replicas, arguments.threads)

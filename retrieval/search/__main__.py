@@ -19,10 +19,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from retrieval.asked import typed_shape
 from retrieval.command import run_command
 from retrieval.corpus import corpus_files
 from retrieval.fingerprint import fingerprint, hash_of
-from retrieval.models import as_told, model_files, open_model
+from retrieval.models import model_files, open_model
 from retrieval.search.build import default_folder, follow, is_current
 from retrieval.search.index import SearchIndex, check_k, record_of
 from retrieval.search.serve import serve
@@ -101,10 +102,8 @@ class _Model:
     """The checkpoint, loaded when it is needed, and what its vectors become."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        self._arguments, share = arguments, arguments.lexical_share
-        if share is not None and not 0 <= share < float("inf"):
-            raise UserError(f"--lexical-share {share}: a number of 0 or more.")
-        self._asked = Shape(Cut(arguments.max_active_dims), lexical_share=share or 0.0)
+        self._arguments = arguments
+        self._asked = typed_shape(Cut(arguments.max_active_dims), arguments.lexical_share)
 
     @cached_property
     def made(self) -> str:
@@ -124,8 +123,7 @@ class _Model:
     @property
     def shape(self) -> Shape:
         """What is asked for, and where nothing is, what the checkpoint says."""
-        trained = self.encoder.trained_share if self._arguments.lexical_share is None else None
-        return as_told(self._asked, self._loaded[2], trained)
+        return self._asked.of(self._loaded[2], self.encoder.trained_share)
 
 
 def _answer(index: SearchIndex, query: str, arguments: argparse.Namespace) -> None:
