@@ -12,8 +12,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from retrieval.asked import typed_shape
 from retrieval.command import run_command
 from sparse_model.errors import UserError
+from sparse_model.pruning import Cut
 
 NAME = "python -m experiment.inspect"
 
@@ -31,7 +33,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--output", type=Path, metavar="FILE", help="the page (MODEL/inspect/DATASET.html)")
     add("--queries", type=int, default=60, metavar="N", help="shown one by one (%(default)s)")
     add("--max-active-dims", type=int, metavar="N", help="tokens of a document that are kept at most")
-    add("--lexical-share", type=float, default=0.0, metavar="S", help="of BM25's weight that is added to each token")
+    add("--lexical-share", type=float, metavar="S", help="of BM25's weight, added to each token (as trained)")
     add("--beir-dir", default="data/beir", help="folder of data sets (%(default)s)")
     add("--overwrite", action="store_true", help="replace a page that is there")
 
@@ -39,11 +41,10 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def _work(arguments: argparse.Namespace) -> None:
     if arguments.queries < 1:
         raise UserError(f"--queries {arguments.queries}: 1 or more.")
-    if not 0 <= arguments.lexical_share < float("inf"):
-        raise UserError(f"--lexical-share {arguments.lexical_share}: a number of 0 or more.")
+    asked = typed_shape(Cut(arguments.max_active_dims), arguments.lexical_share)
     from experiment.inspect.page import write_page
 
-    print(write_page(arguments))
+    print(write_page(arguments, asked))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from experiment.inspect import pictures
 from experiment.inspect.collect import Explainer, Shared, Vectors, lines_of, needed, postings, read_vectors, spread
 from experiment.run.kept_vectors import kept_vectors
 from experiment.run.models import Chosen
+from retrieval.asked import AskedShape
 from retrieval.beir_data import BeirData, load_beir
 from retrieval.bm25 import score_bm25
 from retrieval.files import write_atomically
@@ -38,28 +39,34 @@ class Scored:
 
     path: str
     data: BeirData
-    shape: Shape
+    asked: AskedShape
     use_cpu: bool
 
     @cached_property
-    def encoder(self) -> Any:
-        """The model, without a cut of its own."""
+    def _loaded(self) -> tuple[Chosen, Any, Shape]:
         import torch
 
         device = "cuda" if torch.cuda.is_available() and not self.use_cpu else "cpu"
-        self._chosen = Chosen(self.path, {}, device)
-        encoder = self._chosen.load()
+        chosen = Chosen(self.path, {}, device)
+        encoder = chosen.load()
         told, encoder.cut = encoder.cut, Cut()
-        asked = self.shape.cut
-        cut = Cut(asked.max_active_dims or told.max_active_dims, asked.prune_ratio or told.prune_ratio)
-        self.shape = Shape(cut, self.shape.cut_by, self.shape.lexical_share, self.shape.lexical_idf)
-        return encoder
+        return chosen, encoder, self.asked.of(told, encoder.trained_share)
+
+    @property
+    def encoder(self) -> Any:
+        """The model, without a cut of its own."""
+        return self._loaded[1]
+
+    @property
+    def shape(self) -> Shape:
+        """What becomes of its vectors."""
+        return self._loaded[2]
 
     @cached_property
     def folder(self) -> Path:
         """Where its vectors are kept."""
-        encoder, data = self.encoder, self.data
-        facts = self._chosen.vector_facts(encoder, self._chosen.vector_files())
+        (chosen, encoder, _), data = self._loaded, self.data
+        facts = chosen.vector_facts(encoder, chosen.vector_files())
         facts |= {"corpus": corpus_hash(data.doc_ids, data.texts)}
         folder = kept_vectors(place_of(self.path) / "evaluation", data.name, len(data.doc_ids), facts, keep=True)
         assert folder is not None
@@ -78,26 +85,25 @@ def place_of(path: str) -> Path:
     return folder if (folder / "run.json").is_file() or (folder / "evaluation").is_dir() else PLACE / folder.name
 
 
-def write_page(arguments: argparse.Namespace) -> str:
+def write_page(arguments: argparse.Namespace, asked: AskedShape) -> str:
     """Write the page; what is to be said of it."""
     data = load_beir(arguments.dataset, arguments.beir_dir)
     output = arguments.output or place_of(arguments.model) / "inspect" / f"{data.name}.html"
     if output.exists() and not arguments.overwrite:
         raise UserError(f"--output {output}: is there already; name another file, or give --overwrite.")
-    shape = Shape(Cut(arguments.max_active_dims), lexical_share=arguments.lexical_share)
-    model = Scored(arguments.model, data, shape, arguments.use_cpu)
-    other, values = _others(arguments, data, shape)
+    model = Scored(arguments.model, data, asked, arguments.use_cpu)
+    other, values = _others(arguments, data, asked)
     page = _page(model, other, values, arguments.queries)
     output.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(output, plain(_environment().get_template("page.html.j2").render(page)))
     return f"{page['facts']}\n{output}"
 
 
-def _others(arguments: argparse.Namespace, data: BeirData, shape: Shape) -> tuple[str, list[float]]:
+def _others(arguments: argparse.Namespace, data: BeirData, asked: AskedShape) -> tuple[str, list[float]]:
     if arguments.against.lower() == "bm25":
         scores, name = score_bm25(data, DEPTH, DEFAULT_METRICS[:1]), "BM25"
     else:
-        scores = Scored(arguments.against, data, shape, arguments.use_cpu).scores
+        scores = Scored(arguments.against, data, asked, arguments.use_cpu).scores
         name = Path(arguments.against).name
     return name, _of_queries(scores, data)
 

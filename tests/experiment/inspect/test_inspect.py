@@ -10,7 +10,10 @@ from scipy.sparse import csr_matrix
 import sparse_model
 from experiment.inspect.__main__ import main
 from experiment.inspect.collect import Explainer, Vectors, postings, spread
-from retrieval.beir_data import BeirData
+from experiment.inspect.page import Scored
+from retrieval.asked import AskedShape
+from retrieval.beir_data import BeirData, load_beir
+from sparse_model.lexical import TrainedShare
 from tests.conftest import SENTENCES, write_jsonl
 
 TOKENS = ["a", "b", "c", "d"]
@@ -111,6 +114,16 @@ def test_beside_another_model(
     assert "better than other in 0, worse in 0" in (tmp_path / "page.html").read_text()
     assert inspect("--against", tmp_path / "absent", "--output", "b.html") == 2
     assert "there is no folder" in capsys.readouterr().err
+
+
+def test_a_trained_share_counts(tiny_model: Path, folder: Path, tmp_path: Path) -> None:
+    """As in an evaluation, unless a share is typed."""
+    encoder = sparse_model.load(tiny_model)
+    encoder.trained_share = TrainedShare(0.5)
+    encoder.save(tmp_path / "shared")
+    data = load_beir(str(folder), "")
+    shares = [Scored(str(tmp_path / "shared"), data, AskedShape(lexical_share=s), True).shape for s in (None, 0.0)]
+    assert [shape.lexical_share for shape in shares] == [0.5, 0.0]
 
 
 def test_mistakes(inspect: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
