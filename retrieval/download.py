@@ -7,7 +7,6 @@ HF_DATASETS_OFFLINE=1 forbids the network; what the hub's own cache holds is use
 """
 
 import csv
-import fcntl
 import hashlib
 import json
 import logging
@@ -16,7 +15,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 import requests
@@ -24,7 +22,7 @@ from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
 from retrieval.archives import MOST_BYTES, unpack
-from retrieval.files import move_aside
+from retrieval.files import alone, move_aside
 from sparse_model.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -80,8 +78,9 @@ def ensure(name: str, beir_dir: str, checksums: Mapping[str, str] = BEIR_MD5) ->
     base = os.environ.get("BEIR_URL", DEFAULT_BEIR_URL).rstrip("/")
     source = f"huggingface.co/datasets/{NANOBEIR_REPOSITORY.format(name=name)}" if nano else f"{base}/{name}.zip"
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(folder.parent):
+        with alone(folder.parent):
+            for left in folder.parent.glob(f"{TEMPORARY}*"):  # by one that was killed
+                shutil.rmtree(left, ignore_errors=True)
             if is_beir_folder(folder):  # by now
                 return folder
             if nano:
@@ -102,23 +101,6 @@ def is_beir_folder(folder: Path) -> bool:
     """Whether a folder holds corpus.jsonl, queries.jsonl and judgements of a split, each maybe as .gz."""
     texts = ([folder / name, folder / f"{name}.gz"] for name in ("corpus.jsonl", "queries.jsonl"))
     return all(any(map(Path.is_file, files)) for files in texts) and any((folder / "qrels").glob("*.tsv*"))
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Waits for another process's downloads into the folder; what one that was killed left there is removed."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logger.warning("%s: waiting for another download into it", folder)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        for left in folder.glob(f"{TEMPORARY}*"):
-            shutil.rmtree(left, ignore_errors=True)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _offline() -> bool:
