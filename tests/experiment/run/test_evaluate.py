@@ -207,6 +207,9 @@ def test_what_was_scored_is_recorded(sparse: Path, beir_folder: Path, tmp_path: 
     config.write_text("activation_type: l3_relu\nmax_seq_length: 64\n")
     _score(sparse, beir_folder, tmp_path / "run", str(config))
     said = {"activation_type": "l1_relu", "max_seq_length": 12, "inf_free": True, "idf_path": None}
+    said |= {"query_prompt": None, "document_prompt": None}
+    said |= dict.fromkeys(("lexical_share", "train_lexical_share"), 0.0)
+    said |= dict.fromkeys(("lexical_idf", "train_lexical_idf"), False)
     assert json.loads((tmp_path / "run" / "evaluation" / "tiny.json").read_text())["scored"] == said
     recorded = yaml.safe_load((tmp_path / "run" / "evaluation" / "config.yaml").read_text())
     assert {key: recorded[key] for key in said} == said
