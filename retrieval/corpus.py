@@ -10,12 +10,13 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 from retrieval import distributed
 from retrieval.beir_files import Record, checked_records, json_lines, packed_or_not
 from retrieval.files import whole
 from retrieval.fingerprint import fingerprint, hash_of
+from retrieval.strings import Strings
 from sparse_model.errors import UserError
 from sparse_model.tokens import BLOCK
 
@@ -95,7 +96,7 @@ class Corpus:
         return [block[name][position % BLOCK] for name in COLUMNS]
 
 
-class _Column(Sequence[str]):
+class _Column(Strings):
     """One value of each document, read when it is asked for."""
 
     def __init__(self, length: int, value: Callable[[int], str]) -> None:
@@ -104,18 +105,9 @@ class _Column(Sequence[str]):
     def __len__(self) -> int:
         return self._len
 
-    @overload
-    def __getitem__(self, at: int) -> str: ...
-
-    @overload
-    def __getitem__(self, at: slice) -> Sequence[str]: ...
-
-    def __getitem__(self, at: int | slice) -> str | Sequence[str]:
-        if isinstance(at, slice):
-            return [self[i] for i in range(*at.indices(self._len))]
-        if not 0 <= at < self._len:
-            raise IndexError(at)
-        return self._value(int(at))
+    def take(self, positions: Any) -> list[str]:
+        """See `Strings.take`."""
+        return [self._value(int(position)) for position in positions]
 
 
 def open_corpus(source: Path, folder: Path) -> Corpus:
