@@ -1,4 +1,4 @@
-"""Rows of a user's file: a datasets.save_to_disk folder, .jsonl or .parquet, memory-mapped."""
+"""Rows of a user's file: a datasets.save_to_disk folder, .jsonl or .parquet, or of the hub; memory-mapped."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from retrieval.files import read_json
 from retrieval.fingerprint import fingerprint
+from retrieval.hub_data import hub_rows, on_hub
 from retrieval.row_lines import mistake_in, readable
 from sparse_model.errors import UserError
 
@@ -19,11 +20,13 @@ FILE_READERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet"}
 
 
 def read_rows(path: Path) -> datasets.Dataset:
-    """A memory-mapped data set of a save_to_disk folder, a .jsonl or a .parquet file.
+    """A memory-mapped data set of a save_to_disk folder, a .jsonl or a .parquet file, or of hub:owner/name.
 
     Raises:
         UserError: if it is none of these or cannot be read.
     """
+    if on_hub(path):
+        return hub_rows(path)
     import datasets  # a second of CPU
     import pyarrow as pa
 

@@ -110,7 +110,7 @@ def _front(
         front["base_model"] = base.partition("@")[0]
     files = str(given.get("train_file") or "")
     if files.startswith("hub:"):
-        front["datasets"] = [files.removeprefix("hub:").partition("@")[0]]
+        front["datasets"] = ["/".join(files.removeprefix("hub:").partition("@")[0].split("/")[:2])]
     if records:
         front["model-index"] = [{"name": name.rpartition("/")[2], "results": [_result(record) for record in records]}]
     return front

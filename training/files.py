@@ -3,16 +3,23 @@
 import difflib
 from pathlib import Path
 
-from retrieval.row_files import FILE_READERS
+from retrieval.hub_data import hub_name, on_hub
+from retrieval.row_files import FILE_READERS, read_rows
 from sparse_model.errors import UserError
 
 
 def training_files(train_file: str | None, train_file_dir: str | None) -> list[Path]:
-    """The files or data set folders to train on, sorted.
+    """The files or data set folders to train on, sorted; a data set on the hub by its name (hub:owner/name).
 
     Raises:
-        UserError: if there is nothing at the path.
+        UserError: if there is nothing at the path, or the name is none.
     """
+    if train_file is not None and on_hub(train_file):
+        try:
+            hub_name(train_file)
+        except UserError as error:
+            raise UserError(f"train_file: {error}") from None
+        return [Path(train_file)]
     if train_file is not None:
         if not Path(train_file).exists():
             raise UserError(f"train_file: there is no {train_file}.{_near(Path(train_file))}")
@@ -34,5 +41,11 @@ def _near(path: Path) -> str:
 
 
 def row_files(path: Path) -> list[Path]:
-    """The files that hold the rows of one of `training_files`: what else lies in a data set's folder is left out."""
+    """The files that hold the rows of one of `training_files`: what else lies in a data set's folder is left out.
+
+    Raises:
+        UserError: if a data set on the hub can be had neither there nor from the hub's cache.
+    """
+    if on_hub(path):
+        return [Path(file["filename"]) for file in read_rows(path).cache_files]
     return sorted(path.glob("*.arrow")) if path.is_dir() else [path]

@@ -98,7 +98,8 @@ class DataKeys(Keys):
     """The training data"""
 
     train_file: str | None = key(None, WEIGHTS, main_for="train")
-    """training rows: a datasets.save_to_disk folder, a .jsonl or a .parquet file"""
+    """training rows: a datasets.save_to_disk folder, a .jsonl or a .parquet file, or of the Hugging Face hub:
+    hub:owner/name, hub:owner/name/config, each maybe with @revision (branch, tag or commit)"""
     train_file_dir: str | None = key(None, WEIGHTS)
     """a folder of such; each batch comes from one of them"""
     columns: dict[Literal["query", "pos", "negs", "docs", "scores", "first_rank"], Names] = key({}, WEIGHTS)

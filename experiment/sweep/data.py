@@ -10,6 +10,7 @@ from pathlib import Path
 from experiment.run.done import preparation_status
 from experiment.settings.settings import load_settings
 from experiment.sweep.runs import OF_A_PREPARATION, PREPARATION, PlannedRun
+from retrieval.hub_data import on_hub
 from retrieval.row_files import is_whole_data_set
 from sparse_model.errors import UserError
 
@@ -65,5 +66,5 @@ def check_preparations(runs: Sequence[PlannedRun]) -> None:
 
 
 def has_training_data(path: str | Path) -> bool:
-    """Whether a file or a whole data set folder is there."""
-    return Path(path).is_file() or is_whole_data_set(Path(path))
+    """Whether a file or a whole data set folder is there, or on the hub."""
+    return on_hub(path) or Path(path).is_file() or is_whole_data_set(Path(path))
