@@ -8,10 +8,11 @@ from pathlib import Path
 
 from retrieval import distributed, download
 from retrieval.beir_files import halves, packed_or_not, read_judgements, read_records
-from retrieval.dataset_names import parse_name, scored_split, splits_of
+from retrieval.dataset_names import folder_name, is_named, parse_name, scored_split, splits_of
 from retrieval.fingerprint import fingerprint
 from retrieval.mapped_corpus import MappedCorpus, Mend, map_corpus
 from retrieval.metrics import Qrels
+from retrieval.named_data import malformed
 from retrieval.strings import Ids
 from sparse_model.errors import UserError
 
@@ -114,7 +115,9 @@ def judged_queries(folder: Path, split: str) -> tuple[dict[str, str], Qrels]:
 
 def local_folder(name_or_path: str, beir_dir: str) -> Path | None:
     """The folder of a data set; None if it is not on this disk. Nothing is downloaded."""
-    named, given = Path(beir_dir, name_or_path), Path(name_or_path)
+    named, given = Path(beir_dir, folder_name(name_or_path)), Path(name_or_path)
+    if is_named(name_or_path):
+        return named if named.is_dir() else None
     if "/" in name_or_path or os.sep in name_or_path:
         return given if given.is_dir() else None
     if named.is_dir():
@@ -124,6 +127,8 @@ def local_folder(name_or_path: str, beir_dir: str) -> Path | None:
 
 def why_missing(name_or_path: str, beir_dir: str) -> str | None:
     """Why a data set cannot be had, with the remedy; None: it is on this disk, or can be downloaded."""
+    if is_named(name_or_path):
+        return malformed(name_or_path)
     if name_or_path in download.NAMES or local_folder(name_or_path, beir_dir) is not None:
         return None
     if "/" in name_or_path or os.sep in name_or_path:
@@ -132,12 +137,14 @@ def why_missing(name_or_path: str, beir_dir: str) -> str | None:
 
 
 def locate(name_or_path: str, beir_dir: str) -> Path:
-    """The absolute folder of a data set; a known BEIR or NanoBEIR name is downloaded if it is absent.
+    """The absolute folder of a data set; what is known by its name is downloaded if it is absent.
 
     To be called in one process: see `load_beir`.
     """
     if why := why_missing(name_or_path, beir_dir):
         raise UserError(why)
+    if is_named(name_or_path):
+        return Path(os.path.abspath(download.ensure(name_or_path, beir_dir)))
     folder, named = local_folder(name_or_path, beir_dir), Path(beir_dir, name_or_path)
     if name_or_path in download.NAMES and folder in (None, named):
         download.ensure(name_or_path, beir_dir)

@@ -1,4 +1,4 @@
-"""Fetch BEIR archives and NanoBEIR data sets into a folder, once.
+"""Fetch BEIR archives, NanoBEIR and data sets that are named (hub:, irds:) into a folder, once.
 
 BEIR archives come from the address in the environment variable BEIR_URL (by default the one that BEIR
 publishes), continue after an interruption and are checked against BEIR's MD5 sums. NanoBEIR comes from the
@@ -6,9 +6,7 @@ Hugging Face hub. A data set's folder appears under its name only when it is who
 HF_DATASETS_OFFLINE=1 forbids the network; what the hub's own cache holds is used all the same.
 """
 
-import csv
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -22,7 +20,9 @@ from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
 from retrieval.archives import MOST_BYTES, unpack
+from retrieval.dataset_names import IRDS, folder_name, is_named
 from retrieval.files import alone, move_aside
+from retrieval.named_data import write_named, write_qrels, write_records
 from sparse_model.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ NAMES = [*BEIR_MD5, *NANOBEIR]
 
 
 def ensure(name: str, beir_dir: str, checksums: Mapping[str, str] = BEIR_MD5) -> Path:
-    """The folder beir_dir/name, downloaded if it is absent or not whole. To be called in one process only.
+    """The folder of this name in beir_dir, downloaded if it is absent or not whole. To be called in one process only.
 
     One download at a time goes into beir_dir, of whichever command.
 
@@ -71,12 +71,13 @@ def ensure(name: str, beir_dir: str, checksums: Mapping[str, str] = BEIR_MD5) ->
     Raises:
         UserError: offline, or the download failed; says how to place the data by hand.
     """
-    folder = Path(beir_dir, name)
+    folder = Path(beir_dir, folder_name(name))
     if is_beir_folder(folder):
         return folder
     nano = name in NANOBEIR
     base = os.environ.get("BEIR_URL", DEFAULT_BEIR_URL).rstrip("/")
     source = f"huggingface.co/datasets/{NANOBEIR_REPOSITORY.format(name=name)}" if nano else f"{base}/{name}.zip"
+    source = name if is_named(name) else source
     try:
         with alone(folder.parent):
             for left in folder.parent.glob(f"{TEMPORARY}*"):  # by one that was killed
@@ -85,6 +86,8 @@ def ensure(name: str, beir_dir: str, checksums: Mapping[str, str] = BEIR_MD5) ->
                 return folder
             if nano:
                 _into_place(lambda target: _write_nanobeir(name, target), folder)
+            elif is_named(name) and not (name.startswith(IRDS) and _offline()):  # the hub's cache serves offline too
+                _into_place(lambda target: write_named(name, target), folder)
             elif _offline():
                 raise ConnectionError("HF_HUB_OFFLINE or HF_DATASETS_OFFLINE is set")
             else:
@@ -219,12 +222,7 @@ def _write_nanobeir(name: str, target: Path) -> None:
 
     repository = NANOBEIR_REPOSITORY.format(name=name)
     for config in ("corpus", "queries"):
-        with open(target / f"{config}.jsonl", "w", encoding="utf-8") as file:
-            for row in rows_on_hub(repository, config):
-                file.write(json.dumps({"_id": row["_id"], "text": row["text"]}, ensure_ascii=False) + "\n")
-    (target / "qrels").mkdir()
-    with open(target / "qrels" / "test.tsv", "w", encoding="utf-8") as file:
-        judgements = csv.writer(file, delimiter="\t", lineterminator="\n")
-        judgements.writerow(("query-id", "corpus-id", "score"))
-        for row in rows_on_hub(repository, "qrels"):
-            judgements.writerow((row["query-id"], row["corpus-id"], row.get("score", 1)))
+        rows = ({"_id": row["_id"], "text": row["text"]} for row in rows_on_hub(repository, config))
+        write_records(target / f"{config}.jsonl", rows)
+    judged = rows_on_hub(repository, "qrels")
+    write_qrels(target / "qrels/test.tsv", ((r["query-id"], r["corpus-id"], r.get("score", 1)) for r in judged))

@@ -51,12 +51,19 @@ def read_rows(path: Path) -> datasets.Dataset:
     return rows
 
 
-def rows_on_hub(repository: str, config: str | None = None, revision: str | None = None) -> datasets.Dataset:
-    """The train split of a data set on the hub; code that it brings is not run, nor asked for on the terminal."""
+def rows_on_hub(
+    repository: str, config: str | None = None, revision: str | None = None, split: str | None = "train"
+) -> datasets.Dataset:
+    """A split of a data set on the hub; code that it brings is not run, nor asked for on the terminal."""
     import datasets
 
     datasets.config.HF_DATASETS_TRUST_REMOTE_CODE = False  # type: ignore[attr-defined]  # which versions before 4 read
-    return datasets.load_dataset(repository, config, split="train", revision=revision)
+    return datasets.load_dataset(repository, config, split=split, revision=revision)
+
+
+def splits_on_hub(folder: str, config: str) -> datasets.DatasetDict:
+    """All splits of a configuration of a repository that was fetched; see `rows_on_hub`."""
+    return rows_on_hub(folder, config, split=None)  # type: ignore[return-value]
 
 
 def is_whole_data_set(folder: Path) -> bool:

@@ -23,7 +23,7 @@ from experiment.settings.keys import OURS, EvaluationKeys, effect
 from experiment.settings.missing import require_data_sets
 from experiment.settings.settings import Settings
 from retrieval.beir_data import load_beir
-from retrieval.dataset_names import dataset_name, parse_name
+from retrieval.dataset_names import dataset_name, folder_name, is_named, parse_name
 from retrieval.distributed import is_main, on_main
 from retrieval.download import NAMES, is_beir_folder
 from retrieval.files import write_atomically
@@ -111,8 +111,9 @@ def _rows(settings: Settings) -> list[tuple[Path, str]]:
 
 def _to_download(keys: EvaluationKeys) -> list[str]:
     """The data sets that are not here and can be had."""
-    known = [parse_name(name)[0] for name in keys.beir_datasets]
-    return [name for name in known if name in NAMES and not is_beir_folder(Path(keys.beir_dir, name))]
+    names = [parse_name(name)[0] for name in keys.beir_datasets]
+    known = [name for name in names if name in NAMES or is_named(name)]
+    return [name for name in known if not is_beir_folder(Path(keys.beir_dir, folder_name(name)))]
 
 
 @contextmanager
