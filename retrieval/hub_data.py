@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from retrieval.dataset_names import HUB
 from sparse_model.errors import UserError
-
-if TYPE_CHECKING:
-    import datasets
 
 _FORM = re.compile(r"hub:([\w.-]+/[\w.-]+)(?:/([^@:/]+))?(?:@([^@:\s]+))?")
 
@@ -63,28 +60,4 @@ def hub_folder(name: str | Path, config: str | None = None) -> str:
         raise UserError(
             f"{name}: the hub cannot be reached, or has no such data set or revision ({type(error).__name__}). Check "
             f"the name, or fetch it once where there is a network: hf download --repo-type dataset {wanted}"
-        ) from None
-
-
-def hub_rows(name: str | Path) -> datasets.Dataset:
-    """The train split of a data set on the hub; where there is no network, of what the hub's cache holds.
-
-    Of a repository with several configurations only the folder of the one that is named is fetched.
-
-    Raises:
-        UserError: if it cannot be reached and is not in the cache, or is no data set with a train split.
-    """
-    import datasets
-    import pyarrow as pa
-
-    from retrieval.row_files import rows_on_hub
-
-    config = hub_name(name).config
-    folder = hub_folder(name, config)
-    try:
-        return rows_on_hub(folder, config)
-    except (OSError, ValueError, pa.ArrowException, datasets.exceptions.DatasetGenerationError) as error:
-        raise UserError(
-            f"{name}: its train split cannot be read ({error.__cause__ or error}); a configuration is named as "
-            "hub:owner/name/config."
         ) from None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from retrieval.files import read_json
 from retrieval.fingerprint import fingerprint
-from retrieval.hub_data import hub_rows, on_hub
+from retrieval.hub_data import hub_folder, hub_name, on_hub
 from retrieval.row_lines import mistake_in, readable
 from sparse_model.errors import UserError
 
@@ -26,7 +26,7 @@ def read_rows(path: Path) -> datasets.Dataset:
         UserError: if it is none of these or cannot be read.
     """
     if on_hub(path):
-        return hub_rows(path)
+        return _hub_rows(path)
     import datasets  # a second of CPU
     import pyarrow as pa
 
@@ -49,6 +49,28 @@ def read_rows(path: Path) -> datasets.Dataset:
     if isinstance(rows, datasets.DatasetDict):
         raise UserError(f"{path}: holds several splits ({', '.join(rows)}); name the folder of one of them.")
     return rows
+
+
+def _hub_rows(name: Path) -> datasets.Dataset:
+    """The train split of a data set on the hub; where there is no network, of what the hub's cache holds.
+
+    Of a repository with several configurations only the folder of the one that is named is fetched.
+
+    Raises:
+        UserError: if it cannot be reached and is not in the cache, or is no data set with a train split.
+    """
+    import datasets
+    import pyarrow as pa
+
+    config = hub_name(name).config
+    folder = hub_folder(name, config)
+    try:
+        return rows_on_hub(folder, config)
+    except (OSError, ValueError, pa.ArrowException, datasets.exceptions.DatasetGenerationError) as error:
+        raise UserError(
+            f"{name}: its train split cannot be read ({error.__cause__ or error}); a configuration is named as "
+            "hub:owner/name/config."
+        ) from None
 
 
 def rows_on_hub(
