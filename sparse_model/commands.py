@@ -1,5 +1,7 @@
 """What small commands share: exit codes, optional packages, and folders that are whole or not there."""
 
+import fcntl
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -37,15 +39,29 @@ def require_new(folder: Path) -> None:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Yields an empty folder beside it, which takes its name once all is written."""
+    """Yields an empty folder beside it, which takes its name once all is written; UserError where another writes it."""
     require_new(folder)
     partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    partial.mkdir(parents=True, exist_ok=True)
+    handle = os.open(partial, os.O_RDONLY)
     try:
-        yield partial
-        if folder.is_dir():
-            folder.rmdir()
-        partial.replace(folder)
+        _lock(handle, folder)
+        for left in partial.iterdir():  # by a command that was killed
+            shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+        try:
+            yield partial
+            if folder.is_dir():
+                folder.rmdir()
+            partial.replace(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        os.close(handle)
+
+
+def _lock(handle: int, folder: Path) -> None:
+    """The system's own lock, which goes with its owner."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"{folder}: another command is writing it; wait for it, or name another folder.") from None

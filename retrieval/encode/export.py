@@ -13,7 +13,7 @@ Blocks of vectors are what a run that was stopped goes on from, and so is each f
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -72,7 +72,11 @@ class Export:
         Raises:
             UserError: OUT holds something else; a corpus or queries that cannot be read.
         """
-        with alone(self.out) if distributed.is_main() else nullcontext():
+        with ExitStack() as stack:
+            if distributed.is_main():
+                stack.enter_context(alone(self.out))
+            if distributed.is_main() and self.work:  # which another OUT may use, too
+                stack.enter_context(alone(self.work))
             return self._run()
 
     def _run(self) -> bool:

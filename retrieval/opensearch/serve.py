@@ -26,6 +26,7 @@ from retrieval.shaped import Shaper
 from sparse_model.errors import UserError
 
 NAME = "python -m retrieval.opensearch.serve"
+LEAST = {"hits": 1, "shards": 1, "replicas": 0, "threads": 1}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -61,6 +62,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def _start(arguments: argparse.Namespace) -> None:
     """Tell mistakes, reach the cluster, then let torch be loaded."""
     asked = asked_shape(arguments)
+    given = vars(arguments)
+    if few := [f"--{name} {given[name]}: {least} or more." for name, least in LEAST.items() if given[name] < least]:
+        raise UserError("\n".join(few))
+    if arguments.ca and not Path(arguments.ca).is_file():
+        raise UserError(f"--ca {arguments.ca}: no such file.")
     if arguments.corpus is None and not arguments.query:
         raise UserError("CORPUS: name documents to serve, or ask what is served: --query TEXT.")
     if arguments.corpus is not None:

@@ -6,7 +6,8 @@ from pathlib import Path
 from scipy.sparse import vstack
 from tqdm import tqdm
 
-from retrieval.beir_data import load_beir
+from retrieval.beir_data import BeirData, load_beir
+from retrieval.files import alone
 from retrieval.fingerprint import corpus_hash, hash_of
 from retrieval.models import open_model
 from retrieval.prune.measure import measure, table, write
@@ -24,9 +25,14 @@ def run(arguments: argparse.Namespace, cut: Cut) -> None:
         UserError: a model or data that cannot be used.
     """
     data = load_beir(arguments.dataset, arguments.beir_dir)
-    encoder, facts, _ = open_model(arguments.checkpoint, arguments.use_cpu)
     name = Path(arguments.checkpoint).name
     output = arguments.output or Path("output/prune") / f"{name}-{data.name}"
+    with alone(output):
+        _run(arguments, cut, data, name, output)
+
+
+def _run(arguments: argparse.Namespace, cut: Cut, data: BeirData, name: str, output: Path) -> None:
+    encoder, facts, _ = open_model(arguments.checkpoint, arguments.use_cpu)
     corpus = corpus_hash(data.doc_ids, data.texts)
     folder = output / ".vectors" / hash_of([facts, corpus])
     if any(output.glob("prune.*")) and not folder.is_dir():

@@ -68,9 +68,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
         """The page, or hits as JSON."""
-        url = urlsplit(self.path)
+        try:
+            url, host = urlsplit(self.path), urlsplit(f"//{self.headers.get('Host', '')}")
+        except ValueError:
+            self._send(HTTPStatus.BAD_REQUEST, {"error": "no address"})
+            return
         # A page of another site may have its own name lead here: a local server answers to local names only.
-        name = urlsplit(f"//{self.headers.get('Host', '')}").hostname
+        name = host.hostname
         if self.is_local and name not in LOCAL:
             self._send(HTTPStatus.FORBIDDEN, {"error": "this server answers on localhost only"})
         elif url.path == "/":

@@ -94,6 +94,7 @@ def test_what_the_page_refuses(page: Callable[..., tuple[int, Any]]) -> None:
     assert page("/search?q=x&k=0")[0] == page("/search?q=x&k=1e9")[0] == page("/search?q=x&k=101")[0] == 400
     assert page(f"/search?q={'x' * 20_000}")[0] == 400
     assert page("/../../etc/passwd")[0] == 404
+    assert page("/", host="[::1")[0] == 400
 
 
 def test_a_port_that_is_taken(search: Callable[..., int], corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
