@@ -67,6 +67,9 @@ def exit_code(name: str, work: Callable[[], None], shows_traceback: Callable[[],
             time.sleep(15)
         text = f"process {rank}: {error}" if rank else str(error)
         return fail(name, text, 2 if isinstance(error, UserError) else 1, shows_traceback())
+    except BrokenPipeError:  # as of | head; what is still to be written has nowhere to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return fail(name, "what reads the output has ended", 1, shows_traceback())
     except KeyboardInterrupt:
         if rank == 0:
             say_when_it_has_ended(INTERRUPTED)

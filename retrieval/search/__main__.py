@@ -93,7 +93,9 @@ def _opened(arguments: argparse.Namespace) -> SearchIndex:
                 model.shape,
                 arguments.batch_size,
             )
-    if record_of(folder).get("siamese"):
+    if (record := record_of(folder)).get("siamese"):
+        if record["made_of"] != model.made:
+            raise UserError(f"{folder} is an index of {record['checkpoint']}, or shaped otherwise; name what it is of.")
         return SearchIndex(folder, lambda query: model.encoder.encode_queries([query]))
     return SearchIndex(folder)
 

@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
@@ -47,6 +50,19 @@ def test_a_query_that_is_no_utf8(
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"insulin\n\xff\n"), encoding="utf-8"))
     assert search(corpus) == 2
     assert "not UTF-8" in capsys.readouterr().err
+
+
+@pytest.mark.process
+def test_a_reader_that_ends_is_no_mystery(search: Callable[..., int], corpus: Path, tiny_model: Path) -> None:
+    """As of | head: a line, and no exception of Python's."""
+    assert search(corpus, "insulin", "--index", "index") == 0
+    command = [sys.executable, "-m", "retrieval.search", tiny_model, "index", "insulin", "--json"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    where = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, env=where, check=False)
+    os.close(writing)
+    assert "Exception" not in done.stderr and "BrokenPipeError" not in done.stderr
 
 
 def test_what_a_document_says_acts_on_no_terminal(

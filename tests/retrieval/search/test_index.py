@@ -10,6 +10,7 @@ import pytest
 import sparse_model
 from retrieval.arrays import write_arrays
 from retrieval.search import build
+from retrieval.search.__main__ import main
 from retrieval.search.index import Hit, SearchIndex
 from retrieval.search.part import Document
 from retrieval.search.snippets import snippet
@@ -142,6 +143,21 @@ def test_mistakes(search: Callable[..., int], corpus: Path, tmp_path: Path, caps
     ):
         assert words in said, words
     assert (tmp_path / "full" / "notes.txt").read_text() == "mine"
+
+
+def test_queries_go_through_the_model_of_the_index(
+    search: Callable[..., int], corpus: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encoder = sparse_model.load(tiny_model, inf_free=False)
+    for name, weight in (("one", 1.0), ("other", 2.0)):
+        next(encoder.parameters()).data.mul_(weight)
+        encoder.save(tmp_path / name)
+    words = [str(corpus), "insulin", "--index", "index", "--use-cpu"]
+    assert main([str(tmp_path / "one"), *words]) == 0
+    assert main([str(tmp_path / "one"), "index", "insulin", "--use-cpu"]) == 0
+    capsys.readouterr()
+    assert main([str(tmp_path / "other"), "index", "insulin", "--use-cpu"]) == 2
+    assert "is an index of" in capsys.readouterr().err
 
 
 def test_what_a_user_has_stays(search: Callable[..., int], corpus: Path) -> None:
