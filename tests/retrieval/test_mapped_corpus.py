@@ -223,10 +223,11 @@ def _loads(rank: int, folder: str, out: str) -> None:
 
 @pytest.mark.distributed
 def test_two_processes_share_what_one_has_read(tmp_path: Path, cache: Path) -> None:
-    """60 MB of text: a copy of a process's own would be twice what each may take (of which allocators keep some)."""
+    """60 MB of text: the one that maps them takes 8 MB at most, the one that read them no copy (its allocator keeps some)."""
     rows = [{"_id": str(n), "text": f"{n} " + "x" * 12_000} for n in range(5000)]
     folder = write_beir(tmp_path / "d", rows, [{"_id": "q", "text": "x"}], [("q", "1", 1)])
     fork(_loads, str(folder), str(tmp_path))
     found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
     assert [reads for reads, _, _ in found] == [1, 0]
-    assert all(length > 60e6 and private < 30e6 for _, private, length in found), found
+    assert all(length > 60e6 for _, _, length in found)
+    assert found[0][1] < 55e6 and found[1][1] < 8e6, found

@@ -21,6 +21,7 @@ from retrieval.exact_engine import ExactEngine
 from retrieval.opensearch.index import index_name
 from retrieval.opensearch.opensearch_engine import OpenSearchEngine
 from sparse_model import RunError, UserError
+from sparse_model.prompts import Prompts
 
 TOKENS = ["a", "b", None]
 
@@ -235,6 +236,7 @@ def test_indexes_of_version_0_1_keep_their_names() -> None:
         prune_ratio=None,
         encoding_dtype=torch.bfloat16,
         product_dtype=torch.float32,
+        prompts=Prompts(),
     )
     options = {"tokenizer_name": "tok", "model_overrides": {"hidden_dropout_prob": 0.0}}
     facts = Chosen("model", options, "cpu", "bfloat16").vector_facts(encoder, "f" * 16)
