@@ -223,7 +223,7 @@ def _loads(rank: int, folder: str, out: str) -> None:
 
 @pytest.mark.distributed
 def test_two_processes_share_what_one_has_read(tmp_path: Path, cache: Path) -> None:
-    """60 MB of text: the one that maps them takes 8 MB at most, the one that read them no copy (its allocator keeps some)."""
+    """60 MB of text: the one that maps them takes 8 MB at most, the one that read them keeps no copy of its own."""
     rows = [{"_id": str(n), "text": f"{n} " + "x" * 12_000} for n in range(5000)]
     folder = write_beir(tmp_path / "d", rows, [{"_id": "q", "text": "x"}], [("q", "1", 1)])
     fork(_loads, str(folder), str(tmp_path))
