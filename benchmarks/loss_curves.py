@@ -46,6 +46,7 @@ def table(curves: dict[str, Curve], spans: int = 5) -> str:
 def draw(curves: dict[str, Curve]) -> bytes:
     """The curves, and below how far each is from the first."""
     import matplotlib
+    from matplotlib.ticker import StrMethodFormatter
 
     first, *others = curves
     with matplotlib.rc_context(STYLE):
@@ -58,9 +59,10 @@ def draw(curves: dict[str, Curve]) -> bytes:
             apart = distances(curves[first], curves[name])
             below.plot(list(apart), [max(value, 1e-9) for value in apart.values()], color=f"C{number}", label=name)
         above.set_ylabel("loss")
-        below.set(ylabel=f"relative distance from\n{first}", xlabel="step", yscale="log")
+        below.set(ylabel=f"relative distance\nfrom {first}", xlabel="step", yscale="log")
+        below.yaxis.set_major_formatter(StrMethodFormatter("{x:.0e}"))
         for axes in (above, below):
-            axes.legend()
+            axes.legend(loc="lower left", ncols=3)
         return png(figure)
 
 
