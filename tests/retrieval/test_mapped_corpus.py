@@ -202,9 +202,9 @@ def test_a_synthetic_folder_is_one_of_beir(tmp_path: Path) -> None:
 
 
 def _private_bytes() -> int:
-    import psutil
-
-    return psutil.Process().memory_full_info().uss
+    """Anonymous memory: pages of a file that is mapped are the system's, also where only one process looked at them."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.partition("RssAnon:")[2].split()[0])
 
 
 def _loads(rank: int, folder: str, out: str) -> None:
@@ -221,13 +221,14 @@ def _loads(rank: int, folder: str, out: str) -> None:
     dist.barrier()
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="anonymous memory is read from /proc")
 @pytest.mark.distributed
 def test_two_processes_share_what_one_has_read(tmp_path: Path, cache: Path) -> None:
-    """60 MB of text: the one that maps them takes 8 MB at most, the one that read them keeps no copy of its own."""
+    """60 MB of text: a copy of a process's own would be three times what each may take."""
     rows = [{"_id": str(n), "text": f"{n} " + "x" * 12_000} for n in range(5000)]
     folder = write_beir(tmp_path / "d", rows, [{"_id": "q", "text": "x"}], [("q", "1", 1)])
     fork(_loads, str(folder), str(tmp_path))
     found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
     assert [reads for reads, _, _ in found] == [1, 0]
     assert all(length > 60e6 for _, _, length in found)
-    assert found[0][1] < 55e6 and found[1][1] < 8e6, found
+    assert all(private < 20e6 for _, private, _ in found), found
