@@ -224,11 +224,11 @@ def _loads(rank: int, folder: str, out: str) -> None:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="anonymous memory is read from /proc")
 @pytest.mark.distributed
 def test_two_processes_share_what_one_has_read(tmp_path: Path, cache: Path) -> None:
-    """60 MB of text: a copy of a process's own would be three times what each may take."""
+    """60 MB of text: a copy of a process's own would be far more than the 8 MB that each may take."""
     rows = [{"_id": str(n), "text": f"{n} " + "x" * 12_000} for n in range(5000)]
     folder = write_beir(tmp_path / "d", rows, [{"_id": "q", "text": "x"}], [("q", "1", 1)])
     fork(_loads, str(folder), str(tmp_path))
     found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
     assert [reads for reads, _, _ in found] == [1, 0]
     assert all(length > 60e6 for _, _, length in found)
-    assert all(private < 20e6 for _, private, _ in found), found
+    assert all(private < 8e6 for _, private, _ in found), found
