@@ -10,23 +10,10 @@ from scipy.sparse import csr_matrix
 from retrieval.beir_data import BeirData
 from retrieval.blocks import DocumentVectors
 from retrieval.metrics import Rankings
+from retrieval.search.index import Match
 
 HITS, MISSED = 10, 3
 TOKENS, ADDED, POSTINGS = 12, 10, 25
-
-
-@dataclass(frozen=True)
-class Shared:
-    """A token of the query, in a document."""
-
-    token: str
-    query_weight: float
-    document_weight: float
-
-    @property
-    def product(self) -> float:
-        """Its part of the score."""
-        return self.query_weight * self.document_weight
 
 
 @dataclass(frozen=True)
@@ -38,7 +25,7 @@ class Seen:
     grade: int
     score: float
     text: str
-    shared: list[Shared]
+    shared: list[Match]
     added: list[tuple[str, float]]
     """Heaviest tokens that stand in no place of its text."""
     would_do: list[tuple[str, float]] = field(default_factory=list)
@@ -133,7 +120,7 @@ class Explainer:
         document, text = vectors[-at], self._texts[-at]
         weights = dict(zip(document.indices.tolist(), document.data.tolist(), strict=True))
         query = dict(zip(row.indices.tolist(), row.data.tolist(), strict=True))
-        shared = [Shared(self._token(j), q, weights[j]) for j, q in query.items() if j in weights]
+        shared = [Match(j, self._token(j), q, weights[j]) for j, q in query.items() if j in weights]
         words = set(self._words_of(text))
         added = sorted(((w, self._token(j)) for j, w in weights.items() if j not in words), reverse=True)
         lacking = sorted(((q, self._token(j)) for j, q in query.items() if j not in weights), reverse=True)

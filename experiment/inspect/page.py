@@ -10,7 +10,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from experiment.inspect import pictures
-from experiment.inspect.collect import Explainer, Shared, Vectors, lines_of, needed, postings, read_vectors, spread
+from experiment.inspect.collect import Explainer, Vectors, lines_of, needed, postings, read_vectors, spread
 from experiment.run.kept_vectors import kept_vectors
 from experiment.run.models import Chosen
 from retrieval.asked import AskedShape
@@ -21,6 +21,7 @@ from retrieval.fingerprint import corpus_hash
 from retrieval.metrics import DEFAULT_METRICS, PRIMARY
 from retrieval.plain import plain
 from retrieval.score_dataset import DatasetScores, document_vectors, prune, score_dataset
+from retrieval.search.index import Match
 from retrieval.shaped import Shape, ShapedVectors
 from retrieval.strings import Ordered
 from sparse_model.errors import UserError
@@ -170,5 +171,5 @@ def _environment() -> Environment:
     return environment
 
 
-def _shared_text(shared: Shared) -> str:
+def _shared_text(shared: Match) -> str:
     return f"{shared.token} {shared.query_weight:.2f} × {shared.document_weight:.2f} = {shared.product:.2f}"
