@@ -3,9 +3,10 @@
     python -m retrieval.prune output/x data/beir/scifact                     # a picture, a table
     python -m retrieval.prune output/x data/beir/scifact --save output/x-48 --max-active-dims 48
 
-Documents are encoded once and kept. Then NDCG@10 stands against index bytes and latency (exact engine, one thread) for
-each document's heaviest tokens (top_k; top_k_df: by weight × ln(N/df)), tokens above a share of its heaviest
-(max_ratio), above a weight (abs_value), the fewest that have a share of its weight (alpha_mass), and weights in 8 bits.
+Documents are encoded once and kept. Then NDCG@10 stands against index bytes, longest posting list and latency (exact
+engine, one thread, a query at a time) for each document's heaviest tokens (top_k; top_k_df: by weight × ln(N/df)),
+tokens above a share of its heaviest (max_ratio), above a weight (abs_value), the fewest that have a share of its weight
+(alpha_mass), tokens that few documents have (infrequent), and weights in 8 bits.
 --save writes the model with max_active_dims or prune_ratio in it, which everything here obeys from then on.
 """
 

@@ -54,6 +54,15 @@ def alpha_mass(weights_NV: csr_matrix, alpha: float) -> csr_matrix:
     return kept
 
 
+def infrequent(weights_NV: csr_matrix, share: float) -> csr_matrix:
+    """Tokens that at most this share of the documents have: the longest posting lists are left out, whole."""
+    df_V = np.bincount(weights_NV.indices, minlength=weights_NV.shape[1])
+    kept = csr_matrix(weights_NV, copy=True)
+    kept.data[df_V[kept.indices] > share * kept.shape[0]] = 0
+    kept.eliminate_zeros()
+    return kept
+
+
 def eight_bits(weights_NV: csr_matrix, k: int | None) -> csr_matrix:
     """Weights as whole multiples of 1/255 of the largest of all, none as 0; of each document's k heaviest tokens."""
     kept = top_k(weights_NV, k) if k else csr_matrix(weights_NV, copy=True)
@@ -68,6 +77,7 @@ METHODS: dict[str, tuple[Method, tuple[Any, ...]]] = {
     "max_ratio": (max_ratio, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)),
     "abs_value": (abs_value, (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)),
     "alpha_mass": (alpha_mass, (0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)),
+    "infrequent": (infrequent, (0.5, 0.3, 0.2, 0.1, 0.05)),
     "eight_bits": (eight_bits, (None, 96, 64, 48, 32)),
 }
 """Name to the function and to the strengths that are tried, from the weakest."""

@@ -11,7 +11,7 @@ import sparse_model
 from experiment.run.evaluate import run_evaluation
 from experiment.settings.settings import load_settings
 from retrieval.prune.__main__ import main
-from retrieval.prune.methods import METHODS, abs_value, alpha_mass, eight_bits, max_ratio, top_k, top_k_df
+from retrieval.prune.methods import METHODS, abs_value, alpha_mass, eight_bits, infrequent, max_ratio, top_k, top_k_df
 from sparse_model import UserError
 from tests.conftest import SENTENCES, write_jsonl
 
@@ -25,6 +25,7 @@ def rows(vectors: csr_matrix) -> list[list[float]]:
 def test_methods_by_hand() -> None:
     """alpha_mass: of 8, half is the 4; 3/4 needs 4 + 2; of (3, 3) half is one, the lower id; more than half both.
 
+    df (1, 2, 1, 2) of 3: two tokens are in more than half of the documents.
     By weight × ln(3/df), df (1, 2, 1, 2): 4 ln 3, 2 ln 1.5, ln 3, ln 1.5, so that document 0 keeps ids 0 and 2.
     """
     assert rows(top_k(VECTORS, 2)) == [[4, 2, 0, 0], [0, 3, 0, 3], [0, 0, 0, 0]]
@@ -33,6 +34,8 @@ def test_methods_by_hand() -> None:
     assert rows(abs_value(VECTORS, 2.5)) == [[4, 0, 0, 0], [0, 3, 0, 3], [0, 0, 0, 0]]
     assert rows(alpha_mass(VECTORS, 0.5)) == [[4, 0, 0, 0], [0, 3, 0, 0], [0, 0, 0, 0]]
     assert rows(alpha_mass(VECTORS, 0.75)) == [[4, 2, 0, 0], [0, 3, 0, 3], [0, 0, 0, 0]]
+    assert rows(infrequent(VECTORS, 0.5)) == [[4, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    assert rows(infrequent(VECTORS, 2 / 3)) == rows(VECTORS)
     small = csr_matrix(np.array([[255, 100.4, 0.2, 30]], np.float32))
     assert rows(eight_bits(small, None)) == [[255, 100, 1, 30]] and rows(eight_bits(small, 2)) == [[255, 100, 0, 0]]
     assert eight_bits(VECTORS, 1).nnz == 2
@@ -71,6 +74,7 @@ def test_the_command(tiny_model: Path, folder: Path, tmp_path: Path, capsys: pyt
     assert [p["strength"] for p in points if p["method"] == "top_k"] == ["128", "96", "64", "48", "32", "24", "16"]
     whole, sixteen = points[0], next(p for p in points if (p["method"], p["strength"]) == ("top_k", "16"))
     assert sixteen["d_length"] <= 16 < whole["d_length"] and sixteen["index_bytes"] < whole["index_bytes"]
+    assert whole["longest_list"] >= sixteen["longest_list"] > 0 and 0 < whole["ms_p50"] <= whole["ms_p95"]
     assert (output / "prune.png").stat().st_size > 10_000 and "| alpha_mass" in (output / "prune.md").read_text()
     assert "top_k" in capsys.readouterr().out
 
