@@ -5,9 +5,9 @@
 
 Kinds (one that stands twice is drawn twice as often): titles, headings, first_sentences, cloze (a sentence and its
 passage, mostly without it), spans (of a few words), keywords (drawn by IDF). OUT is a BEIR folder: train.jsonl, rows
-{query, pos} of most documents; queries.jsonl and qrels/{dev,test}.tsv of the others, one query a document, whose
-passages in corpus.jsonl mostly lack what the query was taken from. No document, and no copy of a passage, has rows on
-one side and queries on another. pseudo.json holds the counts and is written last.
+{query, pos} of most documents; queries.jsonl and qrels/{dev,test}.tsv of the others, one or several a document, each of
+another kind, whose passages in corpus.jsonl mostly lack what they are asked by. No document, and no copy of a passage,
+has rows on one side and queries on another. pseudo.json holds the counts and is written last.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import IO, Any
 
-from pairs.pseudo_queries import KINDS, Passage, Rarity, any_of, drawn
+from pairs.pseudo_queries import KINDS, Passage, Rarity, drawn, several
 from retrieval.beir_files import packed_or_not, read_records, text_lines
 from retrieval.files import made_once, whole
 from retrieval.fingerprint import fingerprint, text_key
@@ -36,9 +36,10 @@ RECORD = "pseudo.json"
 DEFAULT_KINDS = ("titles", "headings", "cloze", "spans", "keywords")
 HELD_OUT = 0.15
 """The share of the documents that each of dev and test is made of, at most."""
-MOST_QUERIES, MOST_PASSAGES, MOST_ROWS = 500, 6_000, 60_000
-"""Of each held-out split; of the corpus that is searched; of the rows: more of them tell and teach little more."""
-FEWEST_QUERIES = 10
+MOST_ASKED, MOST_QUERIES, MOST_PASSAGES, MOST_ROWS = 500, 1_000, 6_000, 60_000
+"""Documents and queries of each held-out split; passages that are searched; rows: more tell and teach little more."""
+FEWEST_ASKED = 10
+"""Documents of each split: with fewer no test tells models apart."""
 SPLITS = ("dev", "test")
 
 
@@ -82,7 +83,7 @@ def make_pseudo(
     corpus = packed_or_not(folder / "corpus.jsonl")
     if corpus is None:
         raise UserError(f"{folder}: no corpus.jsonl in it; python -m mining.documents FOLDER OUT makes one.")
-    made_of = {"corpus": fingerprint([corpus]), "kinds": list(kinds), "seed": seed, "rows": most_rows, "version": 1}
+    made_of = {"corpus": fingerprint([corpus]), "kinds": list(kinds), "seed": seed, "rows": most_rows, "version": 2}
     if log:
         made_of["log"] = fingerprint([log])
 
@@ -158,7 +159,8 @@ class _Writer:
     ) -> None:
         self.survey, self.kinds, self.seed, self.files = survey, kinds, seed, files
         # A third more than are wanted: some documents give no query.
-        self.held_out = min(HELD_OUT, 1.3 * MOST_QUERIES / max(survey.documents, 1))
+        self.held_out = min(HELD_OUT, 1.3 * MOST_ASKED / max(survey.documents, 1))
+        self.each = round(MOST_QUERIES / max(min(self.held_out * survey.documents, MOST_ASKED), 1))
         self.row_share = most_rows / max(survey.rarity.passages * len(kinds), 1)
         self.searched = MOST_PASSAGES / max(survey.rarity.passages, 1)
         self.counts: Counter[str] = Counter()
@@ -170,7 +172,7 @@ class _Writer:
         if split == "train":
             for passage in document:
                 self._add_rows(passage)
-        elif self.counts[split] < MOST_QUERIES:
+        elif self.counts[f"{split} documents"] < MOST_ASKED:
             document = self._asked(document, split)
         if split != "train" or _share(document[0].document, f"searched {self.seed}") < self.searched:
             for passage in document:
@@ -193,22 +195,23 @@ class _Writer:
                 self.counts[f"rows of {kind}"] += 1
 
     def _asked(self, document: list[Passage], split: str) -> list[Passage]:
-        """The document as it answers the one query that is asked for it; as it is, where it gives none."""
+        """The document as it answers the queries that are asked for it; as it is, where it gives none."""
         own = [passage for passage in document if text_key(passage.text) not in self.survey.copies]
-        if not own:
+        is_common = document[0].title in self.survey.common_titles
+        kinds = [kind for kind in self.kinds if not (kind == "titles" and is_common)]
+        if not own or not kinds:
             return document
-        passage = own[int(_share(document[0].document, f"passage {self.seed}") * len(own))]
-        for kind, query, _ in any_of(self.kinds, passage, self.seed, self.survey.rarity):
-            folded = query.text.lower()
-            if folded in self.asked or (kind == "titles" and passage.title in self.survey.common_titles):
-                continue
-            self.asked.add(folded)
+        drew = several(kinds, own, self.each, self.seed, self.survey.rarity)
+        new = [found for found in drew if found[2].text.lower() not in self.asked]
+        self.counts[f"{split} documents"] += bool(new)
+        for kind, passage, query in new:
+            self.asked.add(query.text.lower())
             name = f"{kind}:{passage.name}"
             self._line("queries", {"_id": name, "text": query.text, "metadata": {"kind": kind}})
             self.files[split].write(f"{name}\t{passage.document}\t1\n")
             self.counts[split] += 1
             self.counts[f"{split} of {kind}"] += 1
-            return [part.without(query.gone) for part in document]
+            document = [part.without(query.gone) for part in document]
         return document
 
     def _line(self, file: str, record: dict[str, Any]) -> None:
@@ -229,12 +232,14 @@ def _write(corpus: Path, out: Path, kinds: list[str], seed: str, most_rows: int,
             for document in _documents(corpus):
                 writer.add(document)
         counts = writer.counts
-        few = [split for split in SPLITS if counts[split] < FEWEST_QUERIES]
+        few = [split for split in SPLITS if counts[f"{split} documents"] < FEWEST_ASKED]
         if few or not counts["rows"]:
-            given = ", ".join(f"{counts[name]} {name}" for name in (*SPLITS, "rows"))
+            given = ", ".join(
+                f"{counts[name]} {name}" for name in (*(f"{split} documents" for split in SPLITS), "rows")
+            )
             raise UserError(
-                f"{corpus}: its {survey.documents} documents give too few queries ({given}): at least {FEWEST_QUERIES} "
-                f"each of dev and test are needed to tell models apart; give more documents, or other kinds."
+                f"{corpus}: its {survey.documents} documents give too few queries ({given}): at least {FEWEST_ASKED} "
+                f"documents each of dev and test are needed to tell models apart; give more documents, or other kinds."
             )
     return {"documents": survey.documents, "held out": writer.held_out, **dict(sorted(counts.items()))}
 

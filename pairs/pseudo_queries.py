@@ -8,7 +8,7 @@ import math
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mining.documents.passages import SENTENCE_END
@@ -148,6 +148,8 @@ KINDS: Mapping[str, Callable[[Passage, random.Random, Rarity], Query | None]] = 
     "spans": _span,
     "keywords": _keywords,
 }
+LEAVE_WHOLE = ("spans", "keywords")
+"""Kinds that take nothing away."""
 
 
 def drawn(kind: str, passage: Passage, seed: str, rarity: Rarity) -> tuple[Query, Passage] | None:
@@ -167,9 +169,20 @@ def drawn(kind: str, passage: Passage, seed: str, rarity: Rarity) -> tuple[Query
     return replace(query, text=" ".join(query.text.split())), answer
 
 
-def any_of(kinds: list[str], passage: Passage, seed: str, rarity: Rarity) -> Iterator[tuple[str, Query, Passage]]:
-    """(kind, query, answer) of the kinds that the passage gives, in an order drawn for it."""
-    order = random.Random(f"{seed}:{passage.name}").sample(kinds, len(kinds))
-    for kind in order:
-        if found := drawn(kind, passage, seed, rarity):
-            yield kind, *found
+def several(
+    kinds: list[str], passages: list[Passage], count: int, seed: str, rarity: Rarity
+) -> list[tuple[str, Passage, Query]]:
+    """At most `count` queries of a document with their kinds and passages, each of another kind, drawn for it.
+
+    Every one leaves the others to be answered: what takes words away comes first, and the others are drawn of the rest.
+    """
+    draw = random.Random(f"{seed}:{passages[0].document}")
+    order = dict.fromkeys(draw.sample(kinds, len(kinds)))
+    places = {kind: draw.randrange(len(passages)) for kind in order}
+    chosen = [kind for kind, place in places.items() if drawn(kind, passages[place], seed, rarity)][:count]
+    found = []
+    for kind in sorted(chosen, key=LEAVE_WHOLE.__contains__):
+        if made := drawn(kind, passages[places[kind]], seed, rarity):
+            found.append((kind, passages[places[kind]], made[0]))
+            passages = [passage.without(made[0].gone) for passage in passages]
+    return found

@@ -31,13 +31,19 @@ logging.getLogger("bm25s").setLevel(logging.WARNING)  # its import has set it to
 
 # Anserini's parameters, with which BEIR's BM25 figures were published (Thakur et al. 2021, arXiv 2104.08663).
 K1, B = 0.9, 0.4
-REMEDY = "BM25 knows words of two letters or more that are no English stop words"
+REMEDY = "BM25 knows words of two letters or more that are no stop words of its language (bm25_language)"
 
 
-def tokenize(texts: Sequence[str]) -> list[list[str]]:
-    """Lower-case words of two letters or more, without Lucene's English stop words, Snowball-stemmed."""
-    stemmer = snowballstemmer.stemmer("english")
-    return bm25s.tokenize(list(texts), stopwords="en", stemmer=stemmer.stemWords, return_ids=False, show_progress=False)
+def tokenize(texts: Sequence[str], language: str | None = "english") -> list[list[str]]:
+    """Lower-case words of two letters or more, without a language's stop words, Snowball-stemmed.
+
+    Args:
+        language: one that snowballstemmer has a stemmer for and bm25s stop words (of English Lucene's); None: words as
+            they are.
+    """
+    stem = snowballstemmer.stemmer(language).stemWords if language else None
+    stop_words = language or []
+    return bm25s.tokenize(list(texts), stopwords=stop_words, stemmer=stem, return_ids=False, show_progress=False)
 
 
 def score_bm25(
@@ -46,13 +52,14 @@ def score_bm25(
     metrics: Sequence[str] = DEFAULT_METRICS,
     drop_query_id: DropQueryId = "auto",
     passages: Passages = "best",
+    language: str | None = "english",
 ) -> DatasetScores:
     """Rank data by BM25 (Lucene's form). To be called in every process; rank 0 does the work.
 
     Lengths are mean counts of distinct terms, and FLOPS is over the corpus's own terms.
 
     Args:
-        drop_query_id: see `own_documents`. passages: see `by_document`.
+        drop_query_id: see `own_documents`. passages: see `by_document`. language: see `tokenize`.
 
     Raises:
         UserError: no document has a word, or no query.
@@ -61,7 +68,7 @@ def score_bm25(
 
     def score() -> dict[str, Any]:
         nonlocal scores
-        scores = _score(data, top_k, metrics, drop_query_id, passages)
+        scores = _score(data, top_k, metrics, drop_query_id, passages, language)
         return scores.figures
 
     figures = distributed.on_main(score)
@@ -69,10 +76,16 @@ def score_bm25(
 
 
 def _score(
-    data: BeirData, top_k: int, metrics: Sequence[str], drop_query_id: DropQueryId, passages: Passages
+    data: BeirData,
+    top_k: int,
+    metrics: Sequence[str],
+    drop_query_id: DropQueryId,
+    passages: Passages,
+    language: str | None,
 ) -> DatasetScores:
     started = time.perf_counter()
-    documents, asked = tokenize(Ordered(data.texts, data.doc_ids.order)), tokenize(data.queries)
+    texts = Ordered(data.texts, data.doc_ids.order)
+    documents, asked = tokenize(texts, language), tokenize(data.queries, language)
     require_weights(any(documents), data, "documents", REMEDY)
     require_weights(any(asked), data, "queries", REMEDY)
     vocabulary = {term: i for i, term in enumerate(sorted(set(chain.from_iterable(documents))))}

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from experiment.ladder.judge import Judge, Judged, Verdict, verdict
+from experiment.ladder.judge import Judge, Judged, Verdict
 from experiment.run.models import load_start, model_files, named
 from experiment.run.train import train
 from experiment.settings.settings import Settings
@@ -76,7 +76,7 @@ class Climb:
 
     def climb(self) -> Climbed:
         """Try every rung in turn."""
-        bm25 = self.judge.bm25()
+        bm25 = self.judge.bm25(self._settings.evaluation.bm25_language)
         best = self.start_model
         rungs = [Rung("start model", best.judged(self.judge, "start"))]
         for step in (self._query_weights, self._lexical_share, self._training):
@@ -101,7 +101,7 @@ class Climb:
         """The documents' own IDF as query weights."""
         model = replace(best, table_V=self.corpus_idf)
         judged = model.judged(self.judge, "corpus_idf")
-        return Rung("the documents' IDF", judged, verdict(judged, before, self.judge.lengths)), model
+        return Rung("the documents' IDF", judged, self.judge.verdict(judged, before)), model
 
     def _lexical_share(self, best: Model, before: Judged) -> tuple[Rung, Model]:
         """The best of a few lexical shares."""
@@ -109,7 +109,7 @@ class Climb:
         models = [replace(best, share=share) for share in shares]
         found = [model.judged(self.judge, f"share-{model.share:g}") for model in models]
         top = max(range(len(models)), key=lambda i: found[i].ndcg_LQ.mean())
-        tried = verdict(found[top], before, self.judge.lengths, tries=len(models))
+        tried = self.judge.verdict(found[top], before, len(models))
         return Rung(f"lexical share {shares[top]:g}", found[top], tried), models[top]
 
     def _training(self, best: Model, before: Judged) -> tuple[Rung, Model]:
@@ -121,7 +121,7 @@ class Climb:
         name = (
             f"training, {settings.model.start_share:g} of the start model" if settings.model.start_share else "training"
         )
-        return Rung(name, judged, verdict(judged, before, self.judge.lengths)), model
+        return Rung(name, judged, self.judge.verdict(judged, before)), model
 
     def _training_settings(self, kept_idf: bool) -> Settings:
         """The same keys, with the pseudo-queries as rows and a folder of its own."""

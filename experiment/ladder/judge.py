@@ -48,16 +48,23 @@ class Verdict:
     why: str
 
 
-def verdict(new: Judged, old: Judged, lengths: Sequence[int | None], tries: int = 1) -> Verdict:
+def verdict(
+    new: Judged, old: Judged, lengths: Sequence[int | None], documents_Q: np.ndarray, tries: int = 1
+) -> Verdict:
     """Kept: a query's mean over the lengths rises (paired t-test, p < LEVEL), and no length loses above TOLERATED.
 
+    Queries of one document are no evidence each on its own: what is tested is the sum over a document's queries, over
+    how many a document has on average, whose mean is the queries'.
+
     Args:
+        documents_Q: the number of the document that each query asks for.
         tries: among so many the new one was chosen by the same queries; p is multiplied by it (Bonferroni).
     """
     gain_L = new.mean_L - old.mean_L
-    result = compare([(new.ndcg_LQ - old.ndcg_LQ).mean(axis=0)])
+    sums = np.bincount(documents_Q, (new.ndcg_LQ - old.ndcg_LQ).mean(axis=0))
+    result = compare([sums * len(sums) / len(documents_Q)])
     if result is None:
-        raise ValueError("at least two queries are needed")
+        raise ValueError("queries of at least two documents are needed")
     p = min(1.0, result.p * tries)
     lost = [
         f"{gain:+.4f} at {named(length)}" for length, gain in zip(lengths, gain_L, strict=True) if gain < -TOLERATED
@@ -89,10 +96,16 @@ class Judge:
     ) -> None:
         self.data, self.lengths, self._folder = data, list(lengths), folder
         self._passages, self._batch_size = passages, batch_size
+        _, self._documents_Q = np.unique([min(data.qrels[name]) for name in data.query_ids], return_inverse=True)
 
-    def bm25(self) -> Judged:
-        """BM25, the same at every length."""
-        return self._kept("bm25", [], lambda: self._each(lambda _: score_bm25(self.data, 100, passages=self._passages)))
+    def verdict(self, new: Judged, old: Judged, tries: int = 1) -> Verdict:
+        """See `verdict`."""
+        return verdict(new, old, self.lengths, self._documents_Q, tries)
+
+    def bm25(self, language: str | None = "english") -> Judged:
+        """BM25 of a language, the same at every length."""
+        score = lambda _: score_bm25(self.data, 100, passages=self._passages, language=language)  # noqa: E731
+        return self._kept("bm25", [language], lambda: self._each(score))
 
     def model(
         self, label: str, files: str, encoder: Callable[[], SparseEncoder], table_V: Tensor | None, share: float

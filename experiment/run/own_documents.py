@@ -23,7 +23,7 @@ def make_own_documents(settings: Settings) -> list[str]:
     return [
         f"{keys.documents}: {described(made)}.",
         f"Pseudo-queries ({', '.join(keys.pseudo_kinds)}): {asked['rows']} rows to train on; {asked['dev']} queries "
-        f"held out to choose by, {asked['test']} to report.",
+        f"of {asked['dev documents']} documents held out to choose by, {asked['test']} to report.",
     ]
 
 

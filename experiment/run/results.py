@@ -27,6 +27,12 @@ from sparse_model.errors import UserError
 
 # Beside the model: what changes a ranking; where it differs from its default it names the results' folder.
 RESULT_KEYS = [key for key in keys_that_change(Changes.VECTORS | Changes.RESULT) if GROUP_OF.get(key) != "model"]
+OF_BM25 = "bm25_language"
+
+
+def _result_keys(settings: Settings) -> list[str]:
+    """RESULT_KEYS; BM25's own change no model's results."""
+    return [key for key in RESULT_KEYS if settings.evaluation.baseline or key != OF_BM25]
 
 
 def evaluation_folder(settings: Settings) -> Path:
@@ -34,7 +40,7 @@ def evaluation_folder(settings: Settings) -> Path:
     folder = settings.output_dir / "evaluation"
     name = settings.evaluation.evaluation_name
     if name is None:
-        differing = settings.other_than_default(RESULT_KEYS)
+        differing = settings.other_than_default(_result_keys(settings))
         other = dict(asked_model(settings).overriding)
         if not settings.trains:
             other.pop("model_name_or_path", None)  # it names the output folder already
@@ -55,7 +61,7 @@ def _own_checkpoint(config: Path | None, output_dir: Path, other: dict[str, Any]
 
 def result_inputs(settings: Settings) -> dict[str, Any]:
     """What a result depends on beside the data: the model's name, and a hash over files and keys that change it."""
-    counting = settings.counting(RESULT_KEYS)
+    counting = settings.counting(_result_keys(settings))
     if settings.evaluation.baseline:
         return {"model": settings.evaluation.baseline, "config hash": hash_of(counting)}
     path, given = asked_model(settings).path, settings.given_values(VECTOR_KEYS)
@@ -80,7 +86,7 @@ def recorded_inputs(settings: Settings, folder: Path) -> dict[str, Any]:
         words = [_as_trained(given, typed, trained)]
     elif settings.config_path == (config := settings.output_dir / "config.yaml"):  # a run of version 0.1
         words = _perhaps_written(given, typed, read_yaml(config))
-    counting = settings.counting(RESULT_KEYS)
+    counting = settings.counting(_result_keys(settings))
     hashes = (_hash(inputs["model"], counting, given, written) for given, written in words)
     return inputs | {"config hash": recorded} if recorded in hashes else inputs
 

@@ -73,7 +73,7 @@ class Bm25Scorer:
         from retrieval.bm25 import score_bm25
 
         keys = self._keys
-        return score_bm25(data, keys.top_k, keys.metrics, keys.drop_query_id, keys.passages)
+        return score_bm25(data, keys.top_k, keys.metrics, keys.drop_query_id, keys.passages, keys.bm25_language)
 
     def __enter__(self) -> "Bm25Scorer":
         return self

@@ -13,6 +13,7 @@ from experiment.settings.value_types import (
     Activation,
     Cuts,
     EngineName,
+    Language,
     Length,
     Name,
     Names,
@@ -259,6 +260,8 @@ class EvaluationKeys(Keys):
     """hits a query"""
     baseline: Literal["bm25"] | None = key(None, RESULT | PACE, by_default=True, main_for="evaluate")
     """score BM25 instead of a model"""
+    bm25_language: Language | None = key("english", RESULT)
+    """whose stemmer and stop words BM25 uses; null: words as they are"""
     drop_query_id: Literal["auto", True, False] = key("auto", RESULT)
     """leave the document of the query's own id out of a ranking, unless it is judged relevant: auto: where it has the
     query's text, as in ArguAna and Quora; true: in every data set, as BEIR does"""

@@ -93,10 +93,17 @@ def _encodes_texts(kind: Any) -> Any:
 RankingLosses = Annotated[list[RankingLoss], BeforeValidator(_split_commas), Field(min_length=1)]
 # As in pairs.pseudo_queries, whose import takes a second.
 PSEUDO_KINDS = ("titles", "headings", "first_sentences", "cloze", "spans", "keywords")
+# Those that snowballstemmer has a stemmer for and bm25s stop words, whose imports take as long.
+LANGUAGES = (
+    *("danish", "dutch", "english", "french", "german", "italian", "norwegian", "portuguese", "russian", "spanish"),
+    *("swedish", "turkish"),
+)
 if TYPE_CHECKING:
     PseudoKind = str
+    Language = str
 else:
     PseudoKind = Literal[PSEUDO_KINDS]
+    Language = Literal[LANGUAGES]
 PseudoKinds = Annotated[list[PseudoKind], BeforeValidator(_split_commas), Field(min_length=1)]
 Shares = Annotated[list[Annotated[float, Field(gt=0)]], BeforeValidator(_split_commas), Field(min_length=1)]
 Cuts = Annotated[list[Positive | None], BeforeValidator(_or_null)]

@@ -9,7 +9,7 @@ import pytest
 from pairs.beir import pairs
 from pairs.pseudo import main as command
 from pairs.pseudo import make_pseudo, read_log, side
-from pairs.pseudo_queries import KEPT, KINDS, Passage, Query, Rarity, drawn
+from pairs.pseudo_queries import KEPT, KINDS, Passage, Query, Rarity, drawn, several
 from retrieval.beir_data import load_beir
 from sparse_model.errors import UserError
 
@@ -69,6 +69,20 @@ def test_a_log_says_how_long_and_of_what(tmp_path: Path) -> None:
     (tmp_path / "none.txt").write_text("\n \n")
     with pytest.raises(UserError, match="holds no query"):
         read_log(tmp_path / "none.txt")
+
+
+def test_several_queries_of_one_document_leave_each_other_answered() -> None:
+    """Each of another kind; a span stands in what title and sentence leave; of one alone, any kind comes."""
+    first = set()
+    for seed in map(str, range(60)):
+        found = several(["titles", "spans", "cloze"], [PASSAGE], 9, seed, Rarity())
+        asked = {kind: query for kind, _, query in found}
+        assert list(asked) in (["titles", "cloze", "spans"], ["cloze", "titles", "spans"])
+        left = PASSAGE.without(asked["titles"].gone).without(asked["cloze"].gone)
+        assert asked["spans"].text in " ".join(left.text.split())
+        [(kind, _, _)] = several(["titles", "cloze", "spans"], [PASSAGE], 1, seed, Rarity())
+        first.add(kind)
+    assert first == {"titles", "cloze", "spans"}
 
 
 def test_what_a_passage_loses() -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
+from experiment.settings.value_types import LANGUAGES
 from retrieval.beir_data import BeirData, load_beir
-from retrieval.bm25 import K1, B, score_bm25
+from retrieval.bm25 import K1, B, score_bm25, tokenize
 from retrieval.metrics import DEFAULT_METRICS, figure_name
 from retrieval.score_dataset import DropQueryId, prune, score_dataset
 from sparse_model.errors import UserError
@@ -183,6 +184,14 @@ def test_bm25_by_hand(tiny: Path) -> None:
     assert (result.figures["d_length"], result.figures["q_length"]) == (3, 1)
     assert result.figures["flops"] == pytest.approx(1 / 2 * 2 / 3 + 1 / 2 * 1 / 3)
     assert result.figures["engine"] == "bm25s" and result.figures["index_bytes"] > 0
+
+
+def test_bm25_in_other_languages() -> None:
+    """Häuser and Haus are one to German, und and der are nothing; without a language words stay as they are."""
+    assert tokenize(["Die Häuser und der Hund"], "german") == [["haus", "hund"]]
+    assert tokenize(["Häuser und Haus"], None) == [["häuser", "und", "haus"]]
+    assert tokenize(["the houses"]) == [["hous"]]
+    assert all(tokenize(["a word"], language) for language in LANGUAGES)
 
 
 def test_bm25_logs_no_step(tiny: Path, caplog: pytest.LogCaptureFixture) -> None:
