@@ -27,6 +27,7 @@ from experiment.settings.settings import load_settings
 from retrieval.beir_data import load_beir
 from retrieval.files import read_json
 from retrieval.tables import text_table
+from sparse_model.lexical import TrainedShare
 
 SHARES = (0.0, 0.1, 0.25, 0.5, 1.0)
 
@@ -82,9 +83,9 @@ def systems(climb: Climb, run: Path) -> dict[str, Model]:
     models = {"start": start}
     if (run / "training" / "model.safetensors").is_file():
         models["trained"] = climb.trained_model(start)
-    tables = {"start IDF": None, "documents' IDF": climb.corpus_idf}
+    tables = {"start IDF": start.table_V, "documents' IDF": climb.corpus_idf}
     return {
-        f"{name}, {table}, share {share:g}": replace(models[name], table_V=tables[table], share=share)
+        f"{name}, {table}, share {share:g}": replace(models[name], table_V=tables[table], share=TrainedShare(share))
         for name, table, share in product(models, tables, SHARES)
     }
 

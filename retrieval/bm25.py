@@ -42,8 +42,7 @@ def tokenize(texts: Sequence[str], language: str | None = "english") -> list[lis
             they are.
     """
     stem = snowballstemmer.stemmer(language).stemWords if language else None
-    stop_words = language or []
-    return bm25s.tokenize(list(texts), stopwords=stop_words, stemmer=stem, return_ids=False, show_progress=False)
+    return bm25s.tokenize(list(texts), stopwords=language or [], stemmer=stem, return_ids=False, show_progress=False)
 
 
 def score_bm25(

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,6 +21,7 @@ from retrieval.distributed import is_main, on_main
 from retrieval.files import whole
 from retrieval.fingerprint import fingerprint, hash_of
 from sparse_model import SparseEncoder, corpus_idf, load
+from sparse_model.lexical import TrainedShare
 from sparse_model.pruning import Cut
 from sparse_model.query_weights import read_idf, write_idf
 
@@ -46,8 +48,8 @@ class Model:
 
     files: str
     load: Callable[[], SparseEncoder]
-    table_V: Tensor | None = None
-    share: float = 0.0
+    table_V: Tensor
+    share: TrainedShare = TrainedShare()
 
     def judged(self, judge: Judge, label: str) -> Judged:
         """What it gives."""
@@ -89,7 +91,7 @@ class Climb:
     @property
     def start_model(self) -> Model:
         """What the ladder stands on."""
-        return Model(self._start_files, lambda: self._start)
+        return Model(self._start_files, lambda: self._start, self._start_table_V)
 
     def trained_model(self, best: Model) -> Model:
         """What the last rung's training left, with the query weights and the share of `best`."""
@@ -104,17 +106,17 @@ class Climb:
         return Rung("the documents' IDF", judged, self.judge.verdict(judged, before)), model
 
     def _lexical_share(self, best: Model, before: Judged) -> tuple[Rung, Model]:
-        """The best of a few lexical shares."""
-        shares = self._settings.data.ladder_shares
+        """The best of a few lexical shares, with the documents' IDF and without."""
+        shares = [TrainedShare(*share) for share in product(self._settings.data.ladder_shares, (False, True))]
         models = [replace(best, share=share) for share in shares]
-        found = [model.judged(self.judge, f"share-{model.share:g}") for model in models]
+        found = [model.judged(self.judge, f"share-{_told(model.share)}".replace(" ", "-")) for model in models]
         top = max(range(len(models)), key=lambda i: found[i].ndcg_LQ.mean())
         tried = self.judge.verdict(found[top], before, len(models))
-        return Rung(f"lexical share {shares[top]:g}", found[top], tried), models[top]
+        return Rung(f"lexical share {_told(shares[top])}", found[top], tried), models[top]
 
     def _training(self, best: Model, before: Judged) -> tuple[Rung, Model]:
         """A training on the documents alone, under the query weights that were kept."""
-        settings = self._training_settings(kept_idf=best.table_V is not None)
+        settings = self._training_settings(kept_idf=best.table_V is self.corpus_idf)
         train(settings)
         model = self.trained_model(best)
         judged = model.judged(self.judge, "training")
@@ -146,6 +148,10 @@ class Climb:
         model = self._settings.model
         encoder.max_seq_length = model.eval_max_seq_length or encoder.max_seq_length
         return self._ready(encoder)
+
+    @cached_property
+    def _start_table_V(self) -> Tensor:
+        return self._start.idf_V.detach().clone()  # type: ignore[union-attr]  # inf_free
 
     @property
     def _start_files(self) -> str:
@@ -181,3 +187,7 @@ class Climb:
             kept = "kept" if rung.kept else "not kept"
             p = rung.verdict.p
             logger.info("%s: %+.4f (p = %.2g), %s: %s", rung.name, result.mean, p, kept, rung.verdict.why)
+
+
+def _told(share: TrainedShare) -> str:
+    return f"{share.lexical_share:g}" + (" times IDF" if share.lexical_idf else "")

@@ -30,7 +30,6 @@ from retrieval.files import read_json
 from retrieval.fingerprint import corpus_hash
 from retrieval.plain import plain
 from sparse_model.errors import UserError
-from sparse_model.lexical import TrainedShare
 
 logger = logging.getLogger(__name__)
 
@@ -105,9 +104,8 @@ def _climb(settings: Settings, run_id: str) -> None:
     climbed = climb.climb()
     record = as_record(climbed, climb.judge.lengths)
     encoder = climbed.best.load()
-    if climbed.best.table_V is not None:
-        encoder.use_idf(climbed.best.table_V)
-    encoder.trained_share = TrainedShare(climbed.best.share)
+    encoder.use_idf(climbed.best.table_V)
+    encoder.trained_share = climbed.best.share
     if is_main():
         print(plain(write_page(folder / "ladder", record, [*about, kept(record)])))
         length = planned_length(settings.value)

@@ -1,7 +1,7 @@
 """What a rung gives: NDCG@10 of each held-out query at each length, and whether that is better than before."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from retrieval.score_dataset import DatasetScores, score_dataset
 from retrieval.shaped import Shape
 from retrieval.significance import Comparison, compare
 from sparse_model import SparseEncoder
+from sparse_model.lexical import TrainedShare
 from sparse_model.pruning import Cut
 
 LEVEL = 0.05
@@ -108,9 +109,9 @@ class Judge:
         return self._kept("bm25", [language], lambda: self._each(score))
 
     def model(
-        self, label: str, files: str, encoder: Callable[[], SparseEncoder], table_V: Tensor | None, share: float
+        self, label: str, files: str, encoder: Callable[[], SparseEncoder], table_V: Tensor, share: TrainedShare
     ) -> Judged:
-        """A model with these query weights (None: its own) and this lexical share.
+        """A model with these query weights and this lexical share.
 
         Args:
             label: a plain file name. files: a hash of the model. encoder: loads it, if it is needed.
@@ -118,12 +119,10 @@ class Judge:
 
         def score() -> Judged:
             model = encoder()
-            if table_V is not None:
-                model.use_idf(table_V)
-            return self._each(lambda length: self._scored(model, files, Shape(Cut(length), lexical_share=share)))
+            model.use_idf(table_V)
+            return self._each(lambda length: self._scored(model, files, Shape(Cut(length), **asdict(share))))
 
-        weights = None if table_V is None else hash_of(table_V.tolist())
-        return self._kept(label, [files, weights, share], score)
+        return self._kept(label, [files, hash_of(table_V.tolist()), asdict(share)], score)
 
     def vectors(self, files: str) -> Path:
         """Where the corpus' vectors of a model are kept; files: a hash of the model."""

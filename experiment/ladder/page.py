@@ -1,6 +1,7 @@
 """The ladder's table: ladder.json, a page and Markdown of what each rung gave, what was kept and why."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def as_record(climbed: Climbed, lengths: Sequence[int | None]) -> dict[str, Any]
         "queries": climbed.bm25.ndcg_LQ.shape[1],
         "bm25": _figures(climbed.bm25),
         "rungs": [_rung(number, rung) for number, rung in enumerate(climbed.rungs)],
-        "lexical_share": climbed.best.share,
+        **asdict(climbed.best.share),
     }
 
 

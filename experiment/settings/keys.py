@@ -122,7 +122,7 @@ class DataKeys(Keys):
     """with documents: a file of queries that people asked, without judgements, a line each (or .jsonl with text): spans
     and keywords become as long as they are, of the words that they use"""
     ladder_shares: Shares = key([0.1, 0.25, 0.5], WEIGHTS)
-    """lexical shares that are tried on held-out pseudo-queries (see lexical_share)"""
+    """lexical shares that are tried on held-out pseudo-queries, each with the IDF and without (see lexical_share)"""
     data_command: str | None = key(None, NOTHING)
     """the command that makes the data which the same file names (train_file, train_file_dir, data sets in beir_dir);
     never run, but said where they are missing"""

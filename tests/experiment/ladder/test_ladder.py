@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 import experiment.ladder.climb as climbing
 from sparse_model import load
+from sparse_model.query_weights import read_idf
 from tests.conftest import WORDS
 from tests.processes import Done, call
 
@@ -41,7 +43,7 @@ def command(folder: Path, tiny_model: Path, tmp_path: Path) -> Callable[..., Don
 
 
 @pytest.mark.slow
-def test_one_command(command: Callable[..., Done], tmp_path: Path) -> None:
+def test_one_command(command: Callable[..., Done], tiny_model: Path, tmp_path: Path) -> None:
     """All that it leaves; the second time nothing is left to do, and an evaluation takes the folder."""
     done = command()
     assert done.returncode == 0, done.stderr
@@ -56,6 +58,10 @@ def test_one_command(command: Callable[..., Done], tmp_path: Path) -> None:
     assert len(list((run / "evaluation/.vectors").iterdir())) == 1 == len(list((run / "ladder").glob("vectors-*")))
     encoder = load(str(run))
     assert encoder.inf_free and encoder.trained_share.lexical_share == ladder["lexical_share"]
+    saved = read_idf(str(run / "ladder/idf.json"), encoder.tokenizer, encoder.vocabulary_size)
+    kept = saved if ladder["rungs"][1]["kept"] else load(str(tiny_model), inf_free=True).idf_V
+    words = encoder.tokenizer(" ".join(WORDS), add_special_tokens=False)["input_ids"]
+    assert torch.allclose(encoder.idf_V[words], kept[words]), "the query weights that were kept, and no others"
     assert "BM25" in done.stdout and "What each rung gave" in done.stdout
     again = command()
     assert again.returncode == 0 and "training is finished already" in again.stderr + (run / "train.log").read_text()
