@@ -8,7 +8,7 @@ from pathlib import Path
 
 from retrieval import distributed, download
 from retrieval.beir_files import halves, packed_or_not, read_judgements, read_records
-from retrieval.dataset_names import folder_name, is_named, parse_name, scored_split, splits_of
+from retrieval.dataset_names import archive_of, folder_name, is_named, label, parse_name, scored_split, splits_of
 from retrieval.fingerprint import fingerprint
 from retrieval.mapped_corpus import MappedCorpus, Mend, map_corpus
 from retrieval.metrics import Qrels
@@ -64,7 +64,7 @@ def load_beir(name_or_path: str, beir_dir: str, split: str | None = None, mend: 
     paths = data_files(folder, split)
     # Rank 0's, so that no process reads other data than the rest.
     digest = distributed.on_main(lambda: fingerprint(paths))
-    data = _read(folder.name, split, paths, digest[:16], mend)
+    data = _read(label(folder), split, paths, digest[:16], mend)
     if fingerprint(paths) != digest:
         raise UserError(f"{folder}: was changed while it was read; run the same command again.")
     return data
@@ -119,7 +119,7 @@ def local_folder(name_or_path: str, beir_dir: str) -> Path | None:
     if is_named(name_or_path):
         return named if named.is_dir() else None
     if "/" in name_or_path or os.sep in name_or_path:
-        return given if given.is_dir() else None
+        return next((folder for folder in (given, named) if folder.is_dir()), None)
     if named.is_dir():
         return named
     return given if _is_beir(given) else None
@@ -129,8 +129,10 @@ def why_missing(name_or_path: str, beir_dir: str) -> str | None:
     """Why a data set cannot be had, with the remedy; None: it is on this disk, or can be downloaded."""
     if is_named(name_or_path):
         return malformed(name_or_path)
-    if name_or_path in download.NAMES or local_folder(name_or_path, beir_dir) is not None:
+    if archive_of(name_or_path) in download.NAMES or local_folder(name_or_path, beir_dir) is not None:
         return None
+    if label(given := Path(name_or_path)) != given.name:
+        return f"{given}: no such folder; {given.parent.name} is the mean over all of its parts: complete it."
     if "/" in name_or_path or os.sep in name_or_path:
         return f"{name_or_path}: no such folder; give a BEIR folder or a data set's name."
     return _unknown(name_or_path, beir_dir)
@@ -146,8 +148,8 @@ def locate(name_or_path: str, beir_dir: str) -> Path:
     if is_named(name_or_path):
         return Path(os.path.abspath(download.ensure(name_or_path, beir_dir)))
     folder, named = local_folder(name_or_path, beir_dir), Path(beir_dir, name_or_path)
-    if name_or_path in download.NAMES and folder in (None, named):
-        download.ensure(name_or_path, beir_dir)
+    if (archive := archive_of(name_or_path)) in download.NAMES and folder in (None, named):
+        download.ensure(archive, beir_dir)
     return Path(os.path.abspath(folder or named))
 
 

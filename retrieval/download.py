@@ -20,7 +20,7 @@ from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
 from retrieval.archives import MOST_BYTES, unpack
-from retrieval.dataset_names import IRDS, folder_name, is_named
+from retrieval.dataset_names import IRDS, PARTS, folder_name, is_named
 from retrieval.files import alone, move_aside
 from retrieval.named_data import write_named, write_qrels, write_records
 from sparse_model.errors import UserError
@@ -46,6 +46,7 @@ BEIR_MD5 = {
     "fiqa": "17918ed23cd04fb15047f73e6c3bd9d9",
     "arguana": "8ad3e3c2a5867cdced806d6503f29b99",
     "webis-touche2020": "46f650ba5a527fc69e0a6521c5a23563",
+    "cqadupstack": "4e41456d7df8ee7760a7f866133bda78",
     "quora": "18fb154900ba42a600f84b839c173167",
     "dbpedia-entity": "c2a39eb420a3164af735795df012ac2c",
     "scidocs": "38121350fc3a4d2f48850f6aff52e4a9",
@@ -95,15 +96,22 @@ def ensure(name: str, beir_dir: str, checksums: Mapping[str, str] = BEIR_MD5) ->
     except (OSError, ValueError) as error:  # requests' and the hub's errors are among these
         raise UserError(
             f"{name}: there is no whole folder {folder}, and it could not be fetched from {source} ({_why(error)}). "
-            f"Place corpus.jsonl, queries.jsonl and qrels/<split>.tsv there by hand, or correct beir_dir."
+            f"Place corpus.jsonl, queries.jsonl and qrels/<split>.tsv {_lacking(folder)} by hand, or correct beir_dir."
         ) from error
     return folder
 
 
 def is_beir_folder(folder: Path) -> bool:
-    """Whether a folder holds corpus.jsonl, queries.jsonl and judgements of a split, each maybe as .gz."""
+    """Whether a folder, or each part of it, holds corpus.jsonl, queries.jsonl and judgements, each maybe as .gz."""
+    if folder.name in PARTS:
+        return all(is_beir_folder(folder / part) for part in PARTS[folder.name])
     texts = ([folder / name, folder / f"{name}.gz"] for name in ("corpus.jsonl", "queries.jsonl"))
     return all(any(map(Path.is_file, files)) for files in texts) and any((folder / "qrels").glob("*.tsv*"))
+
+
+def _lacking(folder: Path) -> str:
+    parts = [part for part in PARTS.get(folder.name, ()) if not is_beir_folder(folder / part)]
+    return f"in its folders {', '.join(parts)}" if parts else "there"
 
 
 def _offline() -> bool:

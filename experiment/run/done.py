@@ -20,7 +20,7 @@ from experiment.settings.effects import Changes
 from experiment.settings.keys import GROUP_OF, GROUPS, effect, keys_that_change
 from experiment.settings.settings import Settings
 from experiment.settings.validation import checked_group, checked_trainer_key
-from retrieval.dataset_names import dataset_name, scored_split
+from retrieval.dataset_names import counted, dataset_name, scored_split
 from retrieval.files import read_json
 from retrieval.fingerprint import file_hash, fingerprint, hash_of
 from retrieval.metrics import figure_name
@@ -272,7 +272,7 @@ def _is_evaluated(settings: Settings) -> bool:
     wanted = {dataset_name(name): name for name in keys.beir_datasets}
     try:
         folder = evaluation_folder(settings)
-        if read_json(folder / "summary.json").get("datasets") != list(wanted):
+        if read_json(folder / "summary.json").get("datasets") != list(counted(wanted)):
             return False
         config_hash = recorded_inputs(settings, folder)["config hash"]
     except UserError:  # there is no model to score

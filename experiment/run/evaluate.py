@@ -23,7 +23,7 @@ from experiment.settings.keys import OURS, EvaluationKeys, effect
 from experiment.settings.missing import require_data_sets
 from experiment.settings.settings import Settings
 from retrieval.beir_data import load_beir
-from retrieval.dataset_names import dataset_name, folder_name, is_named, parse_name
+from retrieval.dataset_names import archive_of, dataset_name, folder_name, is_named, parse_name
 from retrieval.distributed import is_main, on_main
 from retrieval.download import NAMES, is_beir_folder
 from retrieval.files import write_atomically
@@ -111,7 +111,7 @@ def _rows(settings: Settings) -> list[tuple[Path, str]]:
 
 def _to_download(keys: EvaluationKeys) -> list[str]:
     """The data sets that are not here and can be had."""
-    names = [parse_name(name)[0] for name in keys.beir_datasets]
+    names = dict.fromkeys(archive_of(parse_name(name)[0]) for name in keys.beir_datasets)
     known = [name for name in names if name in NAMES or is_named(name)]
     return [name for name in known if not is_beir_folder(Path(keys.beir_dir, folder_name(name)))]
 
@@ -168,7 +168,7 @@ def _print_plan(keys: EvaluationKeys, what: str, folder: Path, engine: Callable[
     """
     lines, missing, absent = [f"scores      {what}", f"writes      {folder}"], [], _to_download(keys)
     for name in keys.beir_datasets:
-        known, _ = parse_name(name)
+        known = archive_of(parse_name(name)[0])
         if known in absent:
             missing.append(f"{known}: not in {keys.beir_dir}; it will be downloaded when this is run.")
             continue
@@ -186,4 +186,4 @@ def _print_plan(keys: EvaluationKeys, what: str, folder: Path, engine: Callable[
     if is_main():
         print(plain("\n".join(lines)))
     if missing:
-        raise UserError("\n".join(missing))
+        raise UserError("\n".join(dict.fromkeys(missing)))

@@ -9,8 +9,10 @@ from typing import Any
 from experiment.run.done import is_result
 from experiment.run.folder import command_line, git_commit, versions
 from experiment.run.results import metrics_of
+from retrieval.averages import by_whole, macro_means, whole_queries
 from retrieval.beir_data import BeirData
 from retrieval.files import move_aside, read_json, write_atomically, write_json
+from retrieval.fingerprint import hash_of
 from retrieval.metrics import QueryFigures, figure_name, per_query
 from retrieval.run_file import read_run, write_run
 from retrieval.score_dataset import DatasetScores, loss_names, quality_figures
@@ -71,17 +73,27 @@ class ResultFolder:
 
     def summarise(self, records: Sequence[Record]) -> str:
         """Write summary.json (macro averages, and which data sets they are over) and summary.csv; a table to print."""
-        means = _means(records)
-        data_sets = [record["dataset"] for record in records]
+        wholes = by_whole(records)
+        means, data_sets = macro_means(wholes), [record["dataset"] for record in wholes]
+        made = [self._write_whole(record) for record in wholes if "parts" in record]
         before = read_json(self.path / "summary.json").get("datasets", [])
         if not set(before) <= set(data_sets):
             for old in (self.path / "summary.json", self.path / "summary.csv"):
                 if old.exists():
                     move_aside(old)
-        write_atomically(self.path / "summary.csv", _csv(records, means))
+        write_atomically(self.path / "summary.csv", _csv([*records, *made], means, len(wholes)))
         # Last: by it a sweep sees that the evaluation is done.
         write_json(self.path / "summary.json", {"datasets": data_sets, "figures": means, **self.inputs})
-        return _table(records, means)
+        return _table([*records, *made], means)
+
+    def _write_whole(self, record: Record) -> Record:
+        """File the mean over a data set's parts beside them."""
+        parts = record["parts"]
+        queries = whole_queries({label: read_json(self.path / "runs" / f"{label}.per_query.json") for label in parts})
+        write_atomically(self.path / "runs" / f"{record['dataset']}.per_query.json", json.dumps(queries) + "\n")
+        hashes = [read_json(self.path / f"{label}.json")["data hash"] for label in parts]
+        write_json(self.path / f"{record['dataset']}.json", record | {"data hash": hash_of(hashes)[:16]})
+        return record
 
     def _with_metrics(self, data: BeirData, stored: Record, metrics: Sequence[str]) -> Record:
         """The stored figures; where other metrics are asked for, those are computed from the run that lies there."""
@@ -118,16 +130,9 @@ def _write_queries(path: Path, values: QueryFigures, names: Sequence[str]) -> No
     write_atomically(path, json.dumps(by_name) + "\n")
 
 
-def _means(records: Sequence[Record]) -> dict[str, float]:
-    """Macro averages of the figures that every data set has."""
-    everywhere = set.intersection(*(set(record) for record in records))
-    names = [key for key, value in records[0].items() if isinstance(value, float) or key == "index_bytes"]
-    return {name: sum(float(record[name]) for record in records) / len(records) for name in names if name in everywhere}
-
-
-def _csv(records: Sequence[Record], means: dict[str, float]) -> str:
+def _csv(records: Sequence[Record], means: dict[str, float], n_data_sets: int) -> str:
     """A row for each data set, and one of averages."""
-    rows = [*records, {"dataset": f"average of {len(records)}", **means}]
+    rows = [*records, {"dataset": f"average of {n_data_sets}", **means}]
     return csv_table(["dataset", "split", "queries", "documents", *means], rows, line_end="\r\n")
 
 

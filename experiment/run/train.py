@@ -23,6 +23,7 @@ from experiment.run.train_folder import checkpoint_to_resume, close_run, open_ru
 from experiment.settings.keys import DataKeys, EvaluationKeys, LossKeys, OnlineTeachers, is_known, keys_that_change
 from experiment.settings.mistakes import refuse
 from experiment.settings.settings import Settings
+from retrieval.averages import by_whole, macro_means
 from retrieval.beir_data import load_beir
 from retrieval.distributed import is_main, on_main, world_size
 from retrieval.files import move_aside, read_json, require_disk
@@ -286,10 +287,8 @@ def evaluate_while_training(keys: EvaluationKeys, encoder: SparseEncoder) -> dic
     shape = Shape(**asdict(encoder.trained_share))
     score = partial(score_dataset, metrics=keys.metrics, drop_query_id=keys.drop_query_id, shape=shape)
     results = [score(encoder, data, keys.top_k, keys.query_prune).figures for data in data_sets]
-    numbers = [name for name, value in results[0].items() if isinstance(value, float)]
-    means = {name: sum(result[name] for result in results) / len(results) for name in numbers}
-    first = figure_name(keys.metrics[0])
-    return means | {f"{result['dataset']}_{first}": result[first] for result in results}
+    first, wholes = figure_name(keys.metrics[0]), by_whole(results)
+    return macro_means(wholes) | {f"{one['dataset']}_{first}": one[first] for one in [*results, *wholes]}
 
 
 def _checkpoint_bytes(encoder: SparseEncoder) -> int:

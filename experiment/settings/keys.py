@@ -12,6 +12,7 @@ from experiment.settings.value_types import (
     EXACT,
     Activation,
     Cuts,
+    DataSets,
     EngineName,
     Language,
     Length,
@@ -243,11 +244,11 @@ class EvaluationKeys(Keys):
 
     beir_dir: str = key("data/beir", NOTHING)
     """folder of BEIR data sets; those that are absent are downloaded into it"""
-    beir_datasets: Names = key(list(BEIR_13), NOTHING, main_for="evaluate")
+    beir_datasets: DataSets = key(list(BEIR_13), NOTHING, main_for="evaluate")
     """names (BEIR's, NanoBEIR's, hub:owner/name of the Hugging Face hub, irds:ID of ir_datasets, folders in beir_dir)
     or paths of BEIR folders; list or comma string; name:dev scores another split than `split` says, name:dev+test the
-    queries of both"""
-    eval_beir_datasets: Names | None = key(None, BEST)
+    queries of both; cqadupstack is its twelve folders, whose mean counts as one"""
+    eval_beir_datasets: DataSets | None = key(None, BEST)
     """data sets scored while training, as eval_strategy says"""
     split: str | None = key(None, RESULT | ROWS, by_default=True, main_for="evaluate")
     """qrels to score; null: test (dev for msmarco); train where data are prepared"""

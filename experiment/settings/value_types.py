@@ -14,6 +14,7 @@ from pydantic import (
 
 from losses import RANKING
 from mining.teachers import TYPES
+from retrieval.dataset_names import split_up
 from sparse_model import limits
 from sparse_model.activations import ACTIVATIONS
 
@@ -25,7 +26,12 @@ def _split_commas(value: Any) -> Any:
     return [part.strip() for part in parts if part.strip()]
 
 
+def _split_up(names: list[str]) -> list[str]:
+    return [part for name in names for part in split_up(name)]
+
+
 Names = Annotated[list[str], BeforeValidator(_split_commas)]
+DataSets = Annotated[Names, AfterValidator(_split_up)]
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=limits.SHARE_FROM, lt=limits.SHARE_BELOW)]

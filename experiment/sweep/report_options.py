@@ -12,7 +12,7 @@ from experiment.report.grouping import without_seed
 from experiment.settings.files import merged
 from experiment.settings.keys import Keys
 from experiment.sweep.runs import REPORT, PlannedRun
-from retrieval.dataset_names import dataset_name
+from retrieval.dataset_names import counted, dataset_name
 from sparse_model.errors import UserError
 
 Title = Annotated[str, Field(pattern="^[^-]|^$")]
@@ -46,6 +46,7 @@ def report_options(runs: Sequence[PlannedRun]) -> list[str]:
     if folders or not path.is_file():
         return []
     scored = {dataset_name(name) for run in runs for name in run.scored.evaluation.beir_datasets}
+    scored |= counted(scored).keys()
     keys = _read(path, scored)
     words = ["--title", keys.title] if keys.title else []
     left_out = []

@@ -88,6 +88,11 @@ def _stored_pooling(folder: Path) -> str:
             f"one of {', '.join(POOLINGS)}."
         )
     says = require_object(folder / "config.json")
+    if says.get("include_prompt") is False:
+        raise UserError(
+            f"{folder / 'config.json'}: include_prompt: false is not supported: here a prefix's tokens are pooled with "
+            f"the rest; give pooling: one of {', '.join(POOLINGS)}, to have them so."
+        )
     # Newer versions write {"pooling_mode": "mean"}, older ones {"pooling_mode_mean_tokens": true, …}.
     flags = [key for key, value in says.items() if key.startswith("pooling_mode_") and value is True]
     found = says.get("pooling_mode") or [re.sub("^pooling_mode_|_tokens?$", "", key) for key in flags]

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
@@ -103,6 +104,32 @@ def test_a_lost_pooling_is_not_guessed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="1_Pooling/config.json is missing.* give pooling"):
         check_teacher(tiny_spec("dense", tmp_path), "teachers[0]")
     check_teacher(tiny_spec("dense", tmp_path, pooling="mean"), "teachers[0]")
+
+
+def test_the_prompts_of_a_dense_model_are_to_be_given(tmp_path: Path) -> None:
+    """Refused with the lines to give; given so, vectors are those of sentence-transformers."""
+    from sentence_transformers import SentenceTransformer
+
+    theirs = SentenceTransformer(str(make_dense(tmp_path, pooling="mean")), device="cpu")
+    theirs.prompts = {"query": "red ", "passage": "rain ", "document": ""}
+    theirs.save(str(tmp_path))
+    needed = "query_prefix: 'red ', document_prefix: 'rain '"
+    with pytest.raises(UserError, match=f"prompts: it was trained with texts before its own; give {needed}"):
+        check_teacher(tiny_spec("dense", tmp_path), "teachers[0]")
+    spec = tiny_spec("dense", tmp_path, query_prefix="red ", document_prefix="rain ")
+    check_teacher(spec, "teachers[0]")
+    ours: Any = load_teacher(spec, "cpu")
+    for role, prompt in (("query", "query"), ("document", "passage")):
+        expected = theirs.encode(["bird rain"], prompt_name=prompt)
+        np.testing.assert_allclose(ours.encode(["bird rain"], role), expected, atol=1e-6)
+
+
+def test_a_pooling_that_leaves_prompts_out_is_refused(tmp_path: Path) -> None:
+    make_dense(tmp_path, pooling="mean")
+    says = {"pooling_mode": "mean", "include_prompt": False}
+    (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(says))
+    with pytest.raises(UserError, match="include_prompt: false is not supported"):
+        check_teacher(tiny_spec("dense", tmp_path), "teachers[0]")
 
 
 @pytest.mark.parametrize(

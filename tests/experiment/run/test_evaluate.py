@@ -13,11 +13,13 @@ import pytest
 import yaml
 
 import sparse_model
+from experiment.report.runs import load_runs
 from experiment.run import kept_vectors as keeping
 from experiment.run.done import is_evaluated
 from experiment.run.evaluate import run_evaluation
 from experiment.run.kept_vectors import kept_vectors
 from experiment.settings.settings import load_settings
+from retrieval.dataset_names import CQADUPSTACK
 from sparse_model import SparseEncoder, UserError
 from tests.conftest import write_jsonl
 
@@ -290,3 +292,67 @@ def test_what_will_be_downloaded_is_said_first(
         run_evaluation(load_settings(["baseline=bm25", "beir_datasets=scifact,fiqa", f"beir_dir={tmp_path}/beir",
                                       f"output_dir={tmp_path}/run"]))  # fmt: skip
     assert f"2 data sets will be downloaded into {tmp_path}/beir: scifact, fiqa" in caplog.text
+
+
+def _cqadupstack(beir_folder: Path, folder: Path) -> Path:
+    """Its twelve folders, of the tiny data set; the judgements of one are of another document."""
+    for forum in CQADUPSTACK:
+        shutil.copytree(beir_folder, folder / "cqadupstack" / forum)
+    judged = folder / "cqadupstack" / "tex" / "qrels" / "test.tsv"
+    judged.write_text("query-id\tcorpus-id\tscore\nq0\td1\t1\n")
+    return folder
+
+
+def test_the_folders_of_cqadupstack_count_as_one(
+    beir_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """NDCG@10 of the whole is the mean of the parts', and the average is over two data sets, not thirteen."""
+    beir_dir = _cqadupstack(beir_folder, tmp_path / "beir")
+    words = ["baseline=bm25", f"output_dir={tmp_path / 'run'}", f"beir_dir={beir_dir}"]
+    both = load_settings([*words, f"beir_datasets={beir_folder},cqadupstack"])
+    run_evaluation(both)
+    folder = tmp_path / "run" / "evaluation" / "baseline-bm25"
+    parts = [json.loads((folder / f"cqadupstack-{forum}.json").read_text()) for forum in CQADUPSTACK]
+    whole, alone = (json.loads((folder / f"{name}.json").read_text()) for name in ("cqadupstack", "tiny"))
+    ndcg = {part["dataset"]: part["ndcg@10"] for part in parts}
+    assert {*ndcg.values()} == {alone["ndcg@10"], ndcg["cqadupstack-tex"]} and len({*ndcg.values()}) == 2
+    assert whole["ndcg@10"] == pytest.approx((11 * alone["ndcg@10"] + ndcg["cqadupstack-tex"]) / 12)
+    assert whole["queries"] == sum(part["queries"] for part in parts) and whole["documents"] == 12 * alone["documents"]
+    assert whole["parts"]["cqadupstack-tex"]["map"] == parts[8]["map"]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["datasets"] == ["tiny", "cqadupstack"]
+    assert summary["figures"]["ndcg@10"] == pytest.approx((alone["ndcg@10"] + whole["ndcg@10"]) / 2)
+    queries = json.loads((folder / "runs" / "cqadupstack.per_query.json").read_text())["ndcg@10"]
+    assert len(queries) == whole["queries"] and "cqadupstack-tex/q0" in queries
+    assert sum(queries.values()) / len(queries) == pytest.approx(whole["ndcg@10"], abs=1e-6)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:-1]] == ["tiny", *ndcg, "cqadupstack", "average"]
+    assert list(csv.reader((folder / "summary.csv").open()))[-1][0] == "average of 2"
+    assert is_evaluated(both) and not is_evaluated(load_settings([*words, "beir_datasets=cqadupstack"]))
+    (evaluation,) = load_runs([tmp_path / "run"])[0].evaluations
+    assert evaluation.datasets == ("cqadupstack", "tiny") and not evaluation.notes
+
+
+def test_some_folders_of_cqadupstack_are_data_sets_of_their_own(beir_folder: Path, tmp_path: Path) -> None:
+    beir_dir = _cqadupstack(beir_folder, tmp_path / "beir")
+    names = f"beir_datasets={beir_dir}/cqadupstack/tex,cqadupstack/gis:test"
+    run_evaluation(load_settings(["baseline=bm25", f"output_dir={tmp_path / 'run'}", f"beir_dir={beir_dir}", names]))
+    folder = tmp_path / "run" / "evaluation" / "baseline-bm25"
+    assert json.loads((folder / "summary.json").read_text())["datasets"] == ["cqadupstack-tex", "cqadupstack-gis"]
+    assert not (folder / "cqadupstack.json").exists()
+
+
+def test_a_folder_of_cqadupstack_that_is_missing(
+    beir_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its path it is incomplete; by its name it would be downloaded anew."""
+    beir_dir = _cqadupstack(beir_folder, tmp_path / "beir")
+    shutil.rmtree(beir_dir / "cqadupstack" / "gis")
+    words = ["baseline=bm25", f"output_dir={tmp_path / 'run'}"]
+    with pytest.raises(
+        UserError, match=r"cqadupstack/gis: no such folder; .* mean over all .* complete"
+    ):
+        run_evaluation(load_settings([*words, f"beir_datasets={beir_dir}/cqadupstack"]))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(UserError, match=r"cqadupstack: there is no whole .*<split>.tsv in its folders gis by hand"):
+        run_evaluation(load_settings([*words, f"beir_dir={beir_dir}", "beir_datasets=cqadupstack"]))
