@@ -1,11 +1,23 @@
-"""Addresses of OpenSearch servers."""
+"""Addresses of OpenSearch servers, and what a user calls them."""
 
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from sparse_model.errors import UserError
 
 NO_ADDRESS = "not an address; write http://host:9200 or https://host:443, or a list of such."
+
+
+@dataclass(frozen=True)
+class Words:
+    """What to write where a message asks for another server: keys of an evaluation, or a command's options."""
+
+    url: str = "opensearch_url"
+    authority: str = "opensearch_ca=FILE"
+    unverified: str = "opensearch_verify=false"
+    without: str = "let a private node be started: opensearch_home=FOLDER"
+    """how to do without a server"""
 
 
 def split_address(url: str) -> tuple[dict[str, Any], tuple[str, str] | None]:
@@ -22,7 +34,7 @@ def split_address(url: str) -> tuple[dict[str, Any], tuple[str, str] | None]:
     except ValueError:
         parts, port = urlsplit(""), 0
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UserError(f"opensearch_url: {NO_ADDRESS}")
+        raise UserError(NO_ADDRESS)
     host = {"host": parts.hostname, "port": port, "use_ssl": parts.scheme == "https"}
     if parts.path.strip("/"):
         host["url_prefix"] = parts.path.strip("/")

@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from retrieval.opensearch.address import public_address, split_address
+from retrieval.opensearch.address import Words, public_address, split_address
 from sparse_model.errors import RunError, UserError
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+KEYS = Words()
 
 # Statuses that pass by themselves: too many requests, a gateway without its server, a shard on its way.
 TRANSIENT = (429, 502, 503, 504)
@@ -33,7 +34,7 @@ def library() -> Any:
         import opensearchpy
     except ImportError:
         raise UserError(
-            "engine: opensearch: opensearch-py is not installed; python -m pip install -e '.[opensearch]' does it."
+            "OpenSearch: opensearch-py is not installed; python -m pip install -e '.[opensearch]' does it."
         ) from None
     return opensearchpy
 
@@ -56,6 +57,7 @@ class Server:
         patience_s: how long a request is repeated before the run fails.
         alive: asked before a request is repeated; False: there is nothing to wait for.
         connections: kept open to each node.
+        words: what messages call these.
     """
 
     def __init__(
@@ -67,15 +69,20 @@ class Server:
         patience_s: float = PATIENCE_S,
         connections: int = 16,
         alive: Callable[[], bool] = lambda: True,
+        words: Words = KEYS,
     ) -> None:
         self.address = ", ".join(map(public_address, urls))
         self.patience_s, self._alive = patience_s, alive
         self.version = ""  # once there was a `first_contact`
-        addresses = [split_address(url) for url in urls]
+        self._words = words
+        try:
+            addresses = [split_address(url) for url in urls]
+        except UserError as error:
+            raise UserError(f"{words.url}: {error}") from None
         encrypted = any(host["use_ssl"] for host, _ in addresses)
         options: dict[str, Any] = {"verify_certs": verify, "ca_certs": ca, "ssl_show_warn": False} if encrypted else {}
         if encrypted and not verify:
-            logger.warning("opensearch_verify=false: the server's certificate is not checked")
+            logger.warning("%s: the server's certificate is not checked", words.unverified)
         self._client = library().OpenSearch(
             [host for host, _ in addresses],
             http_auth=credentials or next((found for _, found in addresses if found), None),
@@ -162,13 +169,15 @@ class Server:
             patience = FIRST_CONTACT_S + FIRST_ANSWER_S * self.address.count(",")
             answer = self.patiently(ask, min(patience, self.patience_s))
         except library().OpenSearchException as error:
-            raise UserError(f"opensearch_url: {self.address}: {_first_mistake(error)}") from None
+            raise UserError(f"{self._words.url}: {self.address}: {_first_mistake(error, self._words)}") from None
         version = answer.get("version") if isinstance(answer, dict) else None
         if not isinstance(version, dict) or version.get("distribution") != "opensearch":
-            raise UserError(f"opensearch_url: {self.address} answers, but is no OpenSearch server; name another.")
+            raise UserError(f"{self._words.url}: {self.address} answers, but is no OpenSearch server; name another.")
         number = str(version.get("number"))
         if number.partition(".")[0] not in ("2", "3"):
-            raise UserError(f"opensearch_url: {self.address} is OpenSearch {number}; versions 2 and 3 are supported.")
+            raise UserError(
+                f"{self._words.url}: {self.address} is OpenSearch {number}; versions 2 and 3 are supported."
+            )
         self.version = number
         return number
 
@@ -265,16 +274,16 @@ BLOCKED = (
 )
 
 
-def _first_mistake(error: Exception) -> str:
+def _first_mistake(error: Exception, words: Words) -> str:
     if isinstance(error, library().SSLError) or "SSL" in str(getattr(error, "error", "")):
         return (
-            "its certificate is not trusted, or it does not speak TLS. Name its authority's file: opensearch_ca=FILE, "
-            "or accept any certificate: opensearch_verify=false."
+            f"its certificate is not trusted, or it does not speak TLS. Name its authority's file: {words.authority}, "
+            f"or accept any certificate: {words.unverified}."
         )
     if isinstance(error, library().ConnectionError):
         return (
-            f"nothing answers ({error.error}). Start the server, correct the address (https:// if it speaks TLS), "
-            "or let a private node be started: opensearch_home=FOLDER."
+            f"nothing answers ({error.error}). Start the server, correct the address (https:// if it speaks TLS), or "
+            f"{words.without}."
         )
     if getattr(error, "status_code", None) in (401, 403):
         return f"refused with {error.status_code}. Set OPENSEARCH_USERNAME and OPENSEARCH_PASSWORD in the environment."  # type: ignore[attr-defined]

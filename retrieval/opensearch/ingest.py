@@ -40,12 +40,12 @@ def check_ids(doc_ids: Sequence[str]) -> None:
         except UnicodeEncodeError:  # the server would silently put another character there
             raise UserError(
                 f"document id {doc_id!r} holds half of a surrogate pair, which is no character; correct it in "
-                "corpus.jsonl and the qrels."
+                "the corpus (and the qrels)."
             ) from None
         if size > LONGEST_ID:
             raise UserError(
                 f"document id {doc_id[:60]!r}… has {size} bytes; OpenSearch takes {LONGEST_ID}. "
-                "Shorten it in corpus.jsonl and the qrels, or use engine=exact."
+                "Shorten it in the corpus (and the qrels); in an evaluation, engine=exact takes it as it is."
             )
 
 

@@ -12,9 +12,7 @@ FIELD = "text_sparse"
 
 Query = dict[str, Any]
 
-NO_RANK_FEATURES = (
-    "engine: opensearch: the server does not know rank_features; install its module mapper-extras on every node."
-)
+NO_RANK_FEATURES = "The server does not know rank_features; install its module mapper-extras on every node."
 
 
 def _features(field: str, names: Sequence[str], tokens: np.ndarray, weights: np.ndarray, hits: int) -> Query:

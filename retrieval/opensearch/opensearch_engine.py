@@ -131,7 +131,7 @@ class OpenSearchEngine:
         threads, most_bytes = what_fits(heap, len(self._doc_ids), processes, asked)
         if (threads, most_bytes) != (asked, MOST_BYTES) and distributed.is_main():
             logger.info(
-                "%d MiB of heap: each process has %d requests of %.1f MiB under way, not %d (opensearch_threads)",
+                "%d MiB of heap: each process has %d requests of %.1f MiB under way, not %d",
                 *(heap // MIB, threads, most_bytes / MIB, asked),
             )
         return threads, most_bytes

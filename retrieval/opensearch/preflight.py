@@ -36,7 +36,7 @@ def check_server(server: Server, documents: int, heap_remedy: str) -> int:
     heap = sum(node.get("jvm", {}).get("mem", {}).get("heap_max_in_bytes", 0) for node in data_nodes)
     if 0 < heap < (needed := needed_heap(documents, 1)):
         mistakes.append(
-            f"engine: opensearch: {heap / MIB:.0f} MiB of heap, but {documents} documents take about "
+            f"{server.address}: {heap / MIB:.0f} MiB of heap, but {documents} documents take about "
             f"{needed / MIB:.0f} MiB; {heap_remedy}."
         )
     if mistakes:
@@ -71,7 +71,7 @@ def _disk_mistakes(server: Server, nodes: list[dict[str, Any]]) -> list[str]:
         free, total = disk.get("available_in_bytes"), disk.get("total_in_bytes")
         if free is not None and total and free < (least := _least_free(flood, total)):
             found.append(
-                f"engine: opensearch: node {node.get('name')} has {free / 1e9:.1f} GB of disk free, below its flood "
+                f"{server.address}: node {node.get('name')} has {free / 1e9:.1f} GB of disk free, below its flood "
                 f"stage ({flood}: {least / 1e9:.1f} GB); free some, or change {disk_key}.watermark.*."
             )
     return found

@@ -19,6 +19,7 @@ from retrieval.command import run_command, together
 from retrieval.corpus import corpus_files
 from retrieval.distributed import is_main, on_main
 from retrieval.encode.arguments import add_arguments, asked_shape, opened
+from retrieval.opensearch.address import Words
 from retrieval.opensearch.client import Server
 from retrieval.opensearch.opensearch_engine import Options
 from retrieval.opensearch.serving import Names, Serving
@@ -26,6 +27,7 @@ from retrieval.shaped import Shaper
 from sparse_model.errors import UserError
 
 NAME = "python -m retrieval.opensearch.serve"
+OPTIONS = Words("--url", "--ca FILE", "--insecure", "do without one: python -m retrieval.search")
 LEAST = {"hits": 1, "shards": 1, "replicas": 0, "threads": 1}
 
 
@@ -90,6 +92,7 @@ def _server(arguments: argparse.Namespace) -> Server:
         credentials=(user, os.environ.get("OPENSEARCH_PASSWORD", "")) if user else None,
         ca=arguments.ca,
         verify=not arguments.insecure,
+        words=OPTIONS,
     )
 
 

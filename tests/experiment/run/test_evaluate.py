@@ -349,9 +349,7 @@ def test_a_folder_of_cqadupstack_that_is_missing(
     beir_dir = _cqadupstack(beir_folder, tmp_path / "beir")
     shutil.rmtree(beir_dir / "cqadupstack" / "gis")
     words = ["baseline=bm25", f"output_dir={tmp_path / 'run'}"]
-    with pytest.raises(
-        UserError, match=r"cqadupstack/gis: no such folder; .* mean over all .* complete"
-    ):
+    with pytest.raises(UserError, match=r"cqadupstack/gis: no such folder; .* mean over all .* complete"):
         run_evaluation(load_settings([*words, f"beir_datasets={beir_dir}/cqadupstack"]))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(UserError, match=r"cqadupstack: there is no whole .*<split>.tsv in its folders gis by hand"):

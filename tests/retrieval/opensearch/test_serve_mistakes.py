@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from retrieval.opensearch import client
 from retrieval.opensearch.serve import main
 
 
@@ -16,3 +17,18 @@ def test_mistakes_of_numbers_and_files(tmp_path: Path, capsys: pytest.CaptureFix
         assert line in said
     assert main([*words, "--ca", str(tmp_path / "gone")]) == 2
     assert "gone: no such file" in capsys.readouterr().err
+
+
+def test_a_server_that_is_not_there_is_told_in_the_commands_own_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No word of an evaluation's keys."""
+    monkeypatch.setattr(client, "FIRST_CONTACT_S", 0.1)
+    (tmp_path / "a.txt").write_text("cold rain")
+    for url, expected in (
+        ("http://127.0.0.1:9", "--url: http://127.0.0.1:9: nothing answers"),
+        ("127.0.0.1:9", "--url: not an address; write http://host:9200"),
+    ):
+        assert main(["model", str(tmp_path), "--url", url]) == 2
+        said = capsys.readouterr().err
+        assert expected in said and "opensearch_" not in said
