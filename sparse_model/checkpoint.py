@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM
 
 from sparse_model import limits
 from sparse_model.activations import ACTIVATIONS
-from sparse_model.casing import lowercased
+from sparse_model.casing import lowercased, lowers
 from sparse_model.description import Description, describe
 from sparse_model.encoder import SparseEncoder
 from sparse_model.errors import UserError
@@ -113,7 +113,12 @@ def load(
         if tokenizer_name is None:
             documents = folder / says.mlm_subfolder
             _take_query_tokenizer(says.query_table.parent, documents, tokenizer, encoder.vocabulary_size)
-    if lowercase:
+    if says.lowercase and encoder.inf_free and not (lowercase or lowers(tokenizer)):
+        raise UserError(
+            f"{says.length_file}: do_lower_case: true is of documents alone, and queries go by a table: not supported. "
+            "lowercase: true lower-cases both; set it to false where neither is meant to be."
+        )
+    if lowercase or says.lowercase:
         encoder.tokenizer = lowercased(encoder.tokenizer)
     return encoder.eval()
 

@@ -45,6 +45,8 @@ class Description:
     """what documents are cut to"""
     prompts: Prompts = Prompts()
     """what stands before texts"""
+    lowercase: bool = False
+    """whether what goes through the masked LM is lower-cased first"""
 
 
 class Key(NamedTuple):
@@ -107,7 +109,7 @@ def _text(value: Any) -> Any:
     return value.get("text") if isinstance(value, dict) else None
 
 
-_MASKED_LM_KEYS = transformer_keys("fill-mask", "logits")
+_MASKED_LM_KEYS = transformer_keys("fill-mask", "logits") | {"do_lower_case": _FREE}
 _POOLING_KEYS = {
     "pooling_strategy": Key(_only("max"), "only max pooling can be used."),
     "activation_function": Key(
@@ -187,6 +189,7 @@ def describe(folder: Path) -> Description:
         str(mlm.relative_to(folder)),
         Cut(whole.get("max_active_dims"), whole.get("prune_ratio")),
         obeyed(whole),
+        bool(says.get("do_lower_case")),
     )
 
 

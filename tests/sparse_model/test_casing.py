@@ -12,7 +12,9 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizer
 import sparse_model
 from experiment.run.train import train
 from experiment.settings.settings import load_settings
+from sparse_model import UserError
 from sparse_model.casing import cautions, lowers
+from sparse_model.vocabulary import silent_ids
 from tests.conftest import SPECIAL, WORDS, make_model
 from tests.training.runs import words_for
 
@@ -75,6 +77,30 @@ def test_every_consumer_lower_cases(backbone: Path, tmp_path: Path) -> None:
         rows = expected.numpy()
         rows[:, plain.tokenizer.all_special_ids] = 0
         np.testing.assert_allclose(found.toarray(), rows, rtol=1e-5, atol=1e-5)
+
+
+def test_a_foreign_folder_that_lower_cases(tiny_model: Path, tmp_path: Path) -> None:
+    """do_lower_case of sentence-transformers is obeyed where texts are documents and queries alike; ids are its own."""
+    st = pytest.importorskip("sentence_transformers")
+    from sentence_transformers.sparse_encoder.models import MLMTransformer, SpladePooling
+
+    folder = shutil.copytree(tiny_model, tmp_path / "backbone")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+    multilingual(folder)
+    modules = [MLMTransformer(str(folder), max_seq_length=20), SpladePooling("max")]
+    st.SparseEncoder(modules=modules, device="cpu").save(str(tmp_path / "theirs"))
+    says = json.loads((tmp_path / "theirs" / "sentence_bert_config.json").read_text()) | {"do_lower_case": True}
+    (tmp_path / "theirs" / "sentence_bert_config.json").write_text(json.dumps(says))
+    theirs = st.SparseEncoder(str(tmp_path / "theirs"), device="cpu")
+    ours, texts = sparse_model.load(tmp_path / "theirs"), ["New York", "СНЕГ rain RAIN"]
+    expected = theirs.encode_document(texts, convert_to_sparse_tensor=False).numpy()
+    expected[:, silent_ids(ours.tokenizer, ours.vocabulary_size)] = 0
+    assert lowers(ours.tokenizer) and not ours.inf_free and (expected > 0).any()
+    np.testing.assert_allclose(ours.encode_documents(texts).toarray(), expected, rtol=1e-5, atol=1e-5)
+    with pytest.raises(UserError, match="do_lower_case: true is of documents alone, and queries go by a table"):
+        sparse_model.load(tmp_path / "theirs", inf_free=True)
+    assert lowers(sparse_model.load(tmp_path / "theirs", inf_free=True, lowercase=True).tokenizer)
 
 
 def test_an_uncased_tokenizer_stays_as_it_is(tiny_model: Path) -> None:

@@ -189,7 +189,6 @@ MASKED_LM = "document_0_MLMTransformer"
         ("siamese", _key(CONFIG, model_type="CrossEncoder"), f"{CONFIG}: model_type"),
         ("siamese", _key(CONFIG, new_feature="on"), f"{CONFIG}: new_feature: 'on' .* not known"),
         ("siamese", _json(CONFIG, ["x"]), f"{CONFIG} cannot be used: a JSON object"),
-        ("siamese", _key(LENGTH, do_lower_case=True), f"{LENGTH}: do_lower_case"),
         ("siamese", _key(LENGTH, processing_kwargs={"text": {"max_length": 4}}), f"{LENGTH}: processing_kwargs"),
         ("siamese", _key(LENGTH, transformer_task="feature-extraction"), f"{LENGTH}: transformer_task"),
         ("siamese", _key(LENGTH, document_length=4), f"{LENGTH}: document_length"),
