@@ -65,7 +65,8 @@ cluster's address for `URL`. Put both .zip files where the cluster can fetch the
    ```
 
 2. Register and deploy the document model, then the query tokenizer. Each answers with a `task_id`; `GET
-   URL/_plugins/_ml/tasks/<task_id>` has the `model_id` once its state is COMPLETED:
+   URL/_plugins/_ml/tasks/<task_id>` has the `model_id` once its state is COMPLETED: the model is registered. Whether it
+   is deployed is told by `GET URL/_plugins/_ml/models/<model_id>`; wait for the `model_state` DEPLOYED:
 
    ```
    for body in register-document-model.json register-query-tokenizer.json; do
@@ -86,7 +87,7 @@ cluster's address for `URL`. Put both .zip files where the cluster can fetch the
    curl -XPOST URL/{index}/_doc/1?refresh=true -H 'content-type: application/json' -d '{{"{text_field}": "a text"}}'
    ```
 
-5. Search:
+5. Search (an empty query_text is refused):
 
    ```
    curl -XPOST URL/{index}/_search -H 'content-type: application/json' -d @search.json
