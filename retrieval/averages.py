@@ -28,7 +28,7 @@ def by_whole(records: Sequence[Figures]) -> list[Figures]:
 def _whole(name: str, parts: Sequence[Figures]) -> Figures:
     """Means of the parts' figures, with their counts and costs added up; "parts": each one's metrics."""
     first = parts[0]
-    alike = {key: first[key] for key in ("split", "metrics", "model", "config hash") if key in first}
+    alike: Figures = {key: first[key] for key in ("split", "metrics", "model", "config hash") if key in first}
     sums = {key: sum(part[key] for part in parts) for key in ADDED_UP if all(key in part for part in parts)}
     metrics = {part["dataset"]: {key: part[key] for key in part.get("metrics", ())} for part in parts}
     return {"dataset": name, **alike, **macro_means(parts), **sums, "parts": metrics}
