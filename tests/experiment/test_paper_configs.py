@@ -1,10 +1,12 @@
 """The configs of the paper's 56 runs, against a table that is written down here independently of them."""
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+from experiment.run.engines import engine_options
 from experiment.settings.files import read_with_bases
 from experiment.settings.settings import load_settings
 from experiment.sweep.runs import PAPER_FOLDERS, find_configs, read_runs
@@ -79,6 +81,19 @@ def test_every_value_is_the_paper_s(folder: str) -> None:
         assert settings.output_dir == Path("output", folder, name)
         assert [p.name for p, _ in read_with_bases(path)] == ["paper.yaml", path.name]
         assert not (set(yaml.safe_load(path.read_text())) - {"base", *own}), "conditions belong to paper.yaml"
+
+
+def test_the_overrides_of_the_header_are_valid_and_arrive() -> None:
+    header = [line for line in (CONFIG / "paper.yaml").read_text().splitlines() if line.startswith("#")]
+    lines = [found for line in header if (found := re.findall(r"\b[a-z]+_?[a-z_]*=\S+", line))]
+    assert len(lines) == 3
+    settings = [load_settings([str(CONFIG / "baseline" / "0.01.yaml"), *line], for_training=True) for line in lines]
+    assert (settings[0].evaluation.engine, settings[0].training["max_steps"]) == ("exact", 1000)
+    latency = settings[1]
+    assert latency.evaluation.top_k == 15
+    assert engine_options(latency.evaluation, latency.opensearch, 8_841_823).shards == 12
+    assert settings[2].value("per_device_train_batch_size") == 320
+    assert settings[2].value("micro_batch_documents") == 16
 
 
 def test_a_sweep_of_them_has_56_folders_in_the_order_of_the_numbers() -> None:
