@@ -4,7 +4,6 @@ What is made of several files is whole once the file that makes it count is ther
 without such a file is made `in_steps`.
 """
 
-import fcntl
 import itertools
 import json
 import logging
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sparse_model.errors import UserError
+from sparse_model.system_lock import taken
 
 logger = logging.getLogger(__name__)
 
@@ -108,11 +108,9 @@ def alone(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not taken(handle, folder):
             logger.warning("%s: another command is writing there; waiting for it", folder)
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            taken(handle, folder, waits=True)
         yield
     finally:
         os.close(handle)

@@ -1,6 +1,5 @@
 """What small commands share: exit codes, optional packages, and folders that are whole or not there."""
 
-import fcntl
 import os
 import shutil
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sparse_model.errors import RunError, UserError
+from sparse_model.system_lock import taken
 
 
 def exit_code(work: Callable[[], int | None]) -> int:
@@ -45,7 +45,8 @@ def new_folder(folder: Path) -> Iterator[Path]:
     partial.mkdir(parents=True, exist_ok=True)
     handle = os.open(partial, os.O_RDONLY)
     try:
-        _lock(handle, folder)
+        if not taken(handle, folder):
+            raise UserError(f"{folder}: another command is writing it; wait for it, or name another folder.")
         for left in partial.iterdir():  # by a command that was killed
             shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
         try:
@@ -57,11 +58,3 @@ def new_folder(folder: Path) -> Iterator[Path]:
             shutil.rmtree(partial, ignore_errors=True)
     finally:
         os.close(handle)
-
-
-def _lock(handle: int, folder: Path) -> None:
-    """The system's own lock, which goes with its owner."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UserError(f"{folder}: another command is writing it; wait for it, or name another folder.") from None

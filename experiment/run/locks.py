@@ -7,12 +7,10 @@ A folder is what its path resolves to, whatever it is called. It has a lock for 
               Of prepared data: any number of trainings on it, or the preparation alone
     sweep     which sweep sees to the run
 
-The system's own locks (flock): they go when their owner ends, however it ends. The library filelock is not used: it
-cannot say who holds a lock, and where a disk has none it falls back to files that outlive a killed owner.
+The library filelock is not used: it cannot say who holds a lock, and where a disk has none it falls back to files that
+outlive a killed owner.
 """
 
-import fcntl
-import logging
 import os
 import platform
 import re
@@ -25,8 +23,7 @@ from typing import IO, Literal
 from experiment.run.folder import make_writable
 from retrieval.files import has_ended
 from sparse_model.errors import UserError
-
-logger = logging.getLogger(__name__)
+from sparse_model.system_lock import taken
 
 Purpose = Literal["writers", "users", "sweep"]
 A_LOOK_S = 0.5  # `holder` holds a lock for a moment, which is to refuse nobody
@@ -78,16 +75,13 @@ def locked(
     make_writable(path.parent)
     with open(path, "a+", encoding="utf-8") as file:
         deadline = time.monotonic() + max(patience, A_LOOK_S)
-        try:
-            while not _take(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
-                if time.monotonic() >= deadline:
-                    raise FolderInUse(folder, _owner(file), key)
-                time.sleep(0.1)
-            if not shared:
-                file.truncate(0)
-            print(f"process {os.getpid()} on {platform.node()}", file=file, flush=True)
-        except OSError as error:
-            logger.warning("%s: this disk has no locks (%s); do not start two runs there", folder, error.strerror)
+        while not taken(file, folder, shared):
+            if time.monotonic() >= deadline:
+                raise FolderInUse(folder, _owner(file), key)
+            time.sleep(0.1)
+        if not shared:
+            file.truncate(0)
+        print(f"process {os.getpid()} on {platform.node()}", file=file, flush=True)
         yield
 
 
@@ -95,17 +89,9 @@ def holder(folder: Path, purpose: Purpose = "writers") -> str | None:
     """Which process has locked the folder; None if none has. Nothing is written."""
     try:
         with open(lock_path(folder, purpose), encoding="utf-8") as file:
-            return None if _take(file, fcntl.LOCK_SH) else _owner(file)
+            return None if taken(file, folder, shared=True) else _owner(file)
     except OSError:
         return None
-
-
-def _take(file: IO[str], kind: int) -> bool:
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _owner(file: IO[str]) -> str:

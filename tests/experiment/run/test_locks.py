@@ -17,6 +17,7 @@ from experiment.run.prepare import _writing
 from experiment.run.scorers import Bm25Scorer
 from experiment.run.train import train
 from experiment.settings.settings import load_settings
+from sparse_model.system_lock import taken
 from tests.training.runs import words_for
 
 
@@ -65,7 +66,7 @@ def test_a_look_refuses_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with locked(tmp_path / "run"):
         assert holder(tmp_path / "run") == f"process {os.getpid()} on {os.uname().nodename}"
     looking = open(lock_path(tmp_path / "run"))
-    locks._take(looking, locks.fcntl.LOCK_SH)
+    taken(looking, tmp_path, shared=True)
     threading.Timer(0.1, looking.close).start()
     with locked(tmp_path / "run"):
         pass
