@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from retrieval.shaped import CutBy, Shape
-from sparse_model.errors import UserError
 from sparse_model.lexical import TrainedShare
 from sparse_model.pruning import Cut
 
@@ -35,14 +34,3 @@ class AskedShape:
         share = trained.lexical_share if self.lexical_share is None else self.lexical_share
         with_idf = trained.lexical_idf if self.lexical_idf is None else self.lexical_idf
         return Shape(cut, self.cut_by, share, bool(share) and with_idf)
-
-
-def typed_shape(cut: Cut, share: float | None, with_idf: bool = False, cut_by: CutBy = "weight") -> AskedShape:
-    """What a command line asks for; a share that is typed goes without the IDF unless that is typed, too.
-
-    Raises:
-        UserError: for a share that is none.
-    """
-    if not 0 <= (share or 0) < float("inf"):
-        raise UserError(f"--lexical-share {share}: a number of 0 or more.")
-    return AskedShape(cut, cut_by, share, with_idf or (None if share is None else False))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from sparse_model import limits
 from sparse_model.errors import UserError
 
 K1, B = 0.9, 0.4
@@ -123,11 +124,10 @@ class TrainedShare:
             says = cls(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, RecursionError) as error:
             raise UserError(f"{path} cannot be read: {error}") from None
-        share, with_idf = says.lexical_share, says.lexical_idf
-        if type(share) not in (int, float) or not 0 <= share < float("inf") or not isinstance(with_idf, bool):
-            raise UserError(
-                f"{path}: {says} is no lexical share: a number of 0 or more, and true or false for the IDF."
-            )
+        if limits.lexical_share(says.lexical_share, f"{path}: lexical_share") is None:
+            raise UserError(f"{path}: lexical_share is null; give a number.")
+        if not isinstance(says.lexical_idf, bool):
+            raise UserError(f"{path}: lexical_idf: {says.lexical_idf!r} is neither true nor false.")
         return says
 
 

@@ -11,6 +11,8 @@ SHARE_FROM, SHARE_BELOW = 0, 1
 SHORTEST = 1
 # A query weight above this, or one below zero, is no weight: IDF of 10⁹ documents ends at 21.
 MAX_WEIGHT = 1e6
+# Times BM25's weights: above this, learned weights would count for nothing.
+MAX_LEXICAL_SHARE = 1000
 
 
 def share(value: Any, name: str) -> float | None:
@@ -23,6 +25,19 @@ def share(value: Any, name: str) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, Real) or not SHARE_FROM <= float(value) < SHARE_BELOW:
         raise UserError(f"{name}: {value!r} is no share of the largest weight; give a number from 0 to below 1.")
+    return float(value)
+
+
+def lexical_share(value: Any, name: str) -> float | None:
+    """How much of BM25's weights is added to the learned ones, or None.
+
+    Raises:
+        UserError: if it is no number from 0 to MAX_LEXICAL_SHARE.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= MAX_LEXICAL_SHARE:
+        raise UserError(f"{name}: {value!r} is no lexical share; give a number from 0 to {MAX_LEXICAL_SHARE}.")
     return float(value)
 
 

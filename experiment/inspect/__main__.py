@@ -12,10 +12,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from retrieval.asked import typed_shape
 from retrieval.command import run_command
+from retrieval.options import add_shared, asked_shape
 from sparse_model.errors import UserError
-from sparse_model.pruning import Cut
 
 NAME = "python -m experiment.inspect"
 
@@ -28,20 +27,17 @@ def main(argv: list[str] | None = None) -> int:
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", help="a run folder, or any checkpoint that sparse_model.load takes")
-    add("dataset", help="a name or the path of a BEIR folder; name:dev: another split than test")
+    add_shared(parser, "dataset", "--max-active-dims", "--lexical-share", "--beir-dir")
     add("--against", default="bm25", metavar="MODEL", help="what queries are compared with (%(default)s)")
     add("--output", type=Path, metavar="FILE", help="the page (MODEL/inspect/DATASET.html)")
     add("--queries", type=int, default=60, metavar="N", help="shown one by one (%(default)s)")
-    add("--max-active-dims", type=int, metavar="N", help="tokens of a document that are kept at most")
-    add("--lexical-share", type=float, metavar="S", help="of BM25's weight, added to each token (as trained)")
-    add("--beir-dir", default="data/beir", help="folder of data sets (%(default)s)")
     add("--overwrite", action="store_true", help="replace a page that is there")
 
 
 def _work(arguments: argparse.Namespace) -> None:
     if arguments.queries < 1:
         raise UserError(f"--queries {arguments.queries}: 1 or more.")
-    asked = typed_shape(Cut(arguments.max_active_dims), arguments.lexical_share)
+    asked = asked_shape(arguments)
     from experiment.inspect.page import write_page
 
     print(write_page(arguments, asked))

@@ -16,6 +16,7 @@ from experiment.settings.value_types import (
     EngineName,
     Language,
     Length,
+    LexicalShareValue,
     Name,
     Names,
     NonNegative,
@@ -188,7 +189,7 @@ class LossKeys(Keys):
     can then be cut to any of them when it is used"""
     elastic_whole_weight: NonNegative = key(0.5, WEIGHTS)
     """with elastic_lengths: weight of the same losses of documents that are not cut"""
-    train_lexical_share: NonNegative = key(0.0, WEIGHTS, told=True)
+    train_lexical_share: LexicalShareValue = key(0.0, WEIGHTS, told=True)
     """documents are scored with this lexical share (see lexical_share) added before any cut, so that weights learn what
     words alone do not say; average length and df are the training documents'"""
     train_lexical_idf: bool = key(False, WEIGHTS, told=True)
@@ -276,7 +277,7 @@ class EvaluationKeys(Keys):
     cut_by: Literal["weight", "weight_df"] = key("weight", RESULT)
     """what max_active_dims and prune_ratio go by: weight, or weight × ln(N/df), where the token has a weight in df of
     the corpus' N vectors: cheaper queries at the same length"""
-    lexical_share: Several[NonNegative | Literal["auto"] | None] = key(None, RESULT, told=True, each=True)
+    lexical_share: Several[LexicalShareValue | Literal["auto"] | None] = key(None, RESULT, told=True, each=True)
     """so many times what BM25 would store of a document's own tokens is added to its vector, before any cut; null: the
     share that the model was trained under (train_lexical_share), else 0; auto: 0, or one of 0.1, 0.25 and 0.5, with the
     IDF or without, that other queries find better; an evaluation takes several values"""

@@ -17,9 +17,10 @@ from retrieval.asked import AskedShape
 from retrieval.command import run_command, together
 from retrieval.corpus import corpus_files
 from retrieval.distributed import is_main
-from retrieval.encode.arguments import add_arguments, asked_shape, opened
+from retrieval.encode.arguments import add_arguments, asked_or_like, opened
 from retrieval.encode.export import Export
 from retrieval.encode.formats import FORMATS
+from retrieval.options import add_shared
 from retrieval.query_files import check_query_file
 from retrieval.shaped import Shaper
 from sparse_model.disk_errors import usable_folder
@@ -34,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("checkpoint", help="a folder or hub id that sparse_model.load takes")
+    add_shared(parser, "checkpoint")
     add("corpus", type=Path, help="the documents")
     add("out", type=Path, help="the folder to write: new, empty, or one that this command was stopped in")
     add("--format", choices=FORMATS, required=True, help="what is written")
@@ -50,7 +51,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _start(arguments: argparse.Namespace) -> None:
     """Tell mistakes, then let torch be loaded."""
-    asked = asked_shape(arguments)
+    asked = asked_or_like(arguments)
     corpus_files(arguments.corpus)
     usable_folder(arguments.out, "out")
     if arguments.vectors:

@@ -4,12 +4,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retrieval.asked import AskedShape, typed_shape
+from retrieval.asked import AskedShape
 from retrieval.encode.export import SHAPE
 from retrieval.models import DTYPES, open_model
+from retrieval.options import add_shared, asked_shape
 from retrieval.shaped import Shape, Shaper
 from sparse_model.errors import UserError
-from sparse_model.pruning import Cut
 
 if TYPE_CHECKING:
     from sparse_model import SparseEncoder
@@ -17,32 +17,22 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
+    add_shared(parser, "--max-active-dims", "--prune-ratio", "--cut-by")
+    add_shared(parser, "--lexical-share", "--lexical-idf", "--batch-size")
     add = parser.add_argument
-    add("--max-active-dims", type=int, metavar="N", help="tokens of a document that are kept at most, the heaviest")
-    add("--prune-ratio", type=float, metavar="R", help="tokens below this share of a document's heaviest are dropped")
-    add("--cut-by", choices=("weight", "weight_df"), default="weight", help="what is heavy: the weight, or × ln(N/df)")
-    add(
-        "--lexical-share",
-        type=float,
-        metavar="S",
-        help="of BM25's weight that is added to each token; without it, the share that the model was trained under",
-    )
-    add("--lexical-idf", action="store_true", help="the share × the corpus' IDF")
     add("--like", type=Path, metavar="OUT", help="shape documents as an earlier OUT's, by the statistics of its corpus")
     add("--idf-path", metavar="FILE", help="other query weights than the checkpoint's")
     add("--max-seq-length", type=int, metavar="L", help="tokens that documents are cut to before they are encoded")
-    add("--batch-size", type=int, default=32, help="documents of full length in a batch (%(default)s)")
     add("--dtype", choices=DTYPES, default=DTYPES[0], help="what documents are encoded in (%(default)s)")
 
 
-def asked_shape(arguments: argparse.Namespace) -> AskedShape | Shaper:
+def asked_or_like(arguments: argparse.Namespace) -> AskedShape | Shaper:
     """The shape; a Shaper by the statistics of an earlier corpus.
 
     Raises:
         UserError: for values that cannot be.
     """
-    cut = Cut(arguments.max_active_dims, arguments.prune_ratio)
-    shape = typed_shape(cut, arguments.lexical_share, arguments.lexical_idf, arguments.cut_by)
+    shape = asked_shape(arguments)
     if not arguments.like:
         return shape
     if shape:

@@ -18,11 +18,12 @@ from retrieval.asked import AskedShape
 from retrieval.command import run_command, together
 from retrieval.corpus import corpus_files
 from retrieval.distributed import is_main, on_main
-from retrieval.encode.arguments import add_arguments, asked_shape, opened
+from retrieval.encode.arguments import add_arguments, asked_or_like, opened
 from retrieval.opensearch.address import Words
 from retrieval.opensearch.client import Server
 from retrieval.opensearch.opensearch_engine import Options
 from retrieval.opensearch.serving import Names, Serving
+from retrieval.options import add_shared
 from retrieval.shaped import Shaper
 from sparse_model.errors import UserError
 
@@ -38,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("checkpoint", help="a folder or hub id that sparse_model.load takes")
+    add_shared(parser, "checkpoint")
     add("corpus", type=Path, nargs="?", help="the documents; none: only --query is asked")
     add("--url", required=True, help="of the cluster, or of several of its nodes, with commas")
     add("--index", default="documents", help="what to search by: an alias (%(default)s)")
@@ -63,7 +64,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _start(arguments: argparse.Namespace) -> None:
     """Tell mistakes, reach the cluster, then let torch be loaded."""
-    asked = asked_shape(arguments)
+    asked = asked_or_like(arguments)
     given = vars(arguments)
     if few := [f"--{name} {given[name]}: {least} or more." for name, least in LEAST.items() if given[name] < least]:
         raise UserError("\n".join(few))

@@ -15,9 +15,9 @@ import sys
 from pathlib import Path
 
 from retrieval.command import run_command
+from retrieval.options import add_shared, asked_shape
 from sparse_model.disk_errors import usable_folder
 from sparse_model.errors import UserError
-from sparse_model.pruning import Cut
 
 NAME = "python -m retrieval.prune"
 
@@ -29,23 +29,13 @@ def main(argv: list[str] | None = None) -> int:
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("checkpoint", help="a folder or hub id that sparse_model.load takes")
-    add("dataset", help="a name or the path of a BEIR folder; name:dev: another split than test")
+    add_shared(parser, "checkpoint", "dataset", "--max-active-dims", "--prune-ratio", "--beir-dir", "--batch-size")
     add("--output", type=Path, metavar="FOLDER", help="where the figures go (output/prune/MODEL-DATASET)")
-    add("--save", type=Path, metavar="FOLDER", help="a new folder for the model with its cut")
-    add("--max-active-dims", type=int, metavar="N", help="to save: tokens of a document that are kept, the heaviest")
-    add(
-        "--prune-ratio",
-        type=float,
-        metavar="R",
-        help="to save: tokens below this share of its heaviest are dropped",
-    )
-    add("--beir-dir", default="data/beir", help="folder of data sets (%(default)s)")
-    add("--batch-size", type=int, default=32, help="documents of full length in a batch (%(default)s)")
+    add("--save", type=Path, metavar="FOLDER", help="a new folder for the model with this cut")
 
 
 def _work(arguments: argparse.Namespace) -> None:
-    cut = Cut(arguments.max_active_dims, arguments.prune_ratio)
+    cut = asked_shape(arguments).cut
     if bool(cut) != bool(arguments.save):
         raise UserError("--save FOLDER and what is kept (--max-active-dims or --prune-ratio) belong together.")
     if arguments.save and arguments.save.exists():

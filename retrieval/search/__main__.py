@@ -19,18 +19,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from retrieval.asked import typed_shape
 from retrieval.command import run_command
 from retrieval.corpus import corpus_files
 from retrieval.fingerprint import fingerprint, hash_of
 from retrieval.models import model_files, open_model
+from retrieval.options import add_shared, asked_shape
 from retrieval.search.build import default_folder, follow, is_current
 from retrieval.search.index import SearchIndex, check_k, record_of
 from retrieval.search.serve import serve
 from retrieval.search.shown import as_lines, as_rows
 from retrieval.shaped import Shape
 from sparse_model.errors import UserError
-from sparse_model.pruning import Cut
 
 NAME = "python -m retrieval.search"
 MOST_PORT = 65_535
@@ -43,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("checkpoint", help="a folder or hub id that sparse_model.load takes")
+    add_shared(parser, "checkpoint")
     add("corpus", type=Path, help="the documents, or the folder of an index")
     add("query", nargs="?", help="what is searched for; none: a prompt")
     add("-k", type=int, default=10, help="hits (%(default)s)")
@@ -52,14 +51,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--serve", action="store_true", help="a page in a browser")
     add("--host", default="127.0.0.1", help="of the page; other than %(default)s lets others in")
     add("--port", type=int, default=8000, help="of the page (%(default)s; 0: any that is free)")
-    add("--max-active-dims", type=int, metavar="N", help="tokens of a document that are kept at most, the heaviest")
-    add(
-        "--lexical-share",
-        type=float,
-        metavar="S",
-        help="of BM25's weight, added to each token (as trained)",
-    )
-    add("--batch-size", type=int, default=32, help="documents of full length in a batch (%(default)s)")
+    add_shared(parser, "--max-active-dims", "--lexical-share", "--batch-size")
 
 
 def _work(arguments: argparse.Namespace) -> None:
@@ -105,7 +97,7 @@ class _Model:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
-        self._asked = typed_shape(Cut(arguments.max_active_dims), arguments.lexical_share)
+        self._asked = asked_shape(arguments)
 
     @cached_property
     def made(self) -> str:

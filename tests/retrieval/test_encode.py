@@ -216,7 +216,7 @@ def test_mistakes(corpus: Path, tiny_model: Path, tmp_path: Path, capsys: pytest
         (corpus, ["--queries", tmp_path / "c.csv"], "none of .jsonl, .tsv, .txt"),
         (corpus, ["--max-active-dims", 0], "max_active_dims"),
         (corpus, ["--prune-ratio", 2], "prune_ratio"),
-        (corpus, ["--lexical-share", -1], "--lexical-share -1.0"),
+        (corpus, ["--lexical-share", -1], "--lexical-share: -1.0"),
         (corpus, ["--like", tmp_path / "gone"], "no shape of a corpus' vectors lies there"),
         (corpus, ["--like", tmp_path, "--lexical-share", 1], "leave --max-active-dims and the other shaping out"),
     ]:

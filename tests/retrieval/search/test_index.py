@@ -137,7 +137,7 @@ def test_mistakes(search: Callable[..., int], corpus: Path, tmp_path: Path, caps
         "absent: no such file or folder",
         "full holds notes.txt and no index",
         "k: 0; from 1",
-        "--lexical-share -1.0",
+        "--lexical-share: -1.0",
         "max_active_dims",
         "index is an index of another model or shape",
     ):
