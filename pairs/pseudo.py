@@ -190,7 +190,7 @@ class _Writer:
                 found := drawn(kind, passage, seed, self.survey.rarity)
             ):
                 query, answer = found
-                self._line("train", {"query": query.text, "pos": answer.whole, "kind": kind})
+                self._line("train", {"query": query.text, "pos": answer.whole, "kind": kind, "passage": passage.name})
                 self.counts["rows"] += 1
                 self.counts[f"rows of {kind}"] += 1
 

@@ -1,7 +1,8 @@
 """The rungs, one after another; each is kept only if the held-out queries say that it helps."""
 
+import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -12,15 +13,16 @@ from typing import Any
 from torch import Tensor
 
 from experiment.ladder.judge import Judge, Judged, Verdict
+from experiment.ladder.mined import rows_with_negatives
 from experiment.run.models import load_start, model_files, named
 from experiment.run.train import train
 from experiment.settings.settings import Settings
 from retrieval.beir_data import load_beir
 from retrieval.beir_files import read_records
 from retrieval.distributed import is_main, on_main
-from retrieval.files import whole
+from retrieval.files import whole, write_atomically
 from retrieval.fingerprint import fingerprint, hash_of
-from sparse_model import SparseEncoder, corpus_idf, load
+from sparse_model import SparseEncoder, UserError, corpus_idf, load
 from sparse_model.lexical import TrainedShare
 from sparse_model.pruning import Cut
 from sparse_model.query_weights import read_idf, write_idf
@@ -116,7 +118,7 @@ class Climb:
 
     def _training(self, best: Model, before: Judged) -> tuple[Rung, Model]:
         """A training on the documents alone, under the query weights that were kept."""
-        settings = self._training_settings(kept_idf=best.table_V is self.corpus_idf)
+        settings = self._training_settings(self._rows(best), kept_idf=best.table_V is self.corpus_idf)
         train(settings)
         model = self.trained_model(best)
         judged = model.judged(self.judge, "training")
@@ -125,11 +127,25 @@ class Climb:
         )
         return Rung(name, judged, self.judge.verdict(judged, before)), model
 
-    def _training_settings(self, kept_idf: bool) -> Settings:
-        """The same keys, with the pseudo-queries as rows and a folder of its own."""
+    def _rows(self, best: Model) -> Path:
+        """What is trained on: the pseudo-queries' rows, with hard negatives where they are asked for."""
+        rows, mined = self._folder / "pseudo" / "train.jsonl", self._folder / "ladder" / "train.jsonl"
+        count = self._settings.data.pseudo_negatives
+        if not count:
+            return rows
+        if not on_main(mined.is_file):
+            encoder = best.load()
+            encoder.use_idf(best.table_V)
+            known = [json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines()]
+            given = self.judge.data, encoder, self.judge.vector_cache(best.files, encoder), best.share, count
+            on_main(lambda: _write_rows(mined, rows_with_negatives(known, *given)))
+        return mined
+
+    def _training_settings(self, rows: Path, kept_idf: bool) -> Settings:
+        """The same keys, with rows of pseudo-queries and a folder of its own."""
         values: dict[str, Any] = {
             "documents": None,
-            "train_file": str(self._folder / "pseudo" / "train.jsonl"),
+            "train_file": str(rows),
             "data_type": "posnegs",
             "output_dir": str(self._folder / "training"),
             "overwrite": False,
@@ -144,7 +160,7 @@ class Climb:
 
     @cached_property
     def _start(self) -> SparseEncoder:
-        encoder, _ = load_start(self._training_settings(kept_idf=False))
+        encoder, _ = load_start(self._training_settings(Path(), kept_idf=False))
         model = self._settings.model
         encoder.max_seq_length = model.eval_max_seq_length or encoder.max_seq_length
         return self._ready(encoder)
@@ -187,6 +203,13 @@ class Climb:
             kept = "kept" if rung.kept else "not kept"
             p = rung.verdict.p
             logger.info("%s: %+.4f (p = %.2g), %s: %s", rung.name, result.mean, p, kept, rung.verdict.why)
+
+
+def _write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    if not lines:
+        raise UserError("pseudo_negatives: no row's query finds a passage beside its own; give 0.")
+    write_atomically(path, "".join(lines))
 
 
 def _told(share: TrainedShare) -> str:

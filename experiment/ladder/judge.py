@@ -17,6 +17,8 @@ from retrieval.passages import Passages
 from retrieval.score_dataset import DatasetScores, score_dataset
 from retrieval.shaped import Shape
 from retrieval.significance import Comparison, compare
+from retrieval.strings import Ordered
+from retrieval.vectors import VectorCache
 from sparse_model import SparseEncoder
 from sparse_model.lexical import TrainedShare
 from sparse_model.pruning import Cut
@@ -127,6 +129,14 @@ class Judge:
     def vectors(self, files: str) -> Path:
         """Where the corpus' vectors of a model are kept; files: a hash of the model."""
         return self._folder / f"vectors-{hash_of([self.data.fingerprint, files])}"
+
+    def vector_cache(self, files: str, encoder: SparseEncoder) -> VectorCache:
+        """All of them, by id descending. To be called in every process."""
+        texts = Ordered(self.data.texts, self.data.doc_ids.order)
+        encode = lambda lists, progress: encoder.encode_blocks(lists, self._batch_size, progress)  # noqa: E731
+        vectors = VectorCache(self.vectors(files), texts, encode)
+        vectors.ensure(np.arange(len(texts)))
+        return vectors
 
     def _scored(self, model: SparseEncoder, files: str, shape: Shape) -> DatasetScores:
         return score_dataset(

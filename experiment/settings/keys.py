@@ -123,6 +123,9 @@ class DataKeys(Keys):
     queries: str | None = key(None, WEIGHTS)
     """with documents: a file of queries that people asked, without judgements, a line each (or .jsonl with text): spans
     and keywords become as long as they are, of the words that they use"""
+    pseudo_negatives: Annotated[int, Field(ge=0)] = key(0, WEIGHTS)
+    """with documents: hard negatives of a row at most, an example each sample_num_one_query of them: passages that its
+    query finds beside its own and that do not nearly score as it does; 0: none"""
     ladder_shares: Shares = key([0.1, 0.25, 0.5], WEIGHTS)
     """lexical shares that are tried on held-out pseudo-queries, each with the IDF and without (see lexical_share)"""
     data_command: str | None = key(None, NOTHING)

@@ -118,20 +118,20 @@ class _Dropped:
     def __init__(self, file: Any) -> None:
         self._file = file
         self.counts: Counter[str] = Counter()
-        self._first: dict[str, list[str]] = {}
+        self.first: dict[str, list[str]] = {}
 
     def add(self, kind: str, name: str, **more: str) -> None:
         """A document or file that is left out: why, in the words of the counts."""
         self.counts[kind] += 1
         self._file.write(json.dumps({"document": name, "why": kind, **more}, ensure_ascii=False) + "\n")
-        if len(first := self._first.setdefault(kind, [])) < NAMED:
+        if len(first := self.first.setdefault(kind, [])) < NAMED:
             first.append(f"{name}: {more['reason']}" if "reason" in more else name)
 
     def tell(self, source: Path) -> None:
         """A line of the log for each kind."""
         for kind, count in sorted(self.counts.items()):
             more = f" and {count - NAMED} more" if count > NAMED else ""
-            logger.warning("%s: %d left out, %s: %s%s", source, count, kind, "; ".join(self._first[kind]), more)
+            logger.warning("%s: %d left out, %s: %s%s", source, count, kind, "; ".join(self.first[kind]), more)
 
 
 EMPTY, SAME, UNREAD = "empty", "the same as an earlier one", "not read"
@@ -164,8 +164,8 @@ def _write(
         dropped.tell(source)
         found = {**{name: counts[name] for name in ("documents", "cut", "passages", "longest")}, **dropped.counts}
         if not counts["documents"]:
-            left = ", ".join(f"{count} {kind}" for kind, count in dropped.counts.items()) or "no rows"
-            raise UserError(f"{source}: no document is left ({left}); give documents with text, as UTF-8.")
+            left = ", ".join(f"{count} {kind}: {dropped.first[kind][0]}" for kind, count in dropped.counts.items())
+            raise UserError(f"{source}: no document is left ({left or 'no rows'}); give documents with text, as UTF-8.")
     return found
 
 

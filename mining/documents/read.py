@@ -105,8 +105,8 @@ def _found_columns(path: Path, row: Mapping[str, Any], columns: Mapping[str, str
     absent = [columns[use] for use in columns if not found[use]] or ([] if found["text"] else ["text"])
     if absent:
         raise UserError(
-            f"{path}: no column {' nor '.join(absent)}; there are {', '.join(map(str, row))}. Name them: "
-            "text=…, and title=… and id=… where there are such."
+            f"{path}: no column {' nor '.join(absent)}; there are {', '.join(map(str, row))}. Name them "
+            "(document_columns, --columns): text=…, and title=… and id=… where there are such."
         )
     return {use: name for use, name in found.items() if name}
 
