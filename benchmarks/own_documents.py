@@ -5,9 +5,10 @@
     python -m benchmarks.own_documents score output/own/medquad data/beir/medquad --split test
 
 `files` writes a corpus as plain files, without queries and judgements. `score` asks a run's passages (all judged
-documents and some of the others, at most --passages) the real queries: NDCG@10 of every rung at every length; then how
-well each kind of pseudo-query orders models as the real ones do (Spearman's rank correlation over the start and the
-trained model × query weights × lexical shares). What was scored once stays in RUN/real.
+documents and some of the others, at most --passages) the real queries: NDCG@10 of every rung at every length, and of
+the last rung against the one that it stands on. With --correlations also how well each kind of pseudo-query orders
+models as the real ones do (Spearman's rank correlation over the start and the trained model × query weights × lexical
+shares). What was scored once stays in RUN/real.
 """
 
 import argparse
@@ -22,13 +23,13 @@ import numpy as np
 from scipy import stats
 
 from experiment.ladder.climb import Climb, Model
-from experiment.ladder.judge import Judge, Judged, named
+from experiment.ladder.judge import Judge, named
 from experiment.settings.settings import load_settings
 from retrieval.beir_data import load_beir
-from retrieval.files import read_json
 from retrieval.tables import text_table
 from sparse_model.lexical import TrainedShare
 
+LENGTHS = [None, 80, 64, 48, 32, 24]
 SHARES = (0.0, 0.1, 0.25, 0.5, 1.0)
 
 
@@ -90,32 +91,37 @@ def systems(climb: Climb, run: Path) -> dict[str, Model]:
     }
 
 
-def score(run: Path, beir: Path, split: str, passages: int) -> str:
-    """Both tables as text."""
-    climb = Climb(load_settings([str(run / "config.yaml")]))
+def score(run: Path, beir: Path, split: str, passages: int, with_correlations: bool) -> str:
+    """The tables as text."""
+    climb = Climb(load_settings([str(run / "config.yaml")], for_training=True))
     place = run / "real"
     if not (place / "corpus.jsonl").is_file():
         real_data(run, beir, split, passages)
-    real = Judge(load_beir(str(place), "", "test"), climb.judge.lengths, place / "judged", "best", 32)
-    pseudo = Judge(load_beir(str(run / "pseudo"), "", "dev+test"), climb.judge.lengths, place / "pseudo", "best", 32)
-    found, asked = {}, {}
+    real = Judge(load_beir(str(place), "", "test"), LENGTHS, place / "judged", "best", 32)
+    climbed = climb.climb()
+    found = [rung.model.judged(real, f"rung{number}") for number, rung in enumerate(climbed.rungs)]
+    rows = [
+        [f"{rung.name}{'' if rung.kept else ' (not kept)'}", *(f"{value:.4f}" for value in judged.mean_L)]
+        for rung, judged in zip(climbed.rungs, found, strict=True)
+    ]
+    below = max(number for number, rung in enumerate(climbed.rungs[:-1]) if rung.kept)
+    gain_LQ = found[-1].ndcg_LQ - found[below].ndcg_LQ
+    rows.append(["last rung's gain", *(f"{gain:+.4f}" for gain in gain_LQ.mean(axis=1))])
+    rows.append(["p", *(f"{p:.2g}" for p in stats.ttest_1samp(gain_LQ, 0, axis=1).pvalue)])
+    rows.append(["tokens a passage", *(f"{tokens:.0f}" for tokens in found[-1].d_length_L)])
+    rows.append(["BM25", *(f"{value:.4f}" for value in real.bm25().mean_L)])
+    said = f"{len(real.data.query_ids)} real queries, {len(real.data.doc_ids)} passages"
+    tables = [said, text_table([["real queries, NDCG@10", *map(named, LENGTHS)], *rows])]
+    return "\n\n".join(tables + ([correlations(climb, run, real)] if with_correlations else []))
+
+
+def correlations(climb: Climb, run: Path, judge: Judge) -> str:
+    """Spearman's correlation of real and pseudo NDCG@10 over the systems, by kind of query and length."""
+    pseudo = Judge(load_beir(str(run / "pseudo"), "", "dev+test"), LENGTHS, run / "real" / "pseudo", "best", 32)
+    real, asked = {}, {}
     for name, model in systems(climb, run).items():
         label = name.replace(",", "").replace("'", "").replace(" ", "_")
-        found[name], asked[name] = model.judged(real, label), model.judged(pseudo, label)
-    rows = [[name, *(f"{value:.4f}" for value in judged.mean_L)] for name, judged in found.items()]
-    bm25 = ["BM25", *(f"{value:.4f}" for value in real.bm25().mean_L)]
-    heads = ["real queries, NDCG@10", *map(named, climb.judge.lengths)]
-    said = f"{len(real.data.query_ids)} real queries, {len(real.data.doc_ids)} passages; {_kept(run)}"
-    return "\n\n".join([said, text_table([heads, *rows, bm25]), correlations(found, asked, pseudo)])
-
-
-def _kept(run: Path) -> str:
-    rungs = read_json(run / "ladder/ladder.json").get("rungs", [])
-    return "kept: " + ", ".join(rung["name"] for rung in rungs if rung["kept"])
-
-
-def correlations(real: dict[str, Judged], asked: dict[str, Judged], pseudo: Judge) -> str:
-    """Spearman's correlation of real and pseudo NDCG@10 over the systems, by kind of query and length."""
+        real[name], asked[name] = model.judged(judge, label), model.judged(pseudo, label)
     kinds = np.array([name.split(":")[0] for name in pseudo.data.query_ids])
     rows = []
     for kind in [*sorted(set(kinds)), "all kinds"]:
@@ -144,13 +150,15 @@ def main() -> None:
     scoring.add_argument("beir", type=Path)
     scoring.add_argument("--split", default="test")
     scoring.add_argument("--passages", type=int, default=6000)
+    scoring.add_argument("--correlations", action="store_true")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     if arguments.command == "files":
         written = write_files(arguments.beir, arguments.out, arguments.split, arguments.documents)
         print(f"{arguments.out}: {written} files")
     else:
-        print(score(arguments.run, arguments.beir, arguments.split, arguments.passages))
+        given = arguments.run, arguments.beir, arguments.split, arguments.passages, arguments.correlations
+        print(score(*given))
 
 
 if __name__ == "__main__":

@@ -31,20 +31,6 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Rung:
-    """A step of the ladder: what it is, what it gave, and whether it is kept (the first has no verdict)."""
-
-    name: str
-    judged: Judged
-    verdict: Verdict | None = None
-
-    @property
-    def kept(self) -> bool:
-        """Whether what follows builds on it."""
-        return self.verdict is None or self.verdict.kept
-
-
-@dataclass(frozen=True)
 class Model:
     """A model as the judge takes it: a hash of its files, how it is loaded, its query weights, its lexical share."""
 
@@ -59,12 +45,31 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Rung:
+    """A step of the ladder: the model, what it gave, and whether it is kept (the first has no verdict)."""
+
+    name: str
+    model: Model
+    judged: Judged
+    verdict: Verdict | None = None
+
+    @property
+    def kept(self) -> bool:
+        """Whether what follows builds on it."""
+        return self.verdict is None or self.verdict.kept
+
+
+@dataclass(frozen=True)
 class Climbed:
-    """All rungs, BM25, and the model that is left at the top."""
+    """All rungs, and BM25."""
 
     rungs: list[Rung]
     bm25: Judged
-    best: Model
+
+    @property
+    def best(self) -> Model:
+        """The model that is left at the top."""
+        return next(rung.model for rung in reversed(self.rungs) if rung.kept)
 
 
 class Climb:
@@ -82,13 +87,12 @@ class Climb:
         """Try every rung in turn."""
         bm25 = self.judge.bm25(self._settings.evaluation.bm25_language)
         best = self.start_model
-        rungs = [Rung("start model", best.judged(self.judge, "start"))]
+        rungs = [Rung("start model", best, best.judged(self.judge, "start"))]
         for step in (self._query_weights, self._lexical_share, self._training):
-            rung, model = step(best, next(rung.judged for rung in reversed(rungs) if rung.kept))
-            self._say(rung)
-            rungs.append(rung)
-            best = model if rung.kept else best
-        return Climbed(rungs, bm25, best)
+            kept = next(rung for rung in reversed(rungs) if rung.kept)
+            rungs.append(step(kept.model, kept.judged))
+            self._say(rungs[-1])
+        return Climbed(rungs, bm25)
 
     @property
     def start_model(self) -> Model:
@@ -101,22 +105,22 @@ class Climb:
         files = on_main(lambda: fingerprint(model_files(folder)))
         return replace(best, files=files, load=lambda: self._ready(load(folder).to(self._start.device)))
 
-    def _query_weights(self, best: Model, before: Judged) -> tuple[Rung, Model]:
+    def _query_weights(self, best: Model, before: Judged) -> Rung:
         """The documents' own IDF as query weights."""
         model = replace(best, table_V=self.corpus_idf)
         judged = model.judged(self.judge, "corpus_idf")
-        return Rung("the documents' IDF", judged, self.judge.verdict(judged, before)), model
+        return Rung("the documents' IDF", model, judged, self.judge.verdict(judged, before))
 
-    def _lexical_share(self, best: Model, before: Judged) -> tuple[Rung, Model]:
+    def _lexical_share(self, best: Model, before: Judged) -> Rung:
         """The best of a few lexical shares, with the documents' IDF and without."""
         shares = [TrainedShare(*share) for share in product(self._settings.data.ladder_shares, (False, True))]
         models = [replace(best, share=share) for share in shares]
         found = [model.judged(self.judge, f"share-{_told(model.share)}".replace(" ", "-")) for model in models]
         top = max(range(len(models)), key=lambda i: found[i].ndcg_LQ.mean())
         tried = self.judge.verdict(found[top], before, len(models))
-        return Rung(f"lexical share {_told(shares[top])}", found[top], tried), models[top]
+        return Rung(f"lexical share {_told(shares[top])}", models[top], found[top], tried)
 
-    def _training(self, best: Model, before: Judged) -> tuple[Rung, Model]:
+    def _training(self, best: Model, before: Judged) -> Rung:
         """A training on the documents alone, under the query weights that were kept."""
         settings = self._training_settings(self._rows(best), kept_idf=best.table_V is self.corpus_idf)
         train(settings)
@@ -125,7 +129,7 @@ class Climb:
         name = (
             f"training, {settings.model.start_share:g} of the start model" if settings.model.start_share else "training"
         )
-        return Rung(name, judged, self.judge.verdict(judged, before)), model
+        return Rung(name, model, judged, self.judge.verdict(judged, before))
 
     def _rows(self, best: Model) -> Path:
         """What is trained on: the pseudo-queries' rows, with hard negatives where they are asked for."""

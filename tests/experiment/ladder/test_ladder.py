@@ -94,6 +94,17 @@ def test_hard_negatives(command: Callable[..., Done], tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_teachers(command: Callable[..., Done], tiny_model: Path, tmp_path: Path) -> None:
+    """The start model's siamese form scores the batches of the last rung."""
+    done = command(
+        "loss_types=infonce,kldiv", f"kd_ensemble_teacher_kwargs={{types: [sparse], model_ids: [{tiny_model}]}}"
+    )
+    assert done.returncode == 0, done.stderr
+    logged = read_rows(tmp_path / "run/training/metrics.jsonl")
+    assert any("kldiv" in row for row in logged) and (tmp_path / "run/model.safetensors").is_file()
+
+
+@pytest.mark.slow
 @pytest.mark.process
 def test_it_goes_on_after_kills(command: Callable[..., Done], words: list[str], tmp_path: Path) -> None:
     """kill -9 at each stage ends as what was never stopped: the same ladder, the same weights, the same figures."""
