@@ -25,7 +25,11 @@ class Form(NamedTuple):
 
 
 FORMS = {
-    "onnx": Form("sparse_model.export.onnx", "model.onnx (raw logits) and pooled.onnx (weights), with the tokenizer"),
+    "onnx": Form(
+        "sparse_model.export.onnx",
+        "model.onnx (raw logits) and pooled.onnx (weights), with the tokenizer",
+        {"--int8": {"action": "store_true", "help": "products in 8-bit integers: faster on CPUs, not exact"}},
+    ),
     "fastembed": Form("sparse_model.export.fastembed", "the folder that FastEmbed loads by specific_model_path"),
     "opensearch": Form(
         "sparse_model.export.opensearch",

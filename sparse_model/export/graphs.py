@@ -19,8 +19,8 @@ class Logits(nn.Module):
         self.mlm = encoder.mlm
         output = encoder.mlm.get_output_embeddings()  # type: ignore[operator]
         # The masked LM leaves its output layer out (see `heads.open_head`).
-        self.register_buffer("weight_VD", output.weight.detach().float(), persistent=False)
-        self.register_buffer("bias_V", output.bias.detach().float(), persistent=False)
+        self.register_buffer("weight_VD", output.weight.detach().float())
+        self.register_buffer("bias_V", output.bias.detach().float())
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         hidden_NLD = self.mlm(input_ids=input_ids, attention_mask=attention_mask).logits.float()

@@ -3,7 +3,7 @@
 model.onnx   input_ids, attention_mask [N, L] → logits [N, L, V]: sentence-transformers' ONNX backend, FastEmbed
 pooled.onnx  the same → weights [N, V]: pooling, mask and activation inside
 
-Beside them lies all of the checkpoint but its weights.
+Beside them lies all of the checkpoint but its weights. With int8, matrix products of both are of 8-bit integers.
 """
 
 import logging
@@ -21,18 +21,23 @@ from sparse_model.modes import without_dropout
 OPSET = 17  # onnxruntime 1.17 reads up to 20
 
 
-def require() -> None:
-    """UserError where the package is missing that torch writes ONNX with."""
+def require(int8: bool = False) -> None:
+    """UserError where a package is missing: torch writes ONNX with onnx, and onnxruntime quantises it."""
     needed("onnx", "onnx")
+    if int8:
+        needed("onnxruntime", "onnxruntime")
 
 
-def export(encoder: SparseEncoder, folder: Path) -> None:
+def export(encoder: SparseEncoder, folder: Path, int8: bool = False) -> None:
     """Write both forms, and the checkpoint's other files."""
     encoder.write(folder)
     for weights in folder.glob("model*.safetensors*"):
         weights.unlink()
     write_graph(Logits(encoder), encoder, folder / "model.onnx", "logits", {0: "batch", 1: "length"})
     write_graph(Weights(encoder), encoder, folder / "pooled.onnx", "weights", {0: "batch"})
+    if int8:
+        for path in (folder / "model.onnx", folder / "pooled.onnx"):
+            quantise(path)
 
 
 def write_graph(graph: nn.Module, encoder: SparseEncoder, path: Path, output: str, axes: dict[int, str]) -> None:
@@ -55,3 +60,20 @@ def write_graph(graph: nn.Module, encoder: SparseEncoder, path: Path, output: st
             opset_version=OPSET,
             dynamo=False,
         )
+
+
+def quantise(path: Path) -> None:
+    """Rewrite an ONNX file with products in 8-bit integers, onnxruntime's dynamic quantisation: each column of a weight
+    has a scale of its own, each batch of activations one, taken as it comes. Embeddings and all else stay float32.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    whole = path.with_suffix(".float32.onnx")
+    path.rename(whole)
+    logging.disable(logging.WARNING)  # that it could be preprocessed: for convolutions
+    try:
+        products = ["MatMul", "Gemm"]
+        quantize_dynamic(whole, path, op_types_to_quantize=products, per_channel=True, weight_type=QuantType.QInt8)
+    finally:
+        logging.disable(logging.NOTSET)
+    whole.unlink()

@@ -82,14 +82,14 @@ def _row(name: str, consumer: "Consumer", checkpoint: "Checkpoint", comparison: 
     version = metadata.version(consumer.package)
     said, strips = f"{name} {version}", _is_before(version, consumer.strips_before)
     try:
-        found = comparison.difference(consumer.encode(checkpoint), consumer.bound, consumer.cuts_queries, strips)
+        found = comparison.difference(consumer.encode(checkpoint), consumer.score_bound, consumer.cuts_queries, strips)
     except Unfit as reason:
         print(ROW.format(said, "–", "–", "–", reason), flush=True)
         return True
     except Exception as error:  # noqa: BLE001 - whatever another program raises
         print(ROW.format(said, "", "", "", f"FAILED: {type(error).__name__}: {error}"), flush=True)
         return not consumer.counted
-    fine = found.within(consumer.bound) or not consumer.counted
+    fine = found.within(consumer.bound, consumer.score_bound) or not consumer.counted
     note = "takes spaces off a document's ends" if strips else consumer.note
     note = note if fine else f"OFF by more than {consumer.bound:g}. {note}"
     cells = (f"{found.weights:.1e}", f"{found.scores:.1e}", "agree" if found.rankings else "differ")

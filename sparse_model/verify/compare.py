@@ -27,9 +27,9 @@ class Difference(NamedTuple):
     rankings: bool
     """whether every query ranks the documents alike: none passes another whose score is higher by more than `scores`"""
 
-    def within(self, bound: float) -> bool:
-        """Whether it is none that matters."""
-        return bool(self.weights <= bound and self.scores <= bound and self.rankings)
+    def within(self, bound: float, of_scores: float | None = None) -> bool:
+        """Whether it is none that matters; of_scores: the bound of scores, where it is another than weights' one."""
+        return bool(self.weights <= bound and self.scores <= (of_scores or bound) and self.rankings)
 
 
 class Comparison:

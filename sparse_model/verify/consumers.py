@@ -20,6 +20,8 @@ from sparse_model.prompts import Role, obeyed
 from sparse_model.verify.compare import Encoded
 
 BATCH = 8
+INT8_BOUNDS = 0.3, 0.06
+"""Of a weight where products are of 8-bit integers, and of a score as a share of the largest."""
 
 
 class Unfit(Exception):
@@ -68,12 +70,17 @@ class Checkpoint:
         """The texts behind the prompt that config_sentence_transformers.json says."""
         return list(obeyed(require_object(self.folder / "config_sentence_transformers.json")).before(role, self.texts))
 
-    def _exported(self, form: str) -> Path:
+    @cached_property
+    def int8(self) -> Path:
+        """The folder that `export onnx --int8` writes."""
+        return self._exported("onnx", int8=True)
+
+    def _exported(self, form: str, **options: bool) -> Path:
         module = import_module(f"sparse_model.export.{form}")
-        module.require()
-        out = self.scratch / form
+        module.require(**options)
+        out = self.scratch / "-".join([form, *options])
         out.mkdir()
-        module.export(self.encoder, out)
+        module.export(self.encoder, out, **options)
         return out
 
 
@@ -97,7 +104,9 @@ class Consumer(NamedTuple):
     encode: Callable[[Checkpoint], Encoded]
     note: str = ""
     bound: float = 1e-4
-    """of a difference that is rounding"""
+    """of a weight's difference that is rounding"""
+    score_bound: float = 1e-4
+    """of a score's, as a share of the largest"""
     cuts_queries: bool = False
     """at the documents' length: longer ones are left out"""
     strips_before: str = ""
@@ -171,6 +180,10 @@ def _onnx_pooled(checkpoint: Checkpoint) -> Encoded:
     return _with_table(checkpoint, _session(checkpoint.onnx / "pooled.onnx"))
 
 
+def _onnx_int8(checkpoint: Checkpoint) -> Encoded:
+    return _with_table(checkpoint, _session(checkpoint.int8 / "pooled.onnx"))
+
+
 def _session(path: Path) -> "Documents":
     onnxruntime = needed("onnxruntime", "onnxruntime")
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -232,6 +245,14 @@ CONSUMERS = {
     "transformers": Consumer("transformers", "transformers", _transformers, "AutoModelForMaskedLM and the formula"),
     "ONNX, raw logits": Consumer("onnxruntime", "onnx onnxruntime", _onnx_raw, beside=("onnx",)),
     "ONNX, pooled": Consumer("onnxruntime", "onnx onnxruntime", _onnx_pooled, beside=("onnx",)),
+    "ONNX, int8": Consumer(
+        "onnxruntime",
+        "onnx onnxruntime",
+        _onnx_int8,
+        "not exact: {:g} and {:g} are allowed".format(*INT8_BOUNDS),
+        *INT8_BOUNDS,
+        beside=("onnx",),
+    ),
     "FastEmbed": Consumer(
         "fastembed", "onnx fastembed", _fastembed, "cuts queries too", cuts_queries=True, beside=("onnx",)
     ),

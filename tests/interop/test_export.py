@@ -11,6 +11,7 @@ import torch
 import sparse_model
 from sparse_model.export import __main__ as command
 from sparse_model.export.graphs import Logits, Weights
+from sparse_model.verify.consumers import INT8_BOUNDS
 from tests.conftest import SENTENCES
 from tests.interop.conftest import make_checkpoint
 
@@ -51,6 +52,24 @@ def test_onnx_in_both_forms(checkpoint: Path, encoder: sparse_model.SparseEncode
     assert not list((tmp_path / "out").glob("*.safetensors"))
 
 
+def test_onnx_in_8_bit_integers(
+    checkpoint: Path, encoder: sparse_model.SparseEncoder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both forms: products of integers, the head's too, and weights within what verify allows."""
+    onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    assert command.main(["onnx", str(checkpoint), str(tmp_path / "out"), "--int8"]) == 0
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.onnx")) == ["model.onnx", "pooled.onnx"]
+    ids, mask = encoder.pad(encoder.tokenize_documents(TEXTS))
+    inputs = {"input_ids": ids.numpy(), "attention_mask": mask.numpy()}
+    for name in ("model.onnx", "pooled.onnx"):
+        graph = onnx.load(tmp_path / "out" / name).graph
+        constants = {tensor.name for tensor in graph.initializer}
+        assert not any(node.op_type == "MatMul" and constants.intersection(node.input) for node in graph.node)
+    (weights,) = onnxruntime.InferenceSession(tmp_path / "out" / "pooled.onnx").run(None, inputs)
+    expected = encoder.encode_documents(TEXTS).toarray()
+    assert 0 < np.abs(weights - expected).max() < INT8_BOUNDS[0]
+
+
 def test_what_is_missing_is_told_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,11 +89,11 @@ def test_an_export_that_fails_leaves_nothing(
 ) -> None:
     from sparse_model.export import onnx
 
-    def fail(encoder: sparse_model.SparseEncoder, folder: Path) -> None:
+    def fail(encoder: sparse_model.SparseEncoder, folder: Path, **options: bool) -> None:
         (folder / "half").write_text("")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(onnx, "require", lambda: None)
+    monkeypatch.setattr(onnx, "require", lambda **options: None)
     monkeypatch.setattr(onnx, "export", fail)
     assert command.main(["onnx", str(tiny_model), str(tmp_path / "out")]) == 2
     assert "No space left" in capsys.readouterr().err and list(tmp_path.iterdir()) == []

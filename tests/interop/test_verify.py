@@ -41,7 +41,7 @@ def test_every_installed_program_agrees(checkpoint: Path, capsys: Shown) -> None
     for name in ("sentence-transformers", "transformers", "TorchScript", "the same + client"):
         assert " agree" in found[name]
     assert "e+00" in found["one-logarithm server"]
-    for name in ("ONNX, raw logits", "ONNX, pooled", "FastEmbed"):
+    for name in ("ONNX, raw logits", "ONNX, pooled", "ONNX, int8", "FastEmbed"):
         installed = all(find_spec(package) for package in (CONSUMERS[name].package, "onnx"))
         assert (" agree" if installed else f"not installed: pip install {CONSUMERS[name].pip}") in found[name]
 
