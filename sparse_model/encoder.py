@@ -7,7 +7,6 @@ for each of its tokens. Score = Σ_j w_j(query) · w_j(document). (arXiv 2504.14
 import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,14 @@ from sparse_model import hidden, limits
 from sparse_model.activations import activate
 from sparse_model.arguments import as_texts
 from sparse_model.card import write_card
-from sparse_model.device import fetched, half_precision, sent
+from sparse_model.device import half_precision
 from sparse_model.disk_errors import disk_told, usable_folder
-from sparse_model.errors import RunError, UserError
-from sparse_model.head import Active, Head, positive_logits
+from sparse_model.encoding import encode_block
+from sparse_model.errors import UserError
+from sparse_model.head import positive_logits
 from sparse_model.heads import default_length, longest_input, open_head
 from sparse_model.lexical import TrainedShare, token_counts
 from sparse_model.manifest import replaced
-from sparse_model.modes import without_dropout
 from sparse_model.prompts import Prompts, Role
 from sparse_model.pruning import Cut
 from sparse_model.query_function import QueryFunction
@@ -39,7 +38,6 @@ from sparse_model.tokens import (
     BLOCK,
     count_longer,
     document_ids,
-    length_sorted_batches,
     one_ahead,
     pad,
     query_ids,
@@ -215,21 +213,22 @@ class SparseEncoder(nn.Module):
         lengths = attention_mask.sum(dim=1).tolist() if lengths is None else lengths
         size = self.micro_batch_documents if torch.is_grad_enabled() else None
         hidden_TD, order = hidden.hidden_states(self.mlm, input_ids, attention_mask, lengths, size)
-        output = self._output_layer()
+        output = self.output_layer()
         with torch.autocast(hidden_TD.device.type, enabled=False):
             logits_NV = self._positive_logits(hidden_TD.float(), [lengths[row] for row in order], *output)
             if order != sorted(order):
                 logits_NV = logits_NV[torch.tensor(order).argsort().to(logits_NV.device)]
-            return activate(logits_NV, self.activation_type) * self._has_text(input_ids).unsqueeze(1)
+            return activate(logits_NV, self.activation_type) * self.has_text(input_ids).unsqueeze(1)
 
     _positive_logits = staticmethod(positive_logits)
 
-    def _output_layer(self) -> tuple[Tensor, Tensor, torch.dtype | None]:
+    def output_layer(self) -> tuple[Tensor, Tensor, torch.dtype | None]:
         """Weights and bias in float32, and the precision of their product."""
         output = self.mlm.get_output_embeddings()  # type: ignore[operator]
         return output.weight.float(), output.bias.float(), self.product_dtype or half_precision(output.weight)
 
-    def _has_text(self, input_ids: Tensor) -> Tensor:
+    def has_text(self, input_ids: Tensor) -> Tensor:
+        """Whether each document has more than special tokens, bool [N]."""
         return (~torch.isin(input_ids, self.frame_ids)).any(dim=1)  # type: ignore[arg-type]
 
     def activation_checkpointing_enable(self, **options: Any) -> None:
@@ -360,7 +359,7 @@ class SparseEncoder(nn.Module):
     ) -> Iterator[csr_matrix]:
         limits.whole(batch_size, "batch_size")
         for ids in one_ahead(tokenize, blocks):
-            yield self._encode_block(ids, batch_size, progress)
+            yield encode_block(self, ids, batch_size, progress)
 
     def encode_queries(self, texts: Iterable[str], batch_size: int = 32) -> csr_matrix:
         """Weights of queries as float32 [Q, V]; no model runs when inference-free."""
@@ -408,57 +407,6 @@ class SparseEncoder(nn.Module):
             prompts=self.prompts,
         )
         self.trained_share.write(folder)
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        dtype = self.encoding_dtype
-        return torch.autocast(self.device.type, dtype=dtype) if dtype else nullcontext()
-
-    @torch.inference_mode()
-    def _encode_block(self, ids: list[list[int]], batch_size: int, progress: Callable[[int], object]) -> csr_matrix:
-        batches = list(length_sorted_batches([len(row) for row in ids], batch_size * self.max_seq_length))
-        with self._autocast():
-            head = Head(*self._output_layer(), sum(map(len, ids)), winners=False)
-        parts = []
-        with without_dropout(self):
-            for rows in self._overlapped(([ids[row] for row in batch] for batch in batches), head):
-                parts.append(rows)
-                progress(rows.shape[0])
-        if not parts:
-            return csr_matrix((0, self.vocabulary_size), dtype=np.float32)
-        return vstack(parts, format="csr")[np.argsort([row for batch in batches for row in batch])]
-
-    def _overlapped(self, batches: Iterable[list[list[int]]], head: Head) -> Iterator[csr_matrix]:
-        """The rows of each batch. A GPU is sent one batch, computes another and gives back a third at the same time."""
-        finish: Callable[[], csr_matrix] | None = None
-        for input_ids, mask, lengths in one_ahead(self._sent, batches):
-            with self._autocast():
-                # Rows come longest first, and so they stay.
-                hidden_TD, _ = hidden.hidden_states(self.mlm, input_ids, mask, lengths)
-            if finish is not None:
-                yield finish()
-            finish = self._rows(head.active(hidden_TD.float(), lengths), self._has_text(input_ids))
-        if finish is not None:
-            yield finish()
-
-    def _sent(self, ids: list[list[int]]) -> tuple[Tensor, Tensor, list[int]]:
-        input_ids, mask = self.pad(ids)
-        return sent(input_ids, self.device), sent(mask, self.device), [len(row) for row in ids]
-
-    def _rows(self, active: Active, has_text_N: Tensor) -> Callable[[], csr_matrix]:
-        """The sparse rows of what the head found, once the device has given it back."""
-        weights = activate(active.values, self.activation_type)
-        fetch = fetched(weights, active.documents, active.entries, has_text_N)
-
-        def rows() -> csr_matrix:
-            data, documents, entries, has_text = fetch()
-            kept = (data != 0) & has_text[documents]
-            data, documents, entries = data[kept], documents[kept], entries[kept]
-            if not np.isfinite(data).all():
-                raise RunError("The model gives weights that are not finite: its own are too large, or it is damaged.")
-            indptr = np.concatenate([[0], np.cumsum(np.bincount(documents, minlength=len(has_text)))])
-            return csr_matrix((data, entries, indptr), shape=(len(has_text), self.vocabulary_size))
-
-        return rows
 
 
 @functools.cache

@@ -47,7 +47,7 @@ def write_graph(graph: nn.Module, encoder: SparseEncoder, path: Path, output: st
     no onnxscript.
     """
     open_axes = {0: "batch", 1: "length"}
-    with warnings.catch_warnings(), torch.no_grad(), without_dropout(encoder):
+    with warnings.catch_warnings(), torch.no_grad(), without_dropout(encoder.mlm):
         warnings.simplefilter("ignore")  # that it is the older one, and of shapes that tracing has seen: verify tells
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         torch.onnx.export(

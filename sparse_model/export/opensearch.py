@@ -116,7 +116,7 @@ def trace(encoder: SparseEncoder) -> torch.jit.ScriptModule:
     if eager is not None:
         eager("eager")
     module = Document(encoder).eval().requires_grad_(False)
-    with warnings.catch_warnings(), torch.no_grad(), without_dropout(encoder):
+    with warnings.catch_warnings(), torch.no_grad(), without_dropout(encoder.mlm):
         warnings.simplefilter("ignore")  # of shapes that tracing has seen, which is what is compared below
         traced = torch.jit.trace(module, _inputs(*example(encoder)), strict=False)
         long = "a longer text of some more words than the first one had, " * 20

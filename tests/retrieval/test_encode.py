@@ -127,7 +127,7 @@ def test_another_form_of_kept_vectors_encodes_nothing(
 ) -> None:
     kept = ["--vectors", tmp_path / "vectors"]
     assert encode(tiny_model, corpus, tmp_path / "a", "--format", "jsonl", *kept) == 0
-    monkeypatch.setattr(sparse_model.SparseEncoder, "_encode_block", None)
+    monkeypatch.setattr("sparse_model.encoder.encode_block", None)
     assert encode(tiny_model, corpus, tmp_path / "b", "--format", "csr", "--prune-ratio", 0.5, *kept) == 0
     assert load_npz(tmp_path / "b" / "documents.npz").nnz > 100 and not (tmp_path / "b" / ".work").exists()
 
@@ -174,7 +174,7 @@ def test_what_was_stopped_is_gone_on_with(
         assert encode(*words) == 1
     first, before = out / "documents-000000.ndjson", (out / "documents-000000.ndjson").stat().st_mtime_ns
     with monkeypatch.context() as patch:
-        patch.setattr(sparse_model.SparseEncoder, "_encode_block", None)
+        patch.setattr("sparse_model.encoder.encode_block", None)
         assert encode(*words) == 0
         assert first.stat().st_mtime_ns == before and not (out / ".work").exists()
         assert encode(*words) == 0 and "finished already: 2050 documents" in capsys.readouterr().out

@@ -21,6 +21,7 @@ from experiment.run.kept_vectors import kept_vectors
 from experiment.settings.settings import load_settings
 from retrieval.dataset_names import CQADUPSTACK
 from sparse_model import SparseEncoder, UserError
+from sparse_model.encoding import encode_block
 from tests.conftest import write_jsonl
 
 
@@ -133,13 +134,13 @@ def sparse(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many documents each block that is encoded has."""
     counts: list[int] = []
-    encode = SparseEncoder._encode_block
+    encode = encode_block
 
     def counted(self: SparseEncoder, ids: Sequence[Sequence[int]], *options: Any) -> Any:
         counts.append(len(ids))
         return encode(self, ids, *options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(SparseEncoder, "_encode_block", counted)
+    monkeypatch.setattr("sparse_model.encoder.encode_block", counted)
     return counts
 
 

@@ -9,7 +9,7 @@ from experiment.run.done import is_evaluated
 from experiment.run.evaluate import run_evaluation
 from experiment.settings.mistakes import Mistakes
 from experiment.settings.settings import load_settings
-from sparse_model import SparseEncoder
+from sparse_model.encoding import encode_block
 
 WORDS = ["model_name_or_path={model}", "beir_datasets={data}", "output_dir={out}"]
 
@@ -25,8 +25,8 @@ def _length(folder: Path) -> float:
 
 def test_documents_are_encoded_once(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     encoded = []
-    original = SparseEncoder._encode_block
-    monkeypatch.setattr(SparseEncoder, "_encode_block", lambda *args: encoded.append(1) or original(*args))
+    original = encode_block
+    monkeypatch.setattr("sparse_model.encoder.encode_block", lambda *args: encoded.append(1) or original(*args))
     settings = load_settings([*words, "max_active_dims=null,3", "prune_ratio=[null, 0.9]"])
     assert not is_evaluated(settings)
     run_evaluation(settings)
