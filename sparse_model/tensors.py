@@ -20,10 +20,16 @@ def check_weights(config: Any, folder: Path) -> None:
     """Look at the tensors of a model before it is built.
 
     Raises:
-        UserError: if its config has more layers than there are tensors, or less than none; naming a weight that is no
-            floating-point number: of 8 bits without their scale, say, or complex.
+        UserError: if there are none, but an ONNX graph (as in a folder for FastEmbed); if its config has more layers
+            than there are tensors, or less than none; naming a weight that is no floating-point number: of 8 bits
+            without their scale, say, or complex.
     """
     kinds = {file: _kinds(file) for file in (*folder.glob("*.safetensors"), *folder.glob("*.bin"))}
+    if not kinds and (graph := next(folder.glob("*.onnx"), None)):
+        raise UserError(
+            f"model_name_or_path: {folder} holds {graph.name}, a graph for other programs, and no weights that can be "
+            "read here: name the checkpoint that it was made of."
+        )
     tensors = sum(map(len, kinds.values()))
     for key, value in config.to_dict().items():
         if not _COUNTS.search(key) or not isinstance(value, int):

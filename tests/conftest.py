@@ -128,6 +128,12 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_model(tmp_path_factory.mktemp("tiny-bert"))
 
 
+@pytest.fixture(scope="session", params=["bert", "roberta", "modernbert"])
+def any_model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny masked LM of word pieces, and two of bytes."""
+    return make_model(tmp_path_factory.mktemp(request.param), request.param)
+
+
 @pytest.fixture(scope="session")
 def posnegs_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """posnegs rows with two negatives each."""

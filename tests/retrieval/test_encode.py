@@ -87,11 +87,11 @@ ROUNDED: dict[str, Callable[[csr_matrix], csr_matrix]] = {
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_form_gives_back_what_scores_alike(
-    form: str, corpus: Path, queries: Path, tiny_model: Path, tmp_path: Path
+    form: str, corpus: Path, queries: Path, any_model: Path, tmp_path: Path
 ) -> None:
     """Exactly the model's vectors, in the engine's precision; so the ranking is that of the exact product."""
-    assert encode(tiny_model, corpus, tmp_path / "out", "--format", form, "--queries", queries) == 0
-    encoder = sparse_model.load(tiny_model)
+    assert encode(any_model, corpus, tmp_path / "out", "--format", form, "--queries", queries) == 0
+    encoder = sparse_model.load(any_model)
     names = tokens_by_id(encoder.tokenizer, encoder.vocabulary_size)
     assert json.loads((tmp_path / "out" / "vocabulary.json").read_text()) == names
     names = feature_names(names) if form == "opensearch-bulk" else names

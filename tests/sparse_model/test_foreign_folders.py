@@ -217,6 +217,7 @@ MASKED_LM = "document_0_MLMTransformer"
         ("siamese", _key("config.json", num_hidden_layers=10**9), "config.json: num_hidden_layers: 1000000000"),
         ("siamese", _key("config.json", num_hidden_layers=1), r"no place for, such as bert.encoder.layer.1\."),
         ("siamese", _json("adapter_config.json", {}), "adapter_config.json"),
+        ("siamese", lambda f: (f / "model.safetensors").rename(f / "model.onnx"), "model.onnx, a graph for other"),
         ("siamese", lambda f: (f / "modules.json").write_text("[" * 200_000), "modules.json cannot be read"),
         ("router", _key(ROUTER, structure={"query": [TABLE]}), f"{ROUTER} has no routes"),
         ("router", _key(ROUTER, structure={"query": ["x"], "document": ["y"]}), f"{ROUTER}: structure: query: .*'x'"),

@@ -46,13 +46,13 @@ def behind(server: Server) -> list[str]:
 
 
 def test_a_folder_of_texts(
-    clean: Server, tiny_model: Path, texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    clean: Server, any_model: Path, texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Found in the exact order, with their texts, by the names that were asked for."""
     names = ["--field", "vector", "--text-field", "body"]
-    assert serve(clean, tmp_path, tiny_model, texts, *names, "--query", "loud music") == 0
+    assert serve(clean, tmp_path, any_model, texts, *names, "--query", "loud music") == 0
     said = capsys.readouterr().out
-    encoder = sparse_model.load(tiny_model)
+    encoder = sparse_model.load(any_model)
     query = encoder.encode_queries(["loud music"])
     scores = (query @ stored_precision(encoder.encode_documents(TEXTS)).T).toarray()[0]
     features = feature_names(tokens_by_id(encoder.tokenizer, encoder.vocabulary_size))
@@ -63,7 +63,7 @@ def test_a_folder_of_texts(
     assert "36 documents" in said and f"{hits[0]['_id']}  {hits[0]['_source']['body'][:20]}" in said
     text = clean.call("POST", "/served/_search", {"query": {"match": {"body": "music"}}})
     assert text["hits"]["total"]["value"] == sum("music" in text.split() for text in TEXTS)
-    assert serve(clean, tmp_path, tiny_model, *names, "--query", "cold rain") == 0
+    assert serve(clean, tmp_path, any_model, *names, "--query", "cold rain") == 0
     assert "'cold rain': 3 hits" in capsys.readouterr().out
 
 

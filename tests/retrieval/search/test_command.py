@@ -13,9 +13,12 @@ from typing import Any
 
 import pytest
 
+import sparse_model
+from retrieval.search.__main__ import main
 from retrieval.search.index import SearchIndex
 from retrieval.search.serve import make_server
 from tests.conftest import write_jsonl
+from tests.retrieval.search.conftest import documents
 
 
 def test_json_and_lines(search: Callable[..., int], corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,6 +32,22 @@ def test_json_and_lines(search: Callable[..., int], corpus: Path, capsys: pytest
     assert said["hits"][0]["id"] in lines[0] and "%" in lines[2]
     assert search(corpus, "[SEP]") == 0
     assert "no document" in capsys.readouterr().out
+
+
+def test_any_tokenizer(
+    any_model: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The exact product's ranking; what hits are made of is told by the tokens' names."""
+    monkeypatch.chdir(tmp_path)
+    assert main([str(any_model), str(corpus), "weather in new york", "-k", "5", "--json", "--use-cpu"]) == 0
+    hits = json.loads(capsys.readouterr().out)["hits"]
+    encoder = sparse_model.load(any_model)
+    texts = [f"{row['title']} {row['text']}".strip() for row in documents(*range(20))]
+    scores = (encoder.encode_queries(["weather in new york"]) @ encoder.encode_documents(texts).T).toarray()[0]
+    assert [hit["score"] for hit in hits] == pytest.approx(sorted(scores, reverse=True)[:5], rel=1e-5)
+    assert all(hit["score"] == pytest.approx(scores[int(hit["id"][1:])], rel=1e-5) for hit in hits)
+    known = set(encoder.tokenizer.get_vocab())
+    assert all(token["token"] in known for hit in hits for token in hit["tokens"])
 
 
 def test_a_prompt(
