@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from retrieval import distributed, download
-from retrieval.beir_files import halves, packed_or_not, read_judgements, read_records
+from retrieval.beir_files import halves, json_lines, packed_or_not, read_judgements, read_records
 from retrieval.dataset_names import archive_of, folder_name, is_named, label, parse_name, scored_split, splits_of
-from retrieval.fingerprint import fingerprint
-from retrieval.mapped_corpus import MappedCorpus, Mend, map_corpus
+from retrieval.fingerprint import file_hash, fingerprint
+from retrieval.mapped_corpus import MappedCorpus, Mend, Source, map_corpus
 from retrieval.metrics import Qrels
 from retrieval.named_data import malformed
 from retrieval.strings import Ids
@@ -54,7 +54,7 @@ def load_beir(name_or_path: str, beir_dir: str, split: str | None = None, mend: 
     To be called in every process. A split in the name goes before `split`; without either it is `default_split`.
 
     Args:
-        mend: a function that every document's text goes through (see `map_corpus`).
+        mend: a function that every document's text goes through (see `Source`).
 
     Raises:
         UserError: an unknown name, a failed download, a file that cannot be used (with line and remedy).
@@ -78,7 +78,7 @@ def _read(name: str, split: str, paths: list[Path], digest: str, mend: Mend | No
     for path in qrels_paths:
         notes += read_judgements(path, queries.keys(), qrels)
     judged = {qid: text for qid, text in queries.items() if qid in qrels}
-    corpus = map_corpus(corpus_path, mend)
+    corpus = map_corpus(corpus_source(corpus_path, mend))
     places = dict(zip(judged, corpus.ids.positions([*judged]).tolist(), strict=True))
     same_id = {qid: place for qid, place in places.items() if place >= 0}
     own = frozenset(qid for qid, place in same_id.items() if corpus.says(place, judged[qid]))
@@ -98,6 +98,11 @@ def _read(name: str, split: str, paths: list[Path], digest: str, mend: Mend | No
         passage_of=corpus.passage_of,
         folder=corpus_path.parent,
     )
+
+
+def corpus_source(path: Path, mend: Mend | None = None) -> Source:
+    """A corpus.jsonl or corpus.jsonl.gz, to be mapped."""
+    return Source(path, [path], lambda: json_lines(path), lambda: file_hash(path), mend)
 
 
 def judged_queries(folder: Path, split: str) -> tuple[dict[str, str], Qrels]:

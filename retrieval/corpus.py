@@ -1,29 +1,24 @@
 """Documents to encode, whatever they lie in: a BEIR folder, .jsonl, .parquet, a folder of texts. No judgements needed.
 
-They are read and checked once, in a stream, and laid out in blocks in an Arrow file, which every process maps: memory
-does not grow with the corpus.
+They are read and checked once, in a stream, and mapped from then on (`retrieval.mapped_corpus`): memory does not grow
+with the corpus.
 """
 
-import functools
-import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from retrieval import distributed
-from retrieval.beir_files import Record, checked_records, json_lines, packed_or_not
-from retrieval.files import whole
+from retrieval.beir_files import halves, json_lines, packed_or_not
 from retrieval.fingerprint import fingerprint, hash_of
-from retrieval.strings import Strings
+from retrieval.mapped_corpus import MappedCorpus, Source, map_corpus
 from sparse_model.errors import UserError
 from sparse_model.tokens import BLOCK
 
 logger = logging.getLogger(__name__)
 
 TEXTS = (".txt", ".md")
-COLUMNS = ("id", "title", "text", "more")
 IDS, BODIES = ("_id", "id", "docid", "doc_id"), ("text", "contents", "content", "body")
 """What id and text may be called, the first one that is there."""
 
@@ -47,100 +42,30 @@ def corpus_files(source: Path) -> list[Path]:
     return texts
 
 
-def read_corpus(source: Path, notes: list[str]) -> Iterator[Record]:
-    """The documents, in the order of their files; of a folder of texts the paths are the ids.
+def open_corpus(source: Path) -> tuple[MappedCorpus, str]:
+    """(the corpus with all that documents say, 16 hex digits over the content of its files). For every process.
 
     Raises:
-        UserError: with file, line and remedy.
+        UserError: with file, line and remedy; if it has no documents.
     """
     files = corpus_files(source)
-    kind = _kind(files[0])
-    rows: Iterable[tuple[int, Any]]
-    if not kind:
-        rows = ((n, {"_id": path.relative_to(source).as_posix(), "text": _text(path)}) for n, path in enumerate(files))
-        return checked_records(source, rows, "document", notes)
-    rows = json_lines(files[0]) if kind == "jsonl" else parquet_rows(files[0])
-    return checked_records(files[0], ((n, renamed(row)) for n, row in rows), "document", notes)
-
-
-class Corpus:
-    """A corpus as it lies in the Arrow file.
-
-    Attributes:
-        doc_ids, texts: of all documents; texts are (title + " " + text), stripped, as of BEIR's data sets.
-        digest: 16 hex digits over the content of its files.
-    """
-
-    def __init__(self, file: Path, digest: str) -> None:
-        import pyarrow as pa
-
-        self._rows = pa.ipc.open_file(pa.memory_map(str(file)))
-        self.digest = digest
-        blocks = self._rows.num_record_batches
-        last = self._rows.get_batch(blocks - 1).num_rows if blocks else 0
-        self._len = max(blocks - 1, 0) * BLOCK + last
-        self._block = functools.lru_cache(4)(lambda number: self._rows.get_batch(number).to_pydict())
-        self.doc_ids: Sequence[str] = _Column(self._len, lambda i: self._row(i)[0])
-        self.texts: Sequence[str] = _Column(self._len, lambda i: " ".join(self._row(i)[1:3]).strip())
-
-    def __len__(self) -> int:
-        return self._len
-
-    def fields(self, position: int) -> dict[str, Any]:
-        """All that is known of a document beside its id: title, text, and whatever else stood there."""
-        _, title, text, more = self._row(position)
-        return {"title": title, "text": text, **json.loads(more)}
-
-    def _row(self, position: int) -> list[str]:
-        block = self._block(position // BLOCK)
-        return [block[name][position % BLOCK] for name in COLUMNS]
-
-
-class _Column(Strings):
-    """One value of each document, read when it is asked for."""
-
-    def __init__(self, length: int, value: Callable[[int], str]) -> None:
-        self._len, self._value = length, value
-
-    def __len__(self) -> int:
-        return self._len
-
-    def take(self, positions: Any) -> list[str]:
-        """See `Strings.take`."""
-        return [self._value(int(position)) for position in positions]
-
-
-def open_corpus(source: Path, folder: Path) -> Corpus:
-    """The corpus, laid out in `folder` unless it is there already. To be called in every process.
-
-    Raises:
-        UserError: see `read_corpus`; if it has no documents.
-    """
-    digest = distributed.on_main(lambda: fingerprint(corpus_files(source)))
-    file = folder / f"corpus-{hash_of([str(source.resolve()), digest])}.arrow"
-    distributed.on_main(lambda: _lay_out(source, file))
-    return Corpus(file, digest[:16])
-
-
-def _lay_out(source: Path, file: Path) -> None:
-    if file.is_file():
-        return
-    import pyarrow as pa
-
-    notes: list[str] = []
-    schema = pa.schema([(name, pa.string()) for name in COLUMNS])
-    documents = read_corpus(source, notes)
-    with whole(file) as temporary, pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        count = 0
-        while rows := list(islice(documents, BLOCK)):
-            more = [json.dumps(row.more, ensure_ascii=True, default=str) for row in rows]
-            columns = [[row.name for row in rows], [row.title for row in rows], [row.text for row in rows], more]
-            writer.write_batch(pa.record_batch([pa.array(column, pa.string()) for column in columns], schema=schema))
-            count += len(rows)
-        if not count:
-            raise UserError(f"{source}: holds no document.")
-    for note in notes:
+    digest = distributed.on_main(lambda: fingerprint(files))
+    path = files[0] if _kind(files[0]) else source
+    names = [file.relative_to(path).as_posix() for file in files]  # of a folder of texts, the ids
+    content = lambda: hash_of([fingerprint(files), names])  # noqa: E731
+    corpus = map_corpus(Source(path, files, lambda: _rows(source, files), content, keeps_all=True))
+    for note in halves(path, corpus.counts["halved"]) if distributed.is_main() else []:
         logger.warning("%s", note)
+    return corpus, digest[:16]
+
+
+def _rows(source: Path, files: Sequence[Path]) -> Iterator[tuple[int, Any]]:
+    """Numbered rows of the documents, in the order of their files."""
+    kind = _kind(files[0])
+    if not kind:
+        return ((n, {"_id": path.relative_to(source).as_posix(), "text": _text(path)}) for n, path in enumerate(files))
+    rows = json_lines(files[0]) if kind == "jsonl" else parquet_rows(files[0])
+    return ((n, renamed(row)) for n, row in rows)
 
 
 def _kind(path: Path) -> str | None:

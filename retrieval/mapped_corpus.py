@@ -1,26 +1,28 @@
-"""The corpus of a BEIR folder: read and checked once, mapped by every process from then on.
+"""A corpus: read and checked once, mapped by every process from then on.
 
-A corpus file of 16 MiB or more is read by rank 0 into a folder of the user's cache, found again by the file's content:
+One of 16 MiB or more is read by rank 0 into a folder of the user's cache, found again by its files' content:
 
     ~/.cache/sparse-retrieval-l0/corpora/<hash>/    XDG_CACHE_HOME in place of ~/.cache
         ids.arrow      ids, and their positions from the highest to the lowest
         texts.arrow    texts, ROWS at a time
+        said.arrow     all that documents say, where that was asked for: what is searched shows it
         facts.json     which file it was made of, and what was counted on the way
 
 The folder has its name once it is whole. When the next one is made, those go that are of another content of the same
-file, of a process that was killed, or opened by nobody for UNUSED_DAYS. A smaller file is read by every process into
+file, of a process that was killed, or opened by nobody for UNUSED_DAYS. A smaller corpus is read by every process into
 the same arrays in memory.
 """
 
 import atexit
+import json
 import logging
 import os
 import shutil
 import tempfile
 import time
 from array import array
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -30,26 +32,49 @@ import numpy as np
 import pyarrow as pa
 
 from retrieval import distributed
-from retrieval.beir_files import Record, json_lines, records, repeated
+from retrieval.beir_files import Record, records, repeated
 from retrieval.files import has_ended, read_json, require_disk, write_json
-from retrieval.fingerprint import KEPT_FROM, cache_folder, corpus_hash, file_hash, hash_of
+from retrieval.fingerprint import KEPT_FROM, cache_folder, corpus_hash, hash_of
 from retrieval.strings import Ids, Texts
 from sparse_model.disk_errors import disk_problem
 from sparse_model.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Of the folders: another one whenever the same file is read otherwise."""
 ROWS = 8192
-FILES = ("ids.arrow", "texts.arrow")
+IDS, TEXTS, SAID = "ids.arrow", "texts.arrow", "said.arrow"
 UNUSED_DAYS = 90
-# A byte of JSON makes hardly more than one here; of a packed one, up to six.
+# A byte of JSON makes hardly more than one here, and once more where all is kept; of a packed one, up to six.
 BYTES_A_BYTE, BYTES_A_PACKED_BYTE = 1.2, 7
 
 Mend = Callable[[str], str]
 _IDS = pa.schema({"id": pa.large_string(), "order": pa.int32()})
 _TEXTS = pa.schema({"text": pa.large_string(), "title_words": pa.int32(), "passage_of": pa.large_string()})
+_SAID = pa.schema({"title": pa.large_string(), "text": pa.large_string(), "more": pa.large_string()})
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a corpus is read from."""
+
+    path: Path
+    """a file, or the folder that holds them; messages name it"""
+    files: Sequence[Path]
+    rows: Callable[[], Iterable[tuple[int, Any]]]
+    """numbered rows, as `beir_files.records` takes them"""
+    digest: Callable[[], str]
+    """a hash of all that is read"""
+    mend: Mend | None = None
+    """a named function that every document's text goes through; another name is another folder"""
+    keeps_all: bool = False
+    """whether `MappedCorpus.fields` is asked for"""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What tells it from other sources, but for its content."""
+        return {"file": str(self.path.resolve()), "mend": self.mend and self.mend.__name__, "all": self.keeps_all}
 
 
 @dataclass(frozen=True)
@@ -66,6 +91,16 @@ class MappedCorpus:
     counts: dict[str, int]
     """By name: parts (lines that are one of a document), halved (with half a surrogate pair), repeated (texts), empty,
     mended (by `mend`)."""
+    said: list[pa.RecordBatch]
+    """Title, text and the rest as JSON, ROWS at a time; [] unless all was kept."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def fields(self, position: int) -> dict[str, Any]:
+        """All that a document says beside its id: title, text, and whatever else stood there."""
+        row = self.said[position // ROWS].slice(position % ROWS, 1).to_pylist()[0]
+        return {"title": row["title"], "text": row["text"], **json.loads(row["more"])}
 
     def says(self, position: int, query: str) -> bool:
         """Whether a document's title, text or both are the query, but for white space (of Quora it is the text, of
@@ -75,34 +110,41 @@ class MappedCorpus:
         return wanted in (words, words[:title], words[title:])
 
 
-def map_corpus(path: Path, mend: Mend | None = None) -> MappedCorpus:
-    """The corpus of a corpus.jsonl or corpus.jsonl.gz. To be called in every process.
-
-    Args:
-        mend: a named function that every text goes through; another name is another folder.
+def map_corpus(source: Source) -> MappedCorpus:
+    """The corpus of a source. To be called in every process.
 
     Raises:
         UserError: with file, line and remedy; if there is no room for the folder.
     """
-    if path.stat().st_size < KEPT_FROM:
-        return _in_memory(path, mend)
-    folder = distributed.on_main(lambda: _made(path, mend))
+    if _size(source) < KEPT_FROM:
+        return _in_memory(source)
+    folder = distributed.on_main(lambda: _made(source))
     # On another node, with a cache of its own, each process looks after itself.
-    return _mapped(folder if folder.is_dir() else _made(path, mend))
+    return _mapped(folder if folder.is_dir() else _made(source))
 
 
-def _in_memory(path: Path, mend: Mend | None) -> MappedCorpus:
-    sinks = pa.BufferOutputStream(), pa.BufferOutputStream()
-    counts = _write(path, mend, *sinks)
-    return _opened([pa.BufferReader(sink.getvalue()) for sink in sinks], {"counts": counts})
+def _size(source: Source) -> int:
+    return sum(file.stat().st_size for file in source.files)
+
+
+def _names(source: Source) -> list[str]:
+    return [IDS, TEXTS, *([SAID] if source.keeps_all else [])]
+
+
+def _in_memory(source: Source) -> MappedCorpus:
+    sinks = {name: pa.BufferOutputStream() for name in _names(source)}
+    counts = _write(source, sinks)
+    return _opened({name: pa.BufferReader(sink.getvalue()) for name, sink in sinks.items()}, {"counts": counts})
 
 
 def _mapped(folder: Path) -> MappedCorpus:
-    return _opened([pa.memory_map(str(folder / name)) for name in FILES], read_json(folder / "facts.json"))
+    files = {path.name: pa.memory_map(str(path)) for path in folder.glob("*.arrow")}
+    return _opened(files, read_json(folder / "facts.json"))
 
 
-def _opened(files: list[Any], facts: dict[str, Any]) -> MappedCorpus:
-    ids, texts = (pa.ipc.open_file(file).read_all() for file in files)
+def _opened(files: dict[str, Any], facts: dict[str, Any]) -> MappedCorpus:
+    tables = {name: pa.ipc.open_file(file).read_all() for name, file in files.items()}
+    ids, texts = tables[IDS], tables[TEXTS]
     names, order = (ids.column(name).chunk(0) for name in ("id", "order"))
     corpus, passage_of = facts.get("corpus"), {}
     if facts["counts"]["parts"]:
@@ -114,39 +156,41 @@ def _opened(files: list[Any], facts: dict[str, Any]) -> MappedCorpus:
         texts.column("title_words").chunks,
         passage_of,
         facts["counts"],
+        tables[SAID].to_batches() if SAID in tables else [],
     )
 
 
-def _made(path: Path, mend: Mend | None) -> Path:
+def _made(source: Source) -> Path:
     """The folder of this corpus, made now if it is not there."""
-    digest, source = file_hash(path), {"file": str(path.resolve()), "mend": mend and mend.__name__}
-    root = _root()
-    folder = root / hash_of([FORMAT, digest, source["mend"]])
+    digest, path, root = source.digest(), source.path, _root()
+    folder = root / hash_of([FORMAT, digest, source.facts["mend"], source.keeps_all])
     if not folder.is_dir():
-        _remove_stale(root, source)
-        by_byte = BYTES_A_PACKED_BYTE if path.suffix == ".gz" else BYTES_A_BYTE
-        require_disk(root, int(by_byte * path.stat().st_size), f"reading {path}", "XDG_CACHE_HOME")
+        _remove_stale(root, source.facts)
+        by_byte = BYTES_A_PACKED_BYTE if path.suffix in (".gz", ".parquet") else BYTES_A_BYTE
+        room = int(by_byte * _size(source) * (2 if source.keeps_all else 1))
+        require_disk(root, room, f"reading {path}", "XDG_CACHE_HOME")
         logger.info("%s: is read once, into %s", path, folder)
-        _make(folder, path, mend, digest, source)
+        _make(folder, source, digest)
     with suppress(OSError):  # somebody else's
         os.utime(folder)
     return folder
 
 
-def _make(folder: Path, path: Path, mend: Mend | None, digest: str, source: dict[str, Any]) -> None:
+def _make(folder: Path, source: Source, digest: str) -> None:
     new = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         new.mkdir()
-        with open(new / FILES[0], "wb") as ids, open(new / FILES[1], "wb") as texts:
-            counts = _write(path, mend, ids, texts)
-            for file in (ids, texts):
+        with ExitStack() as opened:
+            files = {name: opened.enter_context(open(new / name, "wb")) for name in _names(source)}
+            facts = {**source.facts, "counts": _write(source, files)}
+            for file in files.values():
                 file.flush()
                 os.fsync(file.fileno())
-        if file_hash(path) != digest:
-            raise UserError(f"{path}: was changed while it was read; run the same command again.")
-        write_json(new / "facts.json", {**source, "counts": counts})
+        if source.digest() != digest:
+            raise UserError(f"{source.path}: was changed while it was read; run the same command again.")
+        write_json(new / "facts.json", facts)
         made = _mapped(new)
-        write_json(new / "facts.json", {**source, "counts": counts, "corpus": corpus_hash(made.ids, made.texts)})
+        write_json(new / "facts.json", {**facts, "corpus": corpus_hash(made.ids, made.texts)})
         new.rename(folder)
     except OSError as error:
         if not folder.is_dir():  # another process was quicker
@@ -170,22 +214,25 @@ def _root() -> Path:
     return temporary
 
 
-def _remove_stale(root: Path, source: dict[str, Any]) -> None:
+def _remove_stale(root: Path, made_of: dict[str, Any]) -> None:
     for folder in root.iterdir():
         made_by, facts = folder.name.rpartition(".")[2], read_json(folder / "facts.json")
         is_cut_short = folder.name.startswith(".") and made_by.isdecimal() and has_ended(int(made_by))
-        is_older = not folder.name.startswith(".") and source.items() <= facts.items()
+        is_older = not folder.name.startswith(".") and made_of.items() <= facts.items()
         if is_cut_short or is_older or folder.stat().st_mtime < time.time() - UNUSED_DAYS * 86400:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write(path: Path, mend: Mend | None, ids_file: Any, texts_file: Any) -> dict[str, int]:
-    """Read a corpus file into two Arrow files; what was counted, as `MappedCorpus.counts` has it."""
+def _write(source: Source, files: dict[str, Any]) -> dict[str, int]:
+    """Read a corpus into Arrow files, by `_names`; what was counted, as `MappedCorpus.counts` has it."""
+    mend = source.mend
     counts = {"parts": 0, "halved": 0, "repeated": 0, "empty": 0, "mended": 0}
     names: list[pa.Array] = []
     hashes = array("q")
-    with pa.ipc.new_file(texts_file, _TEXTS) as file:
-        for batch in _batches(path):
+    with ExitStack() as opened:
+        file = opened.enter_context(pa.ipc.new_file(files[TEXTS], _TEXTS))
+        said = opened.enter_context(pa.ipc.new_file(files[SAID], _SAID)) if source.keeps_all else None
+        for batch in _batches(source):
             texts = [record.document for record in batch]
             if mend is not None:
                 mended = [mend(text) for text in texts]
@@ -199,18 +246,26 @@ def _write(path: Path, mend: Mend | None, ids_file: Any, texts_file: Any) -> dic
             wholes = [record.passage_of or None for record in batch]
             counts["parts"] += len(wholes) - wholes.count(None)
             file.write_batch(pa.record_batch([texts, title_words, wholes], schema=_TEXTS))
+            if said:
+                more = [json.dumps(record.more, default=str) for record in batch]
+                own = [[record.title for record in batch], [record.text for record in batch], more]
+                said.write_batch(pa.record_batch(own, schema=_SAID))
     if not names:
-        raise UserError(f"{path}: the corpus is empty; expected one JSON object per line with _id, title, text.")
+        raise UserError(f"{source.path}: the corpus is empty; expected documents with _id, title, text.")
     counts["repeated"] = len(hashes) - len(np.unique(np.frombuffer(hashes, np.int64)))
     ids = Ids(pa.concat_arrays(names))
     if (position := ids.repeated()) is not None:
-        raise repeated(path, next(islice(records(path, json_lines(path)), position, None)), "document")
-    with pa.ipc.new_file(ids_file, _IDS) as file:
+        raise repeated(source.path, next(islice(_records(source), position, None)), "document")
+    with pa.ipc.new_file(files[IDS], _IDS) as file:
         file.write_batch(pa.record_batch([ids.names, pa.array(ids.order)], schema=_IDS))
     return counts
 
 
-def _batches(path: Path) -> Iterator[list[Record]]:
-    stream = records(path, json_lines(path))
+def _records(source: Source) -> Iterator[Record]:
+    return records(source.path, source.rows())
+
+
+def _batches(source: Source) -> Iterator[list[Record]]:
+    stream = _records(source)
     while batch := list(islice(stream, ROWS)):
         yield batch

@@ -28,6 +28,7 @@ from retrieval.corpus import corpus_files, open_corpus
 from retrieval.encode.formats import FORMATS
 from retrieval.files import alone, read_json, whole, write_json
 from retrieval.fingerprint import fingerprint, hash_of
+from retrieval.mapped_corpus import MappedCorpus
 from retrieval.query_files import read_queries
 from retrieval.shaped import Shape, ShapedVectors, Shaper
 from retrieval.vectors import VectorCache
@@ -104,7 +105,7 @@ class Export:
         if shaper := self._shaper:
             counts = self.encoder.count_tokens(self._corpus.texts[start:stop]) if shaper.words else None
             weights = shaper(weights, counts)
-        return self._corpus.doc_ids[start:stop], self._format.adapt(weights)
+        return self._corpus.ids[start:stop], self._format.adapt(weights)
 
     @property
     def _format(self) -> Any:
@@ -119,13 +120,17 @@ class Export:
         return tokens_by_id(self.encoder.tokenizer, self.encoder.vocabulary_size)
 
     @cached_property
-    def _corpus(self) -> Any:
-        return open_corpus(self.corpus_path, self._work)
+    def _opened(self) -> tuple[MappedCorpus, str]:
+        return open_corpus(self.corpus_path)
+
+    @property
+    def _corpus(self) -> MappedCorpus:
+        return self._opened[0]
 
     @cached_property
     def _vectors(self) -> VectorCache:
         encode = lambda lists, progress: self.encoder.encode_blocks(lists, self.batch_size, progress)  # noqa: E731
-        folder = self._work / f"vectors-{hash_of([self.model, self._corpus.digest])}"
+        folder = self._work / f"vectors-{hash_of([self.model, self._opened[1]])}"
         return VectorCache(folder, self._corpus.texts, encode)
 
     @cached_property

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retrieval.corpus import Corpus, open_corpus
+from retrieval.corpus import open_corpus
 from retrieval.fingerprint import hash_of
+from retrieval.mapped_corpus import MappedCorpus
 from retrieval.opensearch.client import Server
 from retrieval.opensearch.features import feature_names, sum_of_features
 from retrieval.opensearch.index import MADE_BY
@@ -67,7 +68,7 @@ class Serving:
     """One alias on a server.
 
     Args:
-        work: where the corpus and its vectors lie in blocks, for the next time.
+        work: where vectors lie in blocks, for the next time.
     """
 
     def __init__(self, server: Server, names: Names, work: Path) -> None:
@@ -90,30 +91,30 @@ class Serving:
         Args:
             encoder: without a cut; model: all that decides its vectors beside the texts.
         """
-        corpus, names = open_corpus(source, self._work), self._names
+        (corpus, digest), names = open_corpus(source), self._names
         vectors = VectorCache(
-            self._work / f"vectors-{hash_of([model, corpus.digest])}",
+            self._work / f"vectors-{hash_of([model, digest])}",
             corpus.texts,
             lambda lists, progress: encoder.encode_blocks(lists, batch_size, progress),
         )
         V = encoder.vocabulary_size
         shaped = ShapedVectors(vectors, shape, V, corpus.texts, encoder.count_tokens, vectors.folder)
         facts = shape.shape.facts if isinstance(shape, Shaper) else shape.facts
-        contents = {"model": model, "corpus": corpus.digest, "names": [names.field, names.title, names.text], **facts}
+        contents = {"model": model, "corpus": digest, "names": [names.field, names.title, names.text], **facts}
         layout = Layout(field=names.field, texts=(names.title, names.text))
         said = replace(options, layout=layout, fields=lambda position: self._said(corpus, position))
         engine = OpenSearchEngine(self._server, tokens_by_id(encoder.tokenizer, V), names.alias, contents, said)
-        engine.index(corpus.doc_ids, V, shaped if shape else vectors)
+        engine.index(corpus.ids, V, shaped if shape else vectors)
         self._index, self._documents = engine.name, len(corpus)
         return next((" ".join(words) for text in corpus.texts if (words := text.split()[:WORDS])), "")
 
-    def _said(self, corpus: Corpus, position: int) -> dict[str, Any]:
+    def _said(self, corpus: MappedCorpus, position: int) -> dict[str, Any]:
         """A document's fields by the names that they get."""
         said = corpus.fields(position)
         mine = {self._names.title: said.pop("title"), self._names.text: said.pop("text")}
         if taken := {*said} & {*mine, self._names.field, "block"}:
             raise UserError(
-                f"document {corpus.doc_ids[position]!r} says something of its own as {', '.join(sorted(taken))}, which "
+                f"document {corpus.ids[position]!r} says something of its own as {', '.join(sorted(taken))}, which "
                 "is needed; rename it there, or choose --field, --title-field, --text-field."
             )
         return {**mine, **said}

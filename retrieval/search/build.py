@@ -66,8 +66,8 @@ class _Building:
             (self._folder / SHAPE).unlink(missing_ok=True)
             (self._folder / QUERY / TABLE).unlink(missing_ok=True)
         digest = fingerprint(corpus_files(source))
-        corpus = open_corpus(source, self._folder / WORK)
-        documents = [_document(name, corpus.fields(n)) for n, name in enumerate(corpus.doc_ids)]
+        corpus, _ = open_corpus(source)
+        documents = [_document(name, corpus.fields(n)) for n, name in enumerate(corpus.ids)]
         wanted = {document.content for document in documents}
         parts = open_parts(self._folder, record) if record else []
         there: set[str] = set()

@@ -15,10 +15,11 @@ import torch.distributed as dist
 
 from benchmarks import synthetic_corpus
 from retrieval import fingerprint, mapped_corpus
-from retrieval.beir_data import BeirData, load_beir
+from retrieval.beir_data import BeirData, corpus_source, load_beir
 from retrieval.bm25 import score_bm25
+from retrieval.corpus import open_corpus
 from retrieval.fingerprint import corpus_hash
-from retrieval.mapped_corpus import map_corpus
+from retrieval.mapped_corpus import MappedCorpus, Mend
 from retrieval.score_dataset import score_dataset
 from retrieval.strings import Ids, Ordered
 from sparse_model.errors import RunError, UserError
@@ -34,6 +35,10 @@ UNUSUAL = [
     {"_id": "1", "title": "", "text": '\U0001f600 é\u2028 \\ " tab\t'},
     {"_id": "Z", "title": "A  title", "text": "of two spaces", "metadata": {"passage_of": "whole"}},
 ]
+
+
+def map_corpus(path: Path, mend: Mend | None = None) -> MappedCorpus:
+    return mapped_corpus.map_corpus(corpus_source(path, mend))
 
 
 @pytest.fixture
@@ -117,12 +122,13 @@ _KILLED = """
 import os, sys
 from pathlib import Path
 from retrieval import mapped_corpus
+from retrieval.beir_data import corpus_source
 mapped_corpus.KEPT_FROM = 0
 if sys.argv[2] == "writing":
     mapped_corpus.Ids.repeated = lambda self: os.kill(os.getpid(), 9)
 else:
     Path.rename = lambda *paths: os.kill(os.getpid(), 9)
-mapped_corpus.map_corpus(Path(sys.argv[1]))
+mapped_corpus.map_corpus(corpus_source(Path(sys.argv[1])))
 """
 
 
@@ -232,3 +238,28 @@ def test_two_processes_share_what_one_has_read(tmp_path: Path, cache: Path) -> N
     assert [reads for reads, _, _ in found] == [1, 0]
     assert all(length > 60e6 for _, _, length in found)
     assert all(private < 8e6 for _, private, _ in found), found
+
+
+def test_all_that_documents_say_is_kept_where_it_is_shown(tmp_path: Path, cache: Path) -> None:
+    """Mapped as in memory: titles and texts as they are, and the rest; BEIR's corpus beside it keeps texts alone."""
+    rows = [*UNUSUAL, {"id": "own", "contents": " two ", "year": 1999, "tags": ["a"]}]
+    path = write_jsonl(tmp_path / "corpus.jsonl", rows)
+    mapped, digest = open_corpus(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mapped_corpus, "KEPT_FROM", KEPT_FROM)
+        small, same = open_corpus(path)
+    assert digest == same and len(mapped) == len(rows) and mapped.ids == small.ids and mapped.texts == small.texts
+    assert [mapped.fields(n) for n in range(len(rows))] == [small.fields(n) for n in range(len(rows))]
+    assert mapped.fields(5) == {"title": "", "text": " two ", "year": 1999, "tags": ["a"]}
+    assert mapped.fields(0) == {"title": "A  title", "text": " of two spaces "} and mapped.texts[5] == "two"
+    (folder,) = cache.iterdir()
+    assert {file.name for file in folder.iterdir()} == {"ids.arrow", "texts.arrow", "said.arrow", "facts.json"}
+
+
+def test_a_folder_of_texts_is_found_by_names_and_content(tmp_path: Path, cache: Path) -> None:
+    for name in ("a/x.txt", "b/x.txt"):
+        (tmp_path / "texts" / name).parent.mkdir(parents=True)
+        (tmp_path / "texts" / name).write_text("same")
+    assert open_corpus(tmp_path / "texts")[0].ids == ["a/x.txt", "b/x.txt"]
+    (tmp_path / "texts" / "b").rename(tmp_path / "texts" / "c")
+    assert open_corpus(tmp_path / "texts")[0].ids == ["a/x.txt", "c/x.txt"] and len([*cache.iterdir()]) == 1
