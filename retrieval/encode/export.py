@@ -5,7 +5,7 @@
     OUT/vocabulary.json            V tokens; null where an id stands for none
     OUT/shape.safetensors          what the corpus told about itself, where the shape has to know (see `Shaper`)
     OUT/encoding.json              how all this was made; that it is finished is written last of all
-    OUT/.work/                     corpus and vectors in blocks, until all is finished
+    OUT/.work/                     vectors in blocks, until all is finished
 
 Blocks of vectors are what a run that was stopped goes on from, and so is each file: what is there is not made again.
 """
