@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from sparse_model.disk_errors import disk_problem
 from sparse_model.errors import RunError, UserError
 from sparse_model.system_lock import taken
 
@@ -19,9 +20,10 @@ def exit_code(work: Callable[[], int | None]) -> int:
     try:
         return work() or 0
     except (UserError, RunError, OSError) as error:
-        text = str(error)
+        problem = disk_problem(error) or error
+        text = str(problem)
         print(f"error:\n{text}" if "\n" in text else f"error: {text}", file=sys.stderr)
-        return 1 if isinstance(error, RunError) else 2
+        return 1 if isinstance(problem, RunError) else 2
 
 
 def needed(package: str, pip: str) -> Any:

@@ -47,6 +47,7 @@ from retrieval.error_record import read_error
 from retrieval.files import write_json
 from retrieval.plain import plain
 from retrieval.tables import text_table
+from sparse_model.disk_errors import disk_problem
 from sparse_model.errors import RunError, UserError
 
 # What a killed sweep started ends soon after it; so long it is waited for.
@@ -242,22 +243,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     arguments, overrides = read_arguments(sys.argv[1:] if argv is None else argv)
     try:
-        if arguments.name and Path(arguments.name).name != arguments.name:
-            raise UserError(f"--name {arguments.name}: a plain folder name is needed.")
-        names = arguments.configs or [f"config/{folder}" for folder in PAPER_FOLDERS]
-        every = read_runs(find_configs(names), overrides, arguments.name)
-        runs, processes = select(every, arguments.only), count_processes()
-        check_preparations(runs)
-        report_options(every)  # so that a mistake is said now, and not once all is done
-        report = report_folder(arguments.configs, arguments.name)
-        if arguments.dry_run:
-            print(table(runs, processes))
-            return 0
-        end_on_signals()
-        return Sweep(runs, every, report, processes).go()
+        return _main(arguments, overrides)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on", file=sys.stderr)
         return 130
     except (UserError, RunError, OSError) as error:
-        print(f"error: {plain(error)}", file=sys.stderr)
-        return 2 if isinstance(error, UserError) else 1
+        problem = disk_problem(error, "the folder of the results") or error
+        print(f"error: {plain(problem)}", file=sys.stderr)
+        return 2 if isinstance(problem, UserError) else 1
+
+
+def _main(arguments: argparse.Namespace, overrides: Sequence[str]) -> int:
+    if arguments.name and Path(arguments.name).name != arguments.name:
+        raise UserError(f"--name {arguments.name}: a plain folder name is needed.")
+    names = arguments.configs or [f"config/{folder}" for folder in PAPER_FOLDERS]
+    every = read_runs(find_configs(names), overrides, arguments.name)
+    runs, processes = select(every, arguments.only), count_processes()
+    check_preparations(runs)
+    report_options(every)  # so that a mistake is said now, and not once all is done
+    report = report_folder(arguments.configs, arguments.name)
+    if arguments.dry_run:
+        print(table(runs, processes))
+        return 0
+    end_on_signals()
+    return Sweep(runs, every, report, processes).go()
