@@ -11,6 +11,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from itertools import cycle, islice
 from typing import Any
 
 import torch
@@ -48,7 +49,8 @@ def run(
 
 def _rows(model: models.Model, n: int, piece: int, rounds: int, most_at_once: int) -> list[measure.Row]:
     encoder = model.load()
-    loss = ours(encoder, model.queries[:n], models.full_length(encoder, model.texts, n))
+    queries = list(islice(cycle(model.queries), n))
+    loss = ours(encoder, queries, models.full_length(encoder, model.texts, n))
     sizes = {WHOLE: None, f"in pieces of {piece}": piece}
     gradients = {name: _gradient(encoder, loss, size) for name, size in sizes.items() if n <= most_at_once or size}
     encoder.train()
