@@ -5,7 +5,6 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -112,13 +111,13 @@ class Climb:
         return Rung("the documents' IDF", model, judged, self.judge.verdict(judged, before))
 
     def _lexical_share(self, best: Model, before: Judged) -> Rung:
-        """The best of a few lexical shares, with the documents' IDF and without."""
-        shares = [TrainedShare(*share) for share in product(self._settings.data.ladder_shares, (False, True))]
-        models = [replace(best, share=share) for share in shares]
-        found = [model.judged(self.judge, f"share-{_told(model.share)}".replace(" ", "-")) for model in models]
+        """The best of a few lexical shares."""
+        shares = self._settings.data.ladder_shares
+        models = [replace(best, share=TrainedShare(share)) for share in shares]
+        found = [model.judged(self.judge, f"share-{model.share.lexical_share:g}") for model in models]
         top = max(range(len(models)), key=lambda i: found[i].ndcg_LQ.mean())
         tried = self.judge.verdict(found[top], before, len(models))
-        return Rung(f"lexical share {_told(shares[top])}", models[top], found[top], tried)
+        return Rung(f"lexical share {shares[top]:g}", models[top], found[top], tried)
 
     def _training(self, best: Model, before: Judged) -> Rung:
         """A training on the documents alone, under the query weights that were kept."""
@@ -214,7 +213,3 @@ def _write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     if not lines:
         raise UserError("pseudo_negatives: no row's query finds a passage beside its own; give 0.")
     write_atomically(path, "".join(lines))
-
-
-def _told(share: TrainedShare) -> str:
-    return f"{share.lexical_share:g}" + (" times IDF" if share.lexical_idf else "")

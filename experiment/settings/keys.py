@@ -127,7 +127,7 @@ class DataKeys(Keys):
     """with documents: hard negatives of a row at most, an example each sample_num_one_query of them: passages that its
     query finds beside its own and that do not nearly score as it does; 0: none"""
     ladder_shares: Shares = key([0.1, 0.25, 0.5], WEIGHTS)
-    """lexical shares that are tried on held-out pseudo-queries, each with the IDF and without (see lexical_share)"""
+    """lexical shares that are tried on held-out pseudo-queries (see lexical_share)"""
     data_command: str | None = key(None, NOTHING)
     """the command that makes the data which the same file names (train_file, train_file_dir, data sets in beir_dir);
     never run, but said where they are missing"""
