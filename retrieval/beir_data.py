@@ -8,7 +8,7 @@ from pathlib import Path
 
 from retrieval import distributed, download
 from retrieval.beir_files import halves, json_lines, packed_or_not, read_judgements, read_records
-from retrieval.dataset_names import archive_of, folder_name, is_named, label, parse_name, scored_split, splits_of
+from retrieval.dataset_names import PARTS, archive_of, folder_name, is_named, label, parse_name, scored_split, splits_of
 from retrieval.fingerprint import file_hash, fingerprint
 from retrieval.mapped_corpus import MappedCorpus, Mend, Source, map_corpus
 from retrieval.metrics import Qrels
@@ -164,6 +164,10 @@ def data_files(folder: Path, split: str) -> list[Path]:
     Raises:
         UserError: for the first that is missing.
     """
+    if parts := PARTS.get(folder.name):
+        raise UserError(
+            f"{folder}: is several corpora; name one of them: {folder.name}/{parts[0]}, …, {folder.name}/{parts[-1]}."
+        )
     qrels = [_qrels_file(folder, part) for part in splits_of(split)]
     return [_file(folder, "corpus.jsonl"), _file(folder, "queries.jsonl"), *qrels]
 

@@ -53,7 +53,7 @@ class Export:
         model: all that decides the model's vectors beside the texts: hashes, lengths, precision.
         corpus, queries: see `open_corpus`, `read_queries`.
         shape: what becomes of the vectors; or a Shaper, by the statistics of an earlier corpus.
-        work: where the corpus and the model's vectors lie in blocks, and stay, for another form or shape too; None:
+        work: where the model's vectors lie in blocks, and stay, for another form or shape too; None:
             in OUT/.work, until all is finished.
     """
 

@@ -19,6 +19,7 @@ from experiment.run.done import is_evaluated
 from experiment.run.evaluate import run_evaluation
 from experiment.run.kept_vectors import kept_vectors
 from experiment.settings.settings import load_settings
+from retrieval.beir_data import load_beir
 from retrieval.dataset_names import CQADUPSTACK
 from sparse_model import SparseEncoder, UserError
 from sparse_model.encoding import encode_block
@@ -341,6 +342,8 @@ def test_some_folders_of_cqadupstack_are_data_sets_of_their_own(beir_folder: Pat
     folder = tmp_path / "run" / "evaluation" / "baseline-bm25"
     assert json.loads((folder / "summary.json").read_text())["datasets"] == ["cqadupstack-tex", "cqadupstack-gis"]
     assert not (folder / "cqadupstack.json").exists()
+    with pytest.raises(UserError, match="several corpora; name one of them: cqadupstack/android, …, cqadupstack/wordp"):
+        load_beir(f"{beir_dir}/cqadupstack", "")
 
 
 def test_a_folder_of_cqadupstack_that_is_missing(
