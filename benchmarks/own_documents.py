@@ -84,7 +84,7 @@ def systems(climb: Climb, run: Path) -> dict[str, Model]:
     models = {"start": start}
     if (run / "training" / "model.safetensors").is_file():
         models["trained"] = climb.trained_model(start)
-    tables = {"start IDF": start.table_V, "documents' IDF": climb.corpus_idf}
+    tables = {"start IDF": start.table_V, "documents' IDF": climb.query_weights_V}
     return {
         f"{name}, {table}, share {share:g}": replace(models[name], table_V=tables[table], share=TrainedShare(share))
         for name, table, share in product(models, tables, SHARES)

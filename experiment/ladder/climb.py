@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from experiment.ladder.judge import Judge, Judged, Verdict
@@ -105,10 +106,11 @@ class Climb:
         return replace(best, files=files, load=lambda: self._ready(load(folder).to(self._start.device)))
 
     def _query_weights(self, best: Model, before: Judged) -> Rung:
-        """The documents' own IDF as query weights."""
-        model = replace(best, table_V=self.corpus_idf)
-        judged = model.judged(self.judge, "corpus_idf")
-        return Rung("the documents' IDF", model, judged, self.judge.verdict(judged, before))
+        """The documents' IDF in the query weights."""
+        model, share = replace(best, table_V=self.query_weights_V), self._settings.data.ladder_idf_share
+        judged = model.judged(self.judge, "query_weights")
+        name = "the documents' IDF" if share == 1 else f"query weights, {share:g} of the documents' IDF"
+        return Rung(name, model, judged, self.judge.verdict(judged, before))
 
     def _lexical_share(self, best: Model, before: Judged) -> Rung:
         """The best of a few lexical shares."""
@@ -121,7 +123,7 @@ class Climb:
 
     def _training(self, best: Model, before: Judged) -> Rung:
         """A training on the documents alone, under the query weights that were kept."""
-        settings = self._training_settings(self._rows(best), kept_idf=best.table_V is self.corpus_idf)
+        settings = self._training_settings(self._rows(best), kept_idf=best.table_V is self.query_weights_V)
         train(settings)
         model = self.trained_model(best)
         judged = model.judged(self.judge, "training")
@@ -154,7 +156,7 @@ class Climb:
             "overwrite": False,
         }
         if kept_idf:
-            values["idf_path"] = str(self._idf_file)
+            values["idf_path"] = str(self._weights_file)
         given = {key: where for key, where in self._settings.given.items() if key not in ("documents", "overwrite")}
         given |= dict.fromkeys(
             ("train_file", "data_type", "output_dir", *(["idf_path"] if kept_idf else [])), "the ladder"
@@ -182,22 +184,23 @@ class Climb:
         return encoder
 
     @property
-    def _idf_file(self) -> Path:
+    def _weights_file(self) -> Path:
         return self._folder / "ladder" / "idf.json"
 
     @cached_property
-    def corpus_idf(self) -> Tensor:
-        """[V] the documents' IDF."""
+    def query_weights_V(self) -> Tensor:
+        """[V] ladder_idf_share of the documents' IDF, and the start model's weights for the rest."""
         tokenizer, size = self._start.tokenizer, self._start.vocabulary_size
-        if not on_main(self._idf_file.is_file):
-            on_main(lambda: self._write_idf(tokenizer, size))
-        return read_idf(str(self._idf_file), tokenizer, size)
+        if not on_main(self._weights_file.is_file):
+            on_main(lambda: self._write_weights(tokenizer, size))
+        return read_idf(str(self._weights_file), tokenizer, size)
 
-    def _write_idf(self, tokenizer: Any, size: int) -> None:
+    def _write_weights(self, tokenizer: Any, size: int) -> None:
         corpus = self._folder / "documents" / "corpus.jsonl"
         texts = (record.document for record in read_records(corpus, "document", []))
-        table_V = corpus_idf(tokenizer, texts, size, show_progress=True)
-        with whole(self._idf_file) as partial:
+        idf_V = corpus_idf(tokenizer, texts, size, show_progress=True)
+        table_V = torch.lerp(self._start_table_V.cpu(), idf_V, self._settings.data.ladder_idf_share)
+        with whole(self._weights_file) as partial:
             write_idf(partial, table_V, tokenizer)
 
     def _say(self, rung: Rung) -> None:

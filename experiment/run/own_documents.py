@@ -36,8 +36,8 @@ def described_documents(settings: Settings) -> list[str]:
         f"documents   {source}: {len(files)} files, {sum(path.stat().st_size for path in files) / 1e6:.1f} MB",
         f"passages    of at most {settings.data.passage_words} words, in {folder}/documents",
         f"queries     {', '.join(settings.data.pseudo_kinds)}, in {folder}/pseudo",
-        f"rungs       start model, the documents' IDF, lexical share of {settings.data.ladder_shares}, training of "
-        f"{settings.value('max_steps')} steps; judged at {lengths} tokens",
+        f"rungs       start model, {settings.data.ladder_idf_share:g} of the documents' IDF, lexical share of "
+        f"{settings.data.ladder_shares}, training of {settings.value('max_steps')} steps; judged at {lengths} tokens",
         f"start model {settings.model.model_name_or_path}",
         f"output_dir  {folder}",
     ]

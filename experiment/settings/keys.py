@@ -126,6 +126,8 @@ class DataKeys(Keys):
     pseudo_negatives: Annotated[int, Field(ge=0)] = key(0, WEIGHTS)
     """with documents: hard negatives of a row at most, an example each sample_num_one_query of them: passages that its
     query finds beside its own and that do not nearly score as it does; 0: none"""
+    ladder_idf_share: Annotated[float, Field(gt=0, le=1)] = key(0.5, WEIGHTS)
+    """share of the documents' IDF in the query weights that are tried; the rest is the start model's"""
     ladder_shares: Shares = key([0.1, 0.25, 0.5], WEIGHTS)
     """lexical shares that are tried on held-out pseudo-queries (see lexical_share)"""
     data_command: str | None = key(None, NOTHING)
