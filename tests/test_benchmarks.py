@@ -1,16 +1,30 @@
 """Every benchmark at its tiniest, the fields it writes, and the page made of them. No time is asserted."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import sparse_model
 from benchmarks import distillation_rows as rows
-from benchmarks import encode, growth, head, loss_curves, measure, micro_batches, page, search, training_step
+from benchmarks import (
+    encode,
+    flops_forms,
+    growth,
+    head,
+    loss_curves,
+    measure,
+    micro_batches,
+    page,
+    search,
+    training_step,
+)
 from benchmarks import made_models as models
 from retrieval.tables import text_table
+from tests.conftest import SENTENCES, write_jsonl
 
 TINY: dict[str, Any] = {"folders": {"tiny": None}, "documents": 2, "length": 16, "rounds": 1, "vocabulary": 300}
 # Measured once: `results`.
@@ -131,3 +145,20 @@ def test_loss_curves_are_compared_step_by_step(tmp_path: Path, capsys: pytest.Ca
     assert loss_curves.distances(curves["whole"], curves["pieces"]) == {10: pytest.approx(0.01), 20: 0.0}
     assert loss_curves.main([*(str(tmp_path / name) for name in rows), "--output", str(tmp_path / "a.png")]) == 0
     assert "1.0e-02" in capsys.readouterr().out and (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_forms_of_flops_and_rows_to_train_on(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The published form is about G times the pooled one; scores are the model's own, the positive first."""
+    texts = [f"{sentence} {number}" for sentence in SENTENCES for number in range(3)]
+    pairs = [{"query": text.split()[1], "pos": text} for text in texts]
+    file = write_jsonl(tmp_path / "pairs.jsonl", pairs)
+    assert flops_forms.main([str(tiny_model), str(file), "--rows", str(tmp_path / "rows")]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("128 × 8"))
+    unbiased, published, pooled = map(float, re.findall(r"([\d.]+) ±", line))
+    assert unbiased == pytest.approx(1, rel=0.05) and published == pytest.approx(8 * pooled, rel=0.1)
+    row = json.loads((tmp_path / "rows" / "8.jsonl").read_text().splitlines()[0])
+    encoder = sparse_model.load(tiny_model, inf_free=True, max_seq_length=24)
+    scores = (encoder.encode_queries([row["query"]]) @ encoder.encode_documents(row["docs"]).T).toarray()[0]
+    assert row["scores"] == pytest.approx(scores.tolist(), rel=1e-5) and len({*row["docs"]}) == 8
