@@ -14,6 +14,7 @@ import random
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from losses import flops
 from retrieval.tables import text_table
 from sparse_model import SparseEncoder
 
-FORMS = {"unbiased": {"unbiased": True}, "published": {}, "pooled": {"pooled": True}}
+FORMS: dict[str, dict[str, Any]] = {"unbiased": {"unbiased": True}, "published": {}, "pooled": {"pooled": True}}
 QUERIES, GROUPS, BATCHES, MOST_ROWS = (8, 32, 128), (2, 8), 50, 4000
 
 
