@@ -83,7 +83,7 @@ def make_pseudo(
     corpus = packed_or_not(folder / "corpus.jsonl")
     if corpus is None:
         raise UserError(f"{folder}: no corpus.jsonl in it; python -m mining.documents FOLDER OUT makes one.")
-    made_of = {"corpus": fingerprint([corpus]), "kinds": list(kinds), "seed": seed, "rows": most_rows, "version": 2}
+    made_of = {"corpus": fingerprint([corpus]), "kinds": list(kinds), "seed": seed, "rows": most_rows, "version": 3}
     if log:
         made_of["log"] = fingerprint([log])
 
@@ -181,10 +181,15 @@ class _Writer:
                 record = {"_id": passage.name, "title": passage.title, "text": passage.text, "metadata": metadata}
                 self._line("corpus", record)
 
+    def _kinds(self, passage: Passage) -> list[str]:
+        """The kinds that ask for it; a title of several documents asks for none of them."""
+        is_common = passage.title in self.survey.common_titles
+        return [kind for kind in self.kinds if not (is_common and kind == "titles")]
+
     def _add_rows(self, passage: Passage) -> None:
         if text_key(passage.text) in self.survey.copies:
             return
-        for number, kind in enumerate(self.kinds):
+        for number, kind in enumerate(self._kinds(passage)):
             seed = f"{self.seed}:{number}"
             if _share(passage.name, seed) < self.row_share and (
                 found := drawn(kind, passage, seed, self.survey.rarity)
@@ -197,8 +202,7 @@ class _Writer:
     def _asked(self, document: list[Passage], split: str) -> list[Passage]:
         """The document as it answers the queries that are asked for it; as it is, where it gives none."""
         own = [passage for passage in document if text_key(passage.text) not in self.survey.copies]
-        is_common = document[0].title in self.survey.common_titles
-        kinds = [kind for kind in self.kinds if not (kind == "titles" and is_common)]
+        kinds = self._kinds(document[0])
         if not own or not kinds:
             return document
         drew = several(kinds, own, self.each, self.seed, self.survey.rarity)

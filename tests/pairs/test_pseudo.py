@@ -151,7 +151,7 @@ def test_copies_are_on_neither_side(tmp_path: Path) -> None:
     (folder / "corpus.jsonl").write_text("\n".join([*lines, *copies]) + "\n")
     make_pseudo(folder, tmp_path / "out", ["cloze", "titles"])
     rows = (tmp_path / "out/train.jsonl").read_text()
-    assert "part0x1" not in rows and "x1x0" not in rows and "x2x0" in rows
+    assert '"kind": "titles"' not in rows and "part0x1" not in rows and "x1x0" not in rows and "x2x0" in rows
     queries = [json.loads(line)["_id"] for line in (tmp_path / "out/queries.jsonl").read_text().splitlines()]
     assert queries and all(name.startswith("cloze:") and name.endswith("#2") for name in queries)
 
