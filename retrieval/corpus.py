@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from retrieval import distributed
-from retrieval.beir_files import halves, json_lines, packed_or_not
+from retrieval.beir_files import halves, id_mistake, json_lines, packed_or_not
 from retrieval.fingerprint import fingerprint, hash_of
 from retrieval.mapped_corpus import MappedCorpus, Source, map_corpus
 from sparse_model.errors import UserError
@@ -39,21 +39,36 @@ def corpus_files(source: Path) -> list[Path]:
     texts = sorted(path for path in source.rglob("*") if path.suffix.lower() in TEXTS and path.is_file())
     if not texts:
         raise UserError(f"{source}: holds no corpus.jsonl and no {' or '.join(TEXTS)}; name another folder.")
+    for name in _ids(source, texts):
+        if mistake := id_mistake(name):
+            raise UserError(f"{source / name}: its name {mistake}; rename it.")
     return texts
 
 
+def corpus_digest(source: Path) -> str:
+    """A hash of all that is read of a corpus: its files' content and, where each is a text, their ids."""
+    files = corpus_files(source)
+    digest = fingerprint(files)
+    return digest if _kind(files[0]) else hash_of([digest, _ids(source, files)])
+
+
 def open_corpus(source: Path) -> tuple[MappedCorpus, str]:
-    """(the corpus with all that documents say, 16 hex digits over the content of its files). For every process.
+    """(the corpus with all that documents say, 16 digits of its `corpus_digest`). For every process.
 
     Raises:
-        UserError: with file, line and remedy; if it has no documents.
+        UserError: with file, line and remedy; if it has no documents, or is changed meanwhile.
     """
     files = corpus_files(source)
-    digest = distributed.on_main(lambda: fingerprint(files))
     path = files[0] if _kind(files[0]) else source
-    names = [file.relative_to(path).as_posix() for file in files]  # of a folder of texts, the ids
-    content = lambda: hash_of([fingerprint(files), names])  # noqa: E731
-    corpus = map_corpus(Source(path, files, lambda: _rows(source, files), content, keeps_all=True))
+    content = lambda: corpus_digest(source)  # noqa: E731
+    try:
+        digest = distributed.on_main(content)
+        corpus = map_corpus(Source(path, files, lambda: _rows(source, files), content, keeps_all=True))
+        is_changed = content() != digest
+    except FileNotFoundError:
+        is_changed = True
+    if is_changed:
+        raise UserError(f"{path}: was changed while it was read; run the same command again.")
     for note in halves(path, corpus.counts["halved"]) if distributed.is_main() else []:
         logger.warning("%s", note)
     return corpus, digest[:16]
@@ -63,9 +78,15 @@ def _rows(source: Path, files: Sequence[Path]) -> Iterator[tuple[int, Any]]:
     """Numbered rows of the documents, in the order of their files."""
     kind = _kind(files[0])
     if not kind:
-        return ((n, {"_id": path.relative_to(source).as_posix(), "text": _text(path)}) for n, path in enumerate(files))
+        named = zip(_ids(source, files), files, strict=True)
+        return ((n, {"_id": name, "text": _text(path)}) for n, (name, path) in enumerate(named))
     rows = json_lines(files[0]) if kind == "jsonl" else parquet_rows(files[0])
     return ((n, renamed(row)) for n, row in rows)
+
+
+def _ids(source: Path, texts: Sequence[Path]) -> list[str]:
+    """Of a folder's texts: their paths within it."""
+    return [path.relative_to(source).as_posix() for path in texts]
 
 
 def _kind(path: Path) -> str | None:

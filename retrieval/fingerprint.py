@@ -94,7 +94,7 @@ def _keep(key: str, digest: str) -> None:
 def _digest(files: Iterable[tuple[str, Path]]) -> str:
     digest = hashlib.sha256()
     for name, path in files:
-        digest.update(f"{len(name.encode())}:{name}:{path.stat().st_size}:".encode())
+        digest.update(b"%d:%s:%d:" % (len(os.fsencode(name)), os.fsencode(name), path.stat().st_size))
         with open(path, "rb") as file:
             while chunk := file.read(CHUNK):
                 digest.update(chunk)

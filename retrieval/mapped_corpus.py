@@ -8,9 +8,9 @@ One of 16 MiB or more is read by rank 0 into a folder of the user's cache, found
         said.arrow     all that documents say, where that was asked for: what is searched shows it
         facts.json     which file it was made of, and what was counted on the way
 
-The folder has its name once it is whole. When the next one is made, those go that are of another content of the same
-file, of a process that was killed, or opened by nobody for UNUSED_DAYS. A smaller corpus is read by every process into
-the same arrays in memory.
+The folder has its name once it is whole, and is made anew if a file of it was cut or removed since. When the next one
+is made, those go that are of another content of the same file, of a process that was killed, or opened by nobody for
+UNUSED_DAYS. A smaller corpus is read by every process into the same arrays in memory.
 """
 
 import atexit
@@ -38,10 +38,11 @@ from retrieval.fingerprint import KEPT_FROM, cache_folder, corpus_hash, hash_of
 from retrieval.strings import Ids, Texts
 from sparse_model.disk_errors import disk_problem
 from sparse_model.errors import UserError
+from sparse_model.texts import whole_characters
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 """Of the folders: another one whenever the same file is read otherwise."""
 ROWS = 8192
 IDS, TEXTS, SAID = "ids.arrow", "texts.arrow", "said.arrow"
@@ -164,7 +165,8 @@ def _made(source: Source) -> Path:
     """The folder of this corpus, made now if it is not there."""
     digest, path, root = source.digest(), source.path, _root()
     folder = root / hash_of([FORMAT, digest, source.facts["mend"], source.keeps_all])
-    if not folder.is_dir():
+    if not _is_whole(folder, source):
+        shutil.rmtree(folder, ignore_errors=True)
         _remove_stale(root, source.facts)
         by_byte = BYTES_A_PACKED_BYTE if path.suffix in (".gz", ".parquet") else BYTES_A_BYTE
         room = int(by_byte * _size(source) * (2 if source.keeps_all else 1))
@@ -174,6 +176,15 @@ def _made(source: Source) -> Path:
     with suppress(OSError):  # somebody else's
         os.utime(folder)
     return folder
+
+
+def _is_whole(folder: Path, source: Source) -> bool:
+    """Whether it is there, and nobody cut or removed a file of it since."""
+    try:
+        _mapped(folder)
+    except (OSError, KeyError, pa.ArrowException):
+        return False
+    return all((folder / name).is_file() for name in _names(source))
 
 
 def _make(folder: Path, source: Source, digest: str) -> None:
@@ -247,7 +258,7 @@ def _write(source: Source, files: dict[str, Any]) -> dict[str, int]:
             counts["parts"] += len(wholes) - wholes.count(None)
             file.write_batch(pa.record_batch([texts, title_words, wholes], schema=_TEXTS))
             if said:
-                more = [json.dumps(record.more, default=str) for record in batch]
+                more = [whole_characters(json.dumps(record.more, ensure_ascii=False, default=str)) for record in batch]
                 own = [[record.title for record in batch], [record.text for record in batch], more]
                 said.write_batch(pa.record_batch(own, schema=_SAID))
     if not names:

@@ -24,7 +24,7 @@ from scipy.sparse import csr_matrix
 from tqdm import tqdm
 
 from retrieval import distributed
-from retrieval.corpus import corpus_files, open_corpus
+from retrieval.corpus import corpus_digest, open_corpus
 from retrieval.encode.formats import FORMATS
 from retrieval.files import alone, read_json, whole, write_json
 from retrieval.fingerprint import fingerprint, hash_of
@@ -159,7 +159,7 @@ class Export:
             **shape.facts,
             "like": hash_of([like.documents, like.words and like.words.tokens]) if like else None,
             "model": hash_of(self.model),
-            "corpus": fingerprint(corpus_files(self.corpus_path))[:16],
+            "corpus": corpus_digest(self.corpus_path)[:16],
             "queries": fingerprint([self.queries])[:16] if self.queries else None,
         }
         if self.queries:

@@ -10,9 +10,9 @@ import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
 from retrieval.arrays import write_arrays
-from retrieval.corpus import corpus_files, open_corpus
+from retrieval.corpus import corpus_digest, open_corpus
 from retrieval.files import alone, in_steps, is_unfinished, write_json
-from retrieval.fingerprint import fingerprint, hash_of
+from retrieval.fingerprint import hash_of
 from retrieval.search.index import FORMAT, PARTS, QUERY, RECORD, SHAPE, TABLE, open_parts, record_of
 from retrieval.search.part import Document, Part, write_part
 from retrieval.shaped import Shape, ShapedVectors, Shaper
@@ -32,7 +32,7 @@ MOST_PARTS, MOST_REMOVED = 8, 0.25
 def is_current(folder: Path, made: str, corpus: Path) -> bool:
     """Whether the index is of this corpus as it is now, and of `made`: a hash of the model and of how it is used."""
     record = record_of(folder)
-    return bool(record) and record["made_of"] == made and record["corpus"] == fingerprint(corpus_files(corpus))
+    return bool(record) and record["made_of"] == made and record["corpus"] == corpus_digest(corpus)
 
 
 def follow(
@@ -65,7 +65,7 @@ class _Building:
         if not record:  # what a building that was stopped had counted and written may be of another corpus or model
             (self._folder / SHAPE).unlink(missing_ok=True)
             (self._folder / QUERY / TABLE).unlink(missing_ok=True)
-        digest = fingerprint(corpus_files(source))
+        digest = corpus_digest(source)
         corpus, _ = open_corpus(source)
         documents = [_document(name, corpus.fields(n)) for n, name in enumerate(corpus.ids)]
         wanted = {document.content for document in documents}

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 
 from benchmarks import synthetic_corpus
-from retrieval import fingerprint, mapped_corpus
+from retrieval import corpus, fingerprint, mapped_corpus
 from retrieval.beir_data import BeirData, corpus_source, load_beir
 from retrieval.bm25 import score_bm25
 from retrieval.corpus import open_corpus
@@ -263,3 +263,35 @@ def test_a_folder_of_texts_is_found_by_names_and_content(tmp_path: Path, cache: 
     assert open_corpus(tmp_path / "texts")[0].ids == ["a/x.txt", "b/x.txt"]
     (tmp_path / "texts" / "b").rename(tmp_path / "texts" / "c")
     assert open_corpus(tmp_path / "texts")[0].ids == ["a/x.txt", "c/x.txt"] and len([*cache.iterdir()]) == 1
+
+
+@pytest.mark.parametrize("name", ["ids.arrow", "texts.arrow", "said.arrow", "facts.json"])
+def test_a_damaged_folder_is_made_anew(tmp_path: Path, cache: Path, name: str) -> None:
+    path = write_jsonl(tmp_path / "c.jsonl", UNUSUAL)
+    found, _ = open_corpus(path)
+    before = [*found.ids], [*found.texts], found.fields(0)
+    (folder,) = cache.iterdir()
+    for damage in (lambda file: os.truncate(file, file.stat().st_size // 2), Path.unlink):
+        damage(folder / name)
+        again, _ = open_corpus(path)
+        assert ([*again.ids], [*again.texts], again.fields(0)) == before
+
+
+def test_halves_of_characters_are_replaced_in_all_that_is_said(tmp_path: Path, cache: Path) -> None:
+    more = {"metadata": {"passage_of": "d\ud83d", "n": [1]}, "k\udc00": "v\ud83d", "smile": "\U0001f600"}
+    found, _ = open_corpus(write_jsonl(tmp_path / "c.jsonl", [{"_id": "a", "text": "x", **more}]))
+    whole = {"metadata": {"passage_of": "d\ufffd", "n": [1]}, "k\ufffd": "v\ufffd", "smile": "\U0001f600"}
+    assert found.fields(0) == {"title": "", "text": "x", **whole} and found.passage_of == {"a": "d\ufffd"}
+
+
+def test_what_is_changed_while_it_is_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of a small corpus, which is read into memory; a file that goes is a change."""
+    folder, original = tmp_path / "texts", corpus.map_corpus
+    folder.mkdir()
+    for change in (lambda: (folder / "a.txt").write_text("other"), (folder / "b.txt").unlink):
+        for name in ("a.txt", "b.txt"):
+            (folder / name).write_text("as it was")
+        changing = lambda source, change=change: (change(), original(source))[1]  # noqa: E731
+        monkeypatch.setattr(corpus, "map_corpus", changing)
+        with pytest.raises(UserError, match="texts: was changed while it was read; run the same command again"):
+            open_corpus(folder)
