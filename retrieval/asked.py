@@ -16,10 +16,6 @@ class AskedShape:
     lexical_share: float | None = None
     lexical_idf: bool | None = None
 
-    def __bool__(self) -> bool:
-        """Whether a cut or a share is asked for."""
-        return bool(self.cut) or bool(self.lexical_share)
-
     def of(self, told: Cut, trained: TrainedShare) -> Shape:
         """The shape of a model's vectors.
 

@@ -1,6 +1,7 @@
 """Options that several commands have, each said once, and what those of a shape ask for."""
 
 import argparse
+from collections.abc import Callable
 from typing import Any
 
 from retrieval.asked import AskedShape
@@ -25,6 +26,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "help": "the share × the corpus' IDF; without it, as the model was trained",
     },
 }
+LIMITS: dict[str, Callable[[Any, str], Any]] = {
+    "batch_size": limits.whole,
+    "max_active_dims": limits.whole,
+    "prune_ratio": limits.share,
+    "lexical_share": limits.lexical_share,
+}
 
 
 def add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
@@ -40,9 +47,14 @@ def asked_shape(arguments: argparse.Namespace) -> AskedShape:
         UserError: for values that cannot be.
     """
     said = vars(arguments)
+    numbers = {
+        name: check(said[name], f"--{name.replace('_', '-')}")
+        for name, check in LIMITS.items()
+        if said.get(name) is not None
+    }
     return AskedShape(
-        Cut(said.get("max_active_dims"), said.get("prune_ratio")),
+        Cut(numbers.get("max_active_dims"), numbers.get("prune_ratio")),
         said.get("cut_by", "weight"),
-        limits.lexical_share(said.get("lexical_share"), "--lexical-share"),
+        numbers.get("lexical_share"),
         said.get("lexical_idf"),
     )

@@ -31,11 +31,13 @@ _NUMBER = re.compile(r"(?:errno |os error |code: )(\d+)", re.IGNORECASE)
 
 
 def disk_problem(error: BaseException, folder: Path | str = "the output folder") -> UserError | RunError | None:
-    """The error as a sentence if it is the disk's; None if it is another.
+    """The error as a sentence if it is the disk's; None if it is another, or told already.
 
     Args:
         folder: what is named where the error names no file.
     """
+    if isinstance(error, (UserError, RunError)):
+        return None
     number = error.errno if isinstance(error, OSError) else None
     if number is None:  # safetensors and Arrow write the system's number into their text
         found = _NUMBER.search(str(error))

@@ -24,6 +24,7 @@ from retrieval.score_dataset import DatasetScores, document_vectors, prune, scor
 from retrieval.search.index import Match
 from retrieval.shaped import Shape, ShapedVectors
 from retrieval.strings import Ordered
+from sparse_model.disk_errors import usable_folder
 from sparse_model.errors import UserError
 from sparse_model.pruning import Cut
 from sparse_model.tokens import distinct_ids
@@ -92,6 +93,7 @@ def write_page(arguments: argparse.Namespace, asked: AskedShape) -> str:
     output = arguments.output or place_of(arguments.model) / "inspect" / f"{data.name}.html"
     if output.exists() and not arguments.overwrite:
         raise UserError(f"--output {output}: is there already; name another file, or give --overwrite.")
+    usable_folder(output.parent, "--output")
     model = Scored(arguments.model, data, asked, arguments.use_cpu)
     other, values = _others(arguments, data, asked)
     page = _page(model, other, values, arguments.queries)

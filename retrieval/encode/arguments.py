@@ -35,7 +35,7 @@ def asked_or_like(arguments: argparse.Namespace) -> AskedShape | Shaper:
     shape = asked_shape(arguments)
     if not arguments.like:
         return shape
-    if shape:
+    if shape != AskedShape():
         raise UserError("--like: shapes documents as it says; leave --max-active-dims and the other shaping out.")
     return Shaper.load(arguments.like / SHAPE)
 
@@ -43,7 +43,18 @@ def asked_or_like(arguments: argparse.Namespace) -> AskedShape | Shaper:
 def opened(
     arguments: argparse.Namespace, asked: AskedShape | Shaper
 ) -> tuple["SparseEncoder", dict[str, Any], Shape | Shaper]:
-    """(the encoder without a cut, all that decides its vectors beside the texts, the shape with its cut)."""
+    """(the encoder without a cut, all that decides its vectors beside the texts, the shape with its cut).
+
+    Raises:
+        UserError: if the model cannot be used, or an option changes nothing.
+    """
     options = {"idf_path": arguments.idf_path, "max_seq_length": arguments.max_seq_length}
     encoder, facts, cut = open_model(arguments.checkpoint, arguments.use_cpu, arguments.dtype, **options)
-    return encoder, facts, asked.of(cut, encoder.trained_share) if isinstance(asked, AskedShape) else asked
+    if isinstance(asked, Shaper):
+        return encoder, facts, asked
+    shape = asked.of(cut, encoder.trained_share)
+    if asked.lexical_idf and not shape.lexical_share:
+        raise UserError("--lexical-idf: weighs nothing without a --lexical-share.")
+    if asked.cut_by != "weight" and not shape.cut:
+        raise UserError(f"--cut-by {asked.cut_by}: cuts nothing without --max-active-dims or --prune-ratio.")
+    return encoder, facts, shape

@@ -72,7 +72,10 @@ def _work(arguments: argparse.Namespace) -> None:
 def _opened(arguments: argparse.Namespace) -> SearchIndex:
     """The index, brought up to date; the model is loaded only if something has to be encoded."""
     folder, model = arguments.corpus, _Model(arguments)
-    if not record_of(folder):
+    if record := record_of(folder):
+        if Path(record["checkpoint"]).resolve() != Path(arguments.checkpoint).resolve():
+            raise UserError(f"{folder} is an index of {record['checkpoint']}; name that, or documents.")
+    else:
         corpus_files(arguments.corpus)
         folder = arguments.index or default_folder(arguments.checkpoint, arguments.corpus, model.made)
         if not is_current(folder, model.made, arguments.corpus):
@@ -85,11 +88,10 @@ def _opened(arguments: argparse.Namespace) -> SearchIndex:
                 model.shape,
                 arguments.batch_size,
             )
-    if (record := record_of(folder)).get("siamese"):
-        if record["made_of"] != model.made:
-            raise UserError(f"{folder} is an index of {record['checkpoint']}, or shaped otherwise; name what it is of.")
-        return SearchIndex(folder, lambda query: model.encoder.encode_queries([query]))
-    return SearchIndex(folder)
+    record = record_of(folder)
+    if (record["siamese"] or any(model.typed)) and record["made_of"] != model.made:
+        raise UserError(f"{folder} is an index of {record['checkpoint']}, or shaped otherwise; name what it is of.")
+    return SearchIndex(folder, (lambda query: model.encoder.encode_queries([query])) if record["siamese"] else None)
 
 
 class _Model:
@@ -98,12 +100,12 @@ class _Model:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
         self._asked = asked_shape(arguments)
+        self.typed = arguments.max_active_dims, arguments.lexical_share
 
     @cached_property
     def made(self) -> str:
         """See `retrieval.search.build.is_current`."""
-        asked = self._arguments.max_active_dims, self._arguments.lexical_share
-        return hash_of([fingerprint(model_files(self._arguments.checkpoint)), asked])
+        return hash_of([fingerprint(model_files(self._arguments.checkpoint)), self.typed])
 
     @cached_property
     def _loaded(self) -> Any:

@@ -1,6 +1,7 @@
 """python -m retrieval.encode: every form read back and scored, every kind of corpus, what was stopped, mistakes."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -205,6 +206,10 @@ def test_mistakes(corpus: Path, tiny_model: Path, tmp_path: Path, capsys: pytest
     twice = write_jsonl(tmp_path / "twice.jsonl", [{"id": "a", "text": "x"}] * 2)
     none = write_jsonl(tmp_path / "none.jsonl", [{"id": "a"}])
     shutil.copy(corpus, tmp_path / "c.csv")
+    tabbed, latin_name = tmp_path / "tabbed", tmp_path / "latin name"
+    for folder, name in ((tabbed, b"a\tb.txt"), (latin_name, "café.txt".encode("latin-1"))):
+        folder.mkdir()
+        (folder / os.fsdecode(name)).write_text("rain")
     for source, options, message in [
         (tmp_path / "gone", [], "no such file or folder"),
         (tmp_path / "empty", [], "holds no corpus.jsonl and no .txt or .md"),
@@ -214,8 +219,15 @@ def test_mistakes(corpus: Path, tiny_model: Path, tmp_path: Path, capsys: pytest
         (none, [], "none.jsonl:1: text is missing"),
         (corpus, ["--queries", tmp_path / "gone"], "gone: no such file"),
         (corpus, ["--queries", tmp_path / "c.csv"], "none of .jsonl, .tsv, .txt"),
-        (corpus, ["--max-active-dims", 0], "max_active_dims"),
-        (corpus, ["--prune-ratio", 2], "prune_ratio"),
+        (tabbed, [], "its name holds a tab or a line break, so that no file of rankings can name it; rename it"),
+        (latin_name, [], "caf\\udce9.txt: its name holds half of a surrogate pair, which is no UTF-8; rename it"),
+        (corpus, ["--max-active-dims", 0], "--max-active-dims: 0"),
+        (corpus, ["--prune-ratio", 2], "--prune-ratio: 2"),
+        (corpus, ["--batch-size", 0], "--batch-size: 0"),
+        (corpus, ["--lexical-idf"], "--lexical-idf: weighs nothing without a --lexical-share"),
+        (corpus, ["--cut-by", "weight_df"], "--cut-by weight_df: cuts nothing without"),
+        (corpus, ["--like", tmp_path, "--lexical-share", 0], "leave --max-active-dims and the other shaping out"),
+        (corpus, ["--like", tmp_path, "--cut-by", "weight_df"], "leave --max-active-dims and the other shaping out"),
         (corpus, ["--lexical-share", -1], "--lexical-share: -1.0"),
         (corpus, ["--like", tmp_path / "gone"], "no shape of a corpus' vectors lies there"),
         (corpus, ["--like", tmp_path, "--lexical-share", 1], "leave --max-active-dims and the other shaping out"),

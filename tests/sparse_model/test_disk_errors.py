@@ -23,10 +23,11 @@ def test_every_problem_names_the_place(number: int) -> None:
 
 
 def test_a_short_write_of_torch_is_a_full_disk_and_other_errors_are_others() -> None:
+    told = UserError("--texts notes cannot be read: [Errno 21] Is a directory: 'notes'")
     said = "[enforce fail at inline_container.cc:672] . unexpected pos 2107456 vs 2107348"
     problem = disk_problem(RuntimeError(said), Path("out"))
     assert isinstance(problem, RunError) and "the disk of out is full" in str(problem)
-    for error in (ValueError("size 28"), KeyError("x"), FileNotFoundError(errno.ENOENT, "no such file", "x")):
+    for error in (ValueError("size 28"), KeyError("x"), FileNotFoundError(errno.ENOENT, "no such file", "x"), told):
         assert disk_problem(error, Path("out")) is None
     assert isinstance(disk_problem(OSError(errno.EROFS, "", "x")), UserError)
 

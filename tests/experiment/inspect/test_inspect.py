@@ -98,8 +98,9 @@ def test_the_page(inspect: Callable[..., int], capsys: pytest.CaptureFixture[str
     assert "&lt;script&gt;" in page
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
     assert page.count('<details class="query">') == len(SENTENCES) + 1
-    assert inspect("--output", "page.html") == 2
-    assert "is there already" in capsys.readouterr().err
+    for place, message in (("page.html", "is there already"), ("page.html/x.html", "page.html is no folder")):
+        assert inspect("--output", place) == 2
+        assert message in capsys.readouterr().err
     assert inspect("--output", "page.html", "--overwrite", "--max-active-dims", "3", "--queries", "2") == 0
     cut = (tmp_path / "page.html").read_text()
     assert cut.count('<details class="query">') == 2 and "3.0 tokens a document" in cut
@@ -129,5 +130,5 @@ def test_a_trained_share_counts(tiny_model: Path, folder: Path, tmp_path: Path) 
 def test_mistakes(inspect: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     assert inspect("--queries", "0") == inspect("--lexical-share", "nan") == inspect("--max-active-dims", "0") == 2
     said = capsys.readouterr().err
-    assert "--queries 0" in said and "--lexical-share" in said and "max_active_dims" in said
+    assert "--queries 0" in said and "--lexical-share" in said and "--max-active-dims: 0" in said
     assert main(["absent/model", "absent/data"]) == 2

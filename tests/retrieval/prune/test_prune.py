@@ -111,7 +111,7 @@ def test_mistakes(tiny_model: Path, folder: Path, tmp_path: Path, capsys: pytest
     assert main([*words, "--output", str(folder / "corpus.jsonl")]) == 2
     assert main([*words, "--save", str(folder / "corpus.jsonl" / "x"), "--max-active-dims", "5"]) == 2
     assert capsys.readouterr().err.count("corpus.jsonl is no folder") == 2
-    assert "belong together" in said and "is there already" in said and "prune_ratio" in said
+    assert "belong together" in said and "is there already" in said and "--prune-ratio" in said
 
 
 @pytest.mark.parametrize("key", [{"max_active_dims": 0}, {"max_active_dims": True}, {"prune_ratio": "x"}], ids=str)

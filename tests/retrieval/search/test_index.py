@@ -138,7 +138,7 @@ def test_mistakes(search: Callable[..., int], corpus: Path, tmp_path: Path, caps
         "full holds notes.txt and no index",
         "k: 0; from 1",
         "--lexical-share: -1.0",
-        "max_active_dims",
+        "--max-active-dims: 0",
         "index is an index of another model or shape",
     ):
         assert words in said, words
@@ -213,3 +213,30 @@ def test_a_snippet_marks_words_and_finds_the_best_place(search: Callable[..., in
     assert shown.startswith("… ") and shown.endswith(" …") and len(shown) <= 90
     assert [text for text, is_marked in pieces if is_marked] == ["insulin"]
     assert snippet(Hit(Document("x", "", "", "", ""), 1.0, hit.matches), index.tokenizer) == []
+
+
+def test_a_text_that_is_moved_has_its_new_name(
+    search: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Contents and the last part of the path are as they were."""
+    for name in ("a/x.txt", "b/y.txt"):
+        (tmp_path / "texts" / name).parent.mkdir(parents=True)
+        (tmp_path / "texts" / name).write_text("insulin binds")
+    assert search("texts", "insulin", "--index", "index") == 0
+    (tmp_path / "texts" / "a").rename(tmp_path / "texts" / "A")
+    capsys.readouterr()
+    assert search("texts", "insulin", "--index", "index", "--json") == 0
+    assert {hit["id"] for hit in json.loads(capsys.readouterr().out)["hits"]} == {"A/x.txt", "b/y.txt"}
+
+
+def test_an_index_is_asked_as_what_it_is(
+    search: Callable[..., int], corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Named in place of the documents, it answers for no other model and in no other shape."""
+    assert search(corpus, "insulin", "--index", "index", "--max-active-dims", "5") == 0
+    assert search("index", "insulin") == 0 == search("index", "insulin", "--max-active-dims", "5")
+    for options in (["--max-active-dims", "6"], ["--lexical-share", "1"]):
+        assert search("index", "insulin", *options) == 2
+        assert "or shaped otherwise; name what it is of" in capsys.readouterr().err
+    assert main(["another", "index", "insulin"]) == 2
+    assert "index is an index of" in capsys.readouterr().err
