@@ -29,6 +29,9 @@ from sparse_model.query_weights import read_idf, write_idf
 
 logger = logging.getLogger(__name__)
 
+OF_DOCUMENTS = {"documents": None, "queries": None, "pseudo_negatives": 0}
+"""Keys that are for documents alone, as a training on rows has them."""
+
 
 @dataclass(frozen=True)
 class Model:
@@ -149,7 +152,7 @@ class Climb:
     def _training_settings(self, rows: Path, kept_idf: bool) -> Settings:
         """The same keys, with rows of pseudo-queries and a folder of its own."""
         values: dict[str, Any] = {
-            "documents": None,
+            **OF_DOCUMENTS,
             "train_file": str(rows),
             "data_type": "posnegs",
             "output_dir": str(self._folder / "training"),
@@ -157,7 +160,7 @@ class Climb:
         }
         if kept_idf:
             values["idf_path"] = str(self._weights_file)
-        given = {key: where for key, where in self._settings.given.items() if key not in ("documents", "overwrite")}
+        given = {key: where for key, where in self._settings.given.items() if key not in (*OF_DOCUMENTS, "overwrite")}
         given |= dict.fromkeys(
             ("train_file", "data_type", "output_dir", *(["idf_path"] if kept_idf else [])), "the ladder"
         )

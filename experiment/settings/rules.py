@@ -56,6 +56,11 @@ def training_mistakes(
         found.append(Mistake("model_name_or_path", "missing; name a masked language model (folder or hub id)."))
     if data.queries and not data.documents:
         found.append(Mistake("queries", "is for documents; judged queries are a BEIR folder's (pairs.beir)."))
+    if data.pseudo_negatives and not data.documents:
+        found.append(Mistake("pseudo_negatives", "is for documents; rows (train_file) bring their negs."))
+    if data.documents and 0 < data.pseudo_negatives < data.sample_num_one_query:
+        why = f"{data.pseudo_negatives}, but an example takes {data.sample_num_one_query} (sample_num_one_query)"
+        found.append(Mistake("pseudo_negatives", f"{why}; give as many or more.", involves=("sample_num_one_query",)))
     if data.documents and not model.inf_free:
         found.append(Mistake("documents", "the ladder is for inf_free: true; give that, or rows (train_file)."))
     found += _data_mistakes(data, loss) + _teacher_mistakes(data, loss) + _trainer_mistakes(model, value)

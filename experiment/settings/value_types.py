@@ -112,6 +112,7 @@ else:
     PseudoKind = Literal[PSEUDO_KINDS]
     Language = Literal[LANGUAGES]
 PseudoKinds = Annotated[list[PseudoKind], BeforeValidator(_split_commas), Field(min_length=1)]
-Shares = Annotated[list[Annotated[float, Field(gt=0)]], BeforeValidator(_split_commas), Field(min_length=1)]
+LadderShare = Annotated[float, Field(gt=0, le=limits.MAX_LEXICAL_SHARE)]
+Shares = Annotated[list[LadderShare], BeforeValidator(_split_commas), Field(min_length=1)]
 Cuts = Annotated[list[Positive | None], BeforeValidator(_or_null)]
 OnlineType = Annotated[EncodingType, BeforeValidator(_encodes_texts)]

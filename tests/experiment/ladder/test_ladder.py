@@ -81,8 +81,9 @@ def test_one_command(command: Callable[..., Done], tiny_model: Path, tmp_path: P
 
 @pytest.mark.slow
 def test_hard_negatives(command: Callable[..., Done], tmp_path: Path) -> None:
-    """They are of documents that have rows, and the training reads them."""
-    done = command("pseudo_negatives=2", "sample_num_one_query=1")
+    """They are of documents that have rows, and the training reads them; of rows like those that people asked, too."""
+    (tmp_path / "log.txt").write_text("york city\nrain snow wind\n")
+    done = command("pseudo_negatives=2", "sample_num_one_query=1", f"queries={tmp_path}/log.txt")
     assert done.returncode == 0, done.stderr
     rows, mined = (read_rows(tmp_path / "run" / name / "train.jsonl") for name in ("pseudo", "ladder"))
     assert 0 < len(mined) <= len(rows) and {len(row["negs"]) for row in mined} <= {1, 2}
@@ -199,7 +200,10 @@ def test_mistaken_keys(command: Callable[..., Done], tmp_path: Path) -> None:
         (["pseudo_kinds=titels"], "pseudo_kinds: 1: Input should be 'titles'"),
         (["bm25_language=klingon"], "bm25_language: Input should be 'danish', 'dutch', 'english'"),
         (["document_columns={body: x}"], "document_columns"),
+        (["pseudo_negatives=1"], "pseudo_negatives: 1, but an example takes 2 (sample_num_one_query); give as many"),
+        (["pseudo_negatives=2", "documents=null"], "pseudo_negatives: is for documents; rows (train_file) bring"),
         (["ladder_shares=0"], "ladder_shares"),
+        (["ladder_shares=[0.1,1001]"], "ladder_shares: 2: Input should be less than or equal to 1000"),
         (["inf_free=false", "flops_q_lambda=1", "flops_q_T=1"], "documents: the ladder is for inf_free: true"),
     ]:
         done = command(*words, out="mistaken")
