@@ -81,9 +81,8 @@ def test_one_command(command: Callable[..., Done], tiny_model: Path, tmp_path: P
 
 @pytest.mark.slow
 def test_hard_negatives(command: Callable[..., Done], tmp_path: Path) -> None:
-    """They are of documents that have rows, and the training reads them; of rows like those that people asked, too."""
-    (tmp_path / "log.txt").write_text("york city\nrain snow wind\n")
-    done = command("pseudo_negatives=2", "sample_num_one_query=1", f"queries={tmp_path}/log.txt")
+    """They are of documents that have rows, and the training reads them."""
+    done = command("pseudo_negatives=2", "sample_num_one_query=1")
     assert done.returncode == 0, done.stderr
     rows, mined = (read_rows(tmp_path / "run" / name / "train.jsonl") for name in ("pseudo", "ladder"))
     assert 0 < len(mined) <= len(rows) and {len(row["negs"]) for row in mined} <= {1, 2}
@@ -96,10 +95,10 @@ def test_hard_negatives(command: Callable[..., Done], tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_teachers(command: Callable[..., Done], tiny_model: Path, tmp_path: Path) -> None:
-    """The start model's siamese form scores the batches of the last rung."""
-    done = command(
-        "loss_types=infonce,kldiv", f"kd_ensemble_teacher_kwargs={{types: [sparse], model_ids: [{tiny_model}]}}"
-    )
+    """The start model's siamese form scores the batches of the last rung; its rows are like what people asked."""
+    (tmp_path / "log.txt").write_text("york city\nrain snow wind\n")
+    teachers = f"kd_ensemble_teacher_kwargs={{types: [sparse], model_ids: [{tiny_model}]}}"
+    done = command("loss_types=infonce,kldiv", teachers, f"queries={tmp_path}/log.txt")
     assert done.returncode == 0, done.stderr
     logged = read_rows(tmp_path / "run/training/metrics.jsonl")
     assert any("kldiv" in row for row in logged) and (tmp_path / "run/model.safetensors").is_file()
