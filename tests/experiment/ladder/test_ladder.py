@@ -82,7 +82,7 @@ def test_one_command(command: Callable[..., Done], tiny_model: Path, tmp_path: P
 @pytest.mark.slow
 def test_hard_negatives(command: Callable[..., Done], tmp_path: Path) -> None:
     """They are of documents that have rows, and the training reads them."""
-    done = command("pseudo_negatives=2", "sample_num_one_query=1")
+    done = command("pseudo_negatives=2", "sample_num_one_query=1", "per_device_train_batch_size=2")
     assert done.returncode == 0, done.stderr
     rows, mined = (read_rows(tmp_path / "run" / name / "train.jsonl") for name in ("pseudo", "ladder"))
     assert 0 < len(mined) <= len(rows) and {len(row["negs"]) for row in mined} <= {1, 2}
