@@ -103,7 +103,7 @@ def test_the_card_says_it(trained: Path, tiny_model: Path) -> None:
 def test_an_export_says_what_it_leaves_out(
     trained: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    form = SimpleNamespace(require=lambda: None, export=lambda encoder, folder: None)
+    form = SimpleNamespace(require=lambda **options: None, export=lambda encoder, folder, **options: None)
     monkeypatch.setattr(export, "import_module", lambda name: form)
     assert export.main(["onnx", str(trained), str(tmp_path / "with")]) == 0
     assert f"lexical share of 0.5 times the IDF that it was trained under: evaluation here adds it, as {FILE}" in (
