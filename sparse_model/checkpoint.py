@@ -113,12 +113,7 @@ def load(
         if tokenizer_name is None:
             documents = folder / says.mlm_subfolder
             _take_query_tokenizer(says.query_table.parent, documents, tokenizer, encoder.vocabulary_size)
-    if says.lowercase and encoder.inf_free and not (lowercase or lowers(tokenizer)):
-        raise UserError(
-            f"{says.length_file}: do_lower_case: true is of documents alone, and queries go by a table: not supported. "
-            "lowercase: true lower-cases both; set it to false where neither is meant to be."
-        )
-    if lowercase or says.lowercase:
+    if _lowers(lowercase, says, encoder):
         encoder.tokenizer = lowercased(encoder.tokenizer)
     return encoder.eval()
 
@@ -138,6 +133,16 @@ def _check_arguments(activation_type: Any, head_dtype: Any, inf_free: Any, overr
         )
     if inf_free is not None and not isinstance(inf_free, bool):
         raise UserError(f"inf_free: {inf_free!r} is neither true nor false.")
+
+
+def _lowers(asked: bool, says: Description, encoder: SparseEncoder) -> bool:
+    """Whether texts are lower-cased beyond what the tokenizer does; UserError if it would be documents alone."""
+    if says.lowercase and encoder.inf_free and not (asked or lowers(encoder.tokenizer)):
+        raise UserError(
+            f"{says.length_file}: do_lower_case: true is of documents alone, and queries go by a table: not supported. "
+            "lowercase: true lower-cases both; set it to false where neither is meant to be."
+        )
+    return asked or says.lowercase
 
 
 def _length(asked: Any, says: Description, tokenizer: Any, positions: int | None) -> int:

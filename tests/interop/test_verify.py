@@ -29,8 +29,9 @@ def rows(shown: Shown) -> dict[str, str]:
 
 @pytest.fixture
 def few(tmp_path: Path) -> list[str]:
-    """--texts and a file of some that differ: one batch, since with transformers 4.44 none may be without a token."""
-    (tmp_path / "few.txt").write_text("\n".join([*SENTENCES[:4], "", "...", "a literal [SEP] </s>", "rain " * 99]))
+    """--texts and a file of some: so many that no batch lacks tokens (transformers 4.44 fails there)."""
+    texts = [*SENTENCES, "", "...", "a literal [SEP] </s>", "rain " * 99, "rain"]
+    (tmp_path / "few.txt").write_text("\n".join(texts))
     return ["--texts", str(tmp_path / "few.txt")]
 
 

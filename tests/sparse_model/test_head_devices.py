@@ -200,7 +200,7 @@ def test_a_training_step_goes_without_sparse_and_8_bit_products(
     encoder: SparseEncoder, batch: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Forward, backward and the optimizer's step, and the encoding after it: as on a CPU with all operations."""
-    trained = []
+    trained, gradients, norms = [], [], []
     state = {name: value.clone() for name, value in encoder.state_dict().items()}
     for tiled in (True, False):
         monkeypatch.setattr(head, "tiled", lambda _, tiled=tiled: tiled)
@@ -210,11 +210,16 @@ def test_a_training_step_goes_without_sparse_and_8_bit_products(
         with nullcontext() if tiled else Watched():
             weights = encoder.document_weights(**batch)
             (weights @ torch.linspace(-1, 1, weights.shape[1])).square().sum().backward()
-            torch.nn.utils.clip_grad_norm_(encoder.mlm.parameters(), 1.0)  # else rounding counts as much as the way
+            norm = torch.nn.utils.clip_grad_norm_(encoder.mlm.parameters(), 1.0)
+            gradients.append([p.grad.clone() for p in encoder.mlm.parameters()])
+            norms.append(norm)
             optimizer.step()
             encoded = encoder.encode_documents(SENTENCES)
         trained.append((weights.detach(), *(p.detach().clone() for p in encoder.mlm.parameters()), encoded.toarray()))
     assert trained[0][0].any()
+    torch.testing.assert_close(*norms, rtol=1e-6, atol=0)
+    for ours, plain in zip(*gradients, strict=True):  # of a gradient whose norm is 1
+        torch.testing.assert_close(ours, plain, rtol=0, atol=1e-6)
     for ours, plain in zip(*trained, strict=True):
         torch.testing.assert_close(torch.as_tensor(ours), torch.as_tensor(plain), rtol=1e-5, atol=1e-5)
 
