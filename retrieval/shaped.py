@@ -122,7 +122,9 @@ class Shaper:
         """
         found = _read(Path(path))
         if found is None:
-            raise UserError(f"{path}: no shape of a corpus' vectors lies there, or it is damaged; evaluate it again.")
+            raise UserError(
+                f"{path}: no shape of a corpus' vectors lies there, or it is damaged; name a folder that has one, or make it again."
+            )
         return found
 
 

@@ -20,6 +20,8 @@ from sparse_model.activations import ACTIVATIONS
 
 
 def _split_commas(value: Any) -> Any:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return [value]
     if not isinstance(value, str):
         return value
     parts = re.split(r",(?![^()]*\))", value)  # a metric may hold commas between parentheses

@@ -32,6 +32,12 @@ def test_types_are_taken_as_people_write_them(tmp_path: Path) -> None:
     assert settings.training["fp16"] is True and settings.loss.flops_threshold == 200.0
 
 
+def test_one_number_is_a_list_of_it() -> None:
+    assert load_settings(["ladder_shares=0.5"]).data.ladder_shares == [0.5]
+    with pytest.raises(Mistakes, match="beir_datasets"):
+        load_settings(["beir_datasets=5"])
+
+
 def test_bases_are_overridden_and_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     _write(tmp_path, "seed: 1\nlearning_rate: 1e-3\nflops_d_T: 5\n", "base.yaml")
