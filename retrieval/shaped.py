@@ -123,7 +123,7 @@ class Shaper:
         found = _read(Path(path))
         if found is None:
             raise UserError(
-                f"{path}: no shape of a corpus' vectors lies there, or it is damaged; name a folder that has one, or make it again."
+                f"{path}: no shape of a corpus' vectors lies there, or it is damaged; name another, or make it again."
             )
         return found
 
