@@ -70,7 +70,7 @@ def card(folder: Path, name: str, told: Mapping[str, str]) -> str:
         + (
             "A query needs no model: a tokenizer and a table of weights (idf.json)."
             if says.inf_free
-            else "Queries go through the model too."
+            else f"Queries go through {'a model of their own' if says.query_model else 'the model too'}."
         ),
         "## Data and settings",
         "\n".join(

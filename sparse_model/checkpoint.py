@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +56,15 @@ def load(
     """An encoder from a checkpoint of ours, a sentence-transformers sparse encoder or any masked LM.
 
     What an argument leaves at None is as the checkpoint says; a plain masked LM gets relu, 1 for every query
-    token, 512 tokens (or as many as it has positions) and inference-free queries.
+    token, 512 tokens (or as many as it has positions) and inference-free queries. Where queries have a model of their
+    own, it stays as the checkpoint says: arguments are of the documents' one, but for head_dtype and lowercase.
 
     Args:
         name_or_path: a folder or a hub id.
         activation_type: a key of `activations.ACTIVATIONS`.
         idf_path: a JSON file of token -> weight, or a hub id that holds an idf.json; for inference-free queries only.
         max_seq_length: tokens documents are cut to.
-        inf_free: queries by table (true) or through the model (false).
+        inf_free: queries by table (true) or through a model (false).
         head_dtype: float32, bfloat16 or int8, the precision of the head's product; int8: see `head.positive_logits`.
         max_active_dims, prune_ratio: what documents are cut to (see `pruning.Cut`).
         query_prompt, document_prompt: texts that stand before each query and document; "": none.
@@ -85,37 +87,62 @@ def load(
         raise UserError(f"model_name_or_path: {folder} holds no model (no config.json).")
     check_manifest(folder)
     says = describe(folder)
-    require_object(folder / says.mlm_subfolder / "config.json")
     by_table = next((value for value in (inf_free, says.inf_free) if value is not None), True)
     if idf_path is not None and not by_table:
         raise UserError(NO_TABLE)
-    place, code = folder / says.mlm_subfolder, (trust_remote_code, code_revision)
-    tokenizer = load_tokenizer(str(tokenizer_name or place), "tokenizer_name", *code)
-    mlm, new_head = _load_mlm(place, model_overrides or {}, allow_new_head, code_of(place, *code))
-    encoder = SparseEncoder(
-        mlm,
-        tokenizer,
-        activation_type=activation_type or says.activation_type or "relu",
+    code, product_dtype = (trust_remote_code, code_revision), HEAD_DTYPES[head_dtype]
+    of_queries = None if by_table else says.query_model
+    encoder = _encoder(
+        folder,
+        replace(says, activation_type=activation_type or says.activation_type),
+        code,
+        tokenizer_name,
+        model_overrides,
+        allow_new_head,
+        max_seq_length,
         inf_free=by_table,
-        max_seq_length=_length(max_seq_length, says, tokenizer, longest_input(mlm)),
-        product_dtype=HEAD_DTYPES[head_dtype],
+        product_dtype=product_dtype,
         max_active_dims=says.cut.max_active_dims if max_active_dims is None else max_active_dims,
         prune_ratio=says.cut.prune_ratio if prune_ratio is None else prune_ratio,
         query_prompt=says.prompts.query if query_prompt is None else query_prompt,
         document_prompt=says.prompts.document if document_prompt is None else document_prompt,
+        query_model=of_queries and _encoder(folder, of_queries, code, inf_free=False, product_dtype=product_dtype),
     )
     encoder.check_prompts()
-    encoder.trained_share, encoder.new_head = TrainedShare.read(folder), new_head
+    encoder.trained_share = TrainedShare.read(folder)
     if idf_path is not None:
-        encoder.use_idf(read_idf(str(idf_path), tokenizer, encoder.vocabulary_size))
+        encoder.use_idf(read_idf(str(idf_path), encoder.tokenizer, encoder.vocabulary_size))
     elif encoder.inf_free and says.query_table:
         encoder.use_idf(_read_query_table(says, encoder))
         if tokenizer_name is None:
             documents = folder / says.mlm_subfolder
-            _take_query_tokenizer(says.query_table.parent, documents, tokenizer, encoder.vocabulary_size)
-    if _lowers(lowercase, says, encoder):
-        encoder.tokenizer = lowercased(encoder.tokenizer)
+            _take_query_tokenizer(says.query_table.parent, documents, encoder.tokenizer, encoder.vocabulary_size)
+    for side, said in ((encoder, says), (encoder.query_side, of_queries or says)):
+        if _lowers(lowercase, said, side):
+            side.tokenizer = lowercased(side.tokenizer)
     return encoder.eval()
+
+
+def _encoder(
+    folder: Path,
+    says: Description,
+    code: tuple[bool, str | None],
+    tokenizer_name: str | None = None,
+    model_overrides: dict[str, Any] | None = None,
+    allow_new_head: bool = False,
+    max_seq_length: int | None = None,
+    **options: Any,
+) -> SparseEncoder:
+    """Of the masked LM in a part of the folder; options: of `SparseEncoder`, beside those that the rest decides."""
+    place = folder / says.mlm_subfolder
+    require_object(place / "config.json")
+    tokenizer = load_tokenizer(str(tokenizer_name or place), "tokenizer_name", *code)
+    mlm, new_head = _load_mlm(place, model_overrides or {}, allow_new_head, code_of(place, *code))
+    length = _length(max_seq_length, says, tokenizer, longest_input(mlm))
+    activation = says.activation_type or "relu"
+    encoder = SparseEncoder(mlm, tokenizer, activation_type=activation, max_seq_length=length, **options)
+    encoder.new_head = new_head
+    return encoder
 
 
 def _check_arguments(activation_type: Any, head_dtype: Any, inf_free: Any, overrides: Any) -> None:

@@ -5,7 +5,7 @@ says nothing, but may have an idf.json beside it. No weights are read here, and 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -40,6 +40,8 @@ class Description:
     inf_free: bool | None = None
     query_table: Path | None = None
     """a file of query weights"""
+    query_model: "Description | None" = None
+    """the masked LM of queries, where they have one of their own"""
     mlm_subfolder: str = ""
     cut: Cut = Cut()
     """what documents are cut to"""
@@ -161,20 +163,22 @@ def describe(folder: Path) -> Description:
     says_so, query, document = folder / "modules.json", modules, modules
     if [kind for kind, _ in modules] == ["Router"]:
         says_so, query, document = _routes(modules[0][1])
-    kinds = [kind for kind, _ in document]
-    if kinds not in (["MLMTransformer", "SpladePooling"], ["Transformer", "SpladePooling"]):
-        raise UserError(f"{says_so}: documents go through {', '.join(kinds)}: not a sparse masked LM.")
+    says = _masked_lm(folder, document, f"{says_so}: documents")
     of_all = folder / "config_sentence_transformers.json"
     whole = read_keys(of_all, MODEL_KEYS) if of_all.is_file() else {}
-    table: Path | None = None
-    if query != document:
-        if [kind for kind, _ in query] != ["SparseStaticEmbedding"]:
-            raise UserError(
-                f"{says_so}: queries go through {', '.join(kind for kind, _ in query)} of their own. A separate query "
-                "model is not supported: query weights (SparseStaticEmbedding), or the documents' own modules."
-            )
-        table = _query_table(folder, query[0][1])
-    (kind, mlm), (_, pooling) = document
+    says = replace(says, cut=Cut(whole.get("max_active_dims"), whole.get("prune_ratio")), prompts=obeyed(whole))
+    if [kind for kind, _ in query] == ["SparseStaticEmbedding"]:
+        return replace(says, inf_free=True, query_table=_query_table(folder, query[0][1]))
+    own = None if query == document else _masked_lm(folder, query, f"{says_so}: queries")
+    return replace(says, inf_free=False, query_model=own)
+
+
+def _masked_lm(folder: Path, modules: "Modules", texts: str) -> Description:
+    """What the modules of a route say; texts: what messages begin with, "modules.json: documents", say."""
+    kinds = [kind for kind, _ in modules]
+    if kinds not in (["MLMTransformer", "SpladePooling"], ["Transformer", "SpladePooling"]):
+        raise UserError(f"{texts} go through {', '.join(kinds)}: not a sparse masked LM.")
+    (kind, mlm), (_, pooling) = modules
     activation = read_keys(pooling / "config.json", _POOLING_KEYS).get("activation_function", "relu")
     length_file = mlm / "sentence_bert_config.json"
     says = read_keys(length_file, _MASKED_LM_KEYS) if length_file.is_file() else {}
@@ -184,12 +188,8 @@ def describe(folder: Path) -> Description:
         _OUR_NAMES[activation],
         says.get("max_seq_length"),
         length_file if length_file.is_file() else None,
-        table is not None,
-        table,
-        str(mlm.relative_to(folder)),
-        Cut(whole.get("max_active_dims"), whole.get("prune_ratio")),
-        obeyed(whole),
-        bool(says.get("do_lower_case")),
+        mlm_subfolder=str(mlm.relative_to(folder)),
+        lowercase=bool(says.get("do_lower_case")),
     )
 
 

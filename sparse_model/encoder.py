@@ -64,11 +64,11 @@ class SparseEncoder(nn.Module):
             precision that the run computes in (autocast's, or the masked LM's own).
         max_active_dims, prune_ratio: what documents are cut to as they are encoded (see `pruning.Cut`).
         query_prompt, document_prompt: what stands before each text (see `prompts.Prompts`).
+        query_model: what reads queries as its documents, where they have a masked LM of their own; of the same V.
 
     Attributes:
         prompts: what stands before texts as they are encoded; they are handed over without.
         longest_input: tokens the masked LM has positions for; None: any number.
-        encoding_dtype: if set, `encode_documents` runs the masked LM under autocast in this dtype.
         micro_batch_documents: see `hidden.hidden_states`; of `document_weights` where it has gradients.
         new_head: weights of the masked LM that started at random, by name.
         trained_share: what the weights were learnt under; `retrieval.shaped` adds it, not the encoder.
@@ -88,6 +88,7 @@ class SparseEncoder(nn.Module):
         prune_ratio: float | None = None,
         query_prompt: str = "",
         document_prompt: str = "",
+        query_model: "SparseEncoder | None" = None,
     ) -> None:
         super().__init__()
         _leave_uncompiled()
@@ -97,7 +98,8 @@ class SparseEncoder(nn.Module):
         self.product_dtype = product_dtype
         self.cut = Cut(max_active_dims, prune_ratio)
         self.prompts = Prompts(query_prompt, document_prompt)
-        self.encoding_dtype: torch.dtype | None = None
+        self.query_model = query_model
+        self.encoding_dtype = None
         self.micro_batch_documents: int | None = None
         self.trained_share = TrainedShare()
         self.new_head: list[str] = []
@@ -107,6 +109,13 @@ class SparseEncoder(nn.Module):
         self.max_seq_length = default_length(self.longest_input) if max_seq_length is None else max_seq_length
         self.vocabulary_size = output.weight.shape[0]
         require_ids_below(self.vocabulary_size, tokenizer, frame)
+        if query_model is not None and inf_free:
+            raise UserError("query_model: queries go by a table (inf_free is true); leave one of them out.")
+        if query_model is not None and query_model.vocabulary_size != self.vocabulary_size:
+            raise UserError(
+                f"query_model: its V is {query_model.vocabulary_size}, the documents' model's {self.vocabulary_size}: "
+                "an entry of one stands for another token than the other's."
+            )
         with torch.no_grad():
             output.bias[silent_ids(tokenizer, self.vocabulary_size)] = SILENT_BIAS
         self.register_buffer("frame_ids", torch.tensor(frame), persistent=False)
@@ -119,6 +128,29 @@ class SparseEncoder(nn.Module):
     def device(self) -> torch.device:
         """Where the model lies."""
         return self.frame_ids.device  # type: ignore[return-value,union-attr]
+
+    @property
+    def query_side(self) -> "SparseEncoder":
+        """What reads a query as its document where queries go through a model: the query model, or this encoder."""
+        return self.query_model or self
+
+    @property
+    def query_words(self) -> str:
+        """What weighs queries, for people."""
+        if self.inf_free:
+            return "query weights"
+        return f"queries through {'the model' if self.query_model is None else 'a model of their own'}"
+
+    @property
+    def encoding_dtype(self) -> torch.dtype | None:
+        """If set, texts are encoded with the masked LM under autocast in this dtype."""
+        return self._encoding_dtype
+
+    @encoding_dtype.setter
+    def encoding_dtype(self, value: torch.dtype | None) -> None:
+        self._encoding_dtype = value
+        if self.query_model is not None:
+            self.query_model.encoding_dtype = value
 
     @property
     def max_seq_length(self) -> int:
@@ -242,7 +274,7 @@ class SparseEncoder(nn.Module):
         """Weights [Q, V] (float32) of queries [Q, L]: IDF_j for each distinct token j, or the model's if siamese."""
         table_V = self.query_table()
         if table_V is None:
-            return self.document_weights(input_ids, attention_mask)
+            return self.query_side.document_weights(input_ids, attention_mask)
         if table_V.is_leaf and table_V.requires_grad:
             with torch.no_grad():  # a step may lead below 0, where a weight finds nothing and is none
                 table_V.clamp_(min=0)
@@ -275,7 +307,8 @@ class SparseEncoder(nn.Module):
         texts = self.prompts.before("query", as_texts(texts))
         if self.inf_free:
             return query_ids(self.tokenizer, texts)
-        return document_ids(self.tokenizer, texts, self.max_seq_length)
+        side = self.query_side
+        return document_ids(side.tokenizer, texts, side.max_seq_length)
 
     def count_tokens(self, texts: Sequence[str]) -> csr_matrix:
         """How often each token stands in what is read of each document, int64 [N, V], its prompt left out.
@@ -293,19 +326,21 @@ class SparseEncoder(nn.Module):
     def check_prompts(self) -> None:
         """Raise a UserError where a prompt leaves no room for a text behind it."""
         for role, prompt in asdict(self.prompts).items():
-            room = self._room("query" if role == "query" else "document")
-            if count_longer(self.tokenizer, [prompt], room - 1):
+            tokenizer, room = self._reader("query" if role == "query" else "document")
+            if count_longer(tokenizer, [prompt], room - 1):
                 raise UserError(f"{role}_prompt: {prompt[:60]!r} fills all {room} tokens that are read of a {role}.")
 
-    def _room(self, role: Role) -> int:
-        """Tokens that are read of a text, its prompt included and special tokens left out."""
+    def _reader(self, role: Role) -> tuple[Any, int]:
+        """(the tokenizer, tokens that are read of a text, its prompt included and special tokens left out)."""
         if role == "query" and self.inf_free:
-            return int(self.tokenizer.model_max_length)
-        return self.max_seq_length - int(self.tokenizer.num_special_tokens_to_add())
+            return self.tokenizer, int(self.tokenizer.model_max_length)
+        side = self.query_side if role == "query" else self
+        return side.tokenizer, side.max_seq_length - int(side.tokenizer.num_special_tokens_to_add())
 
     def count_cut_queries(self, texts: Sequence[str]) -> int:
         """How many queries have more tokens than `encode_queries` reads."""
-        return count_longer(self.tokenizer, self.prompts.before("query", as_texts(texts)), self._room("query"))
+        tokenizer, room = self._reader("query")
+        return count_longer(tokenizer, self.prompts.before("query", as_texts(texts)), room)
 
     def pad(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """Rows of ids as input_ids and attention_mask [N, L], padded on the right."""
@@ -366,7 +401,7 @@ class SparseEncoder(nn.Module):
         texts = as_texts(texts)
         table_V = self.query_table()
         if table_V is None:
-            return self._whole_vectors(self.tokenize_queries, texts, batch_size)
+            return self.query_side._whole_vectors(self.tokenize_queries, texts, batch_size)
         table = table_V.detach().cpu().numpy()
         return csr_matrix(sparse_rows(self.tokenize_queries(texts), table), shape=(len(texts), self.vocabulary_size))
 
@@ -396,16 +431,7 @@ class SparseEncoder(nn.Module):
 
     def write(self, folder: Path) -> None:
         """The files of a checkpoint; the caller adds its own, and the manifest once all are there."""
-        write_checkpoint(
-            folder,
-            self.mlm,
-            self.tokenizer,
-            activation_type=self.activation_type,
-            max_seq_length=self.max_seq_length,
-            idf_V=self.query_table(),
-            cut=self.cut,
-            prompts=self.prompts,
-        )
+        write_checkpoint(folder, self, self.query_table(), self.query_model, self.cut, self.prompts)
         self.trained_share.write(folder)
 
 

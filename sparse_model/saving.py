@@ -1,14 +1,14 @@
 """Writes checkpoints: a folder that says everything of itself, in the layout that sentence-transformers loads too.
 
-The masked LM lies in the root (AutoModelForMaskedLM reads it); modules.json and its companions tell the activation,
-the length and the query table.
+The documents' masked LM lies in the root (AutoModelForMaskedLM reads it); modules.json and its companions tell the
+activation, the length and the query side: a table, a masked LM of its own, or the documents' one.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from safetensors.torch import save_file
 from torch import Tensor
@@ -20,60 +20,79 @@ from sparse_model.pruning import Cut
 from sparse_model.query_weights import write_idf
 from sparse_model.vocabulary import with_every_id
 
-_CLASSES = "sentence_transformers.sparse_encoder.models."
-_QUERY, _POOLING = "query_0_SparseStaticEmbedding", "document_1_SpladePooling"
+QUERY_MODEL = "query_0_MLMTransformer"
+"""the folder in a checkpoint of a query model of its own"""
+_TABLE = "query_0_SparseStaticEmbedding"
+_DOCUMENT_POOLING, _QUERY_POOLING, _POOLING = "document_1_SpladePooling", "query_1_SpladePooling", "1_SpladePooling"
+
+
+class MaskedLM(Protocol):
+    """What is asked of a `SparseEncoder`: a masked LM with V outputs, some of which no token may name."""
+
+    mlm: Any
+    tokenizer: Any
+    activation_type: str
+
+    @property
+    def max_seq_length(self) -> int: ...
 
 
 def write_checkpoint(
-    folder: Path,
-    mlm: Any,
-    tokenizer: Any,
-    *,
-    activation_type: str,
-    max_seq_length: int,
-    idf_V: Tensor | None,
-    cut: Cut = Cut(),  # noqa: B008 - it cannot be changed
-    prompts: Prompts = Prompts(),  # noqa: B008
+    folder: Path, documents: MaskedLM, idf_V: Tensor | None, queries: MaskedLM | None, cut: Cut, prompts: Prompts
 ) -> None:
     """Write a model so that `sparse_model.load`, sentence-transformers and AutoModelForMaskedLM read it.
 
     Args:
-        mlm: a masked LM with V outputs, some of which no token may name.
-        idf_V: the query table, whose requires_grad is kept; None for queries through the model.
+        idf_V: the query table, whose requires_grad is kept; None for queries through a model.
+        queries: the query model; None for queries by the table, or through the documents' model.
         cut: what documents are cut to. It is obeyed here; sentence-transformers is to be told (max_active_dims=…).
         prompts: what stands before texts, for both.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    output = mlm.get_output_embeddings()
-    # The output bias under each of its names: transformers 4.44 resets RoBERTa's where one is left out.
-    bias = output.bias.data_ptr()
-    state = {name: v.clone() if v.data_ptr() == bias else v for name, v in mlm.state_dict().items()}
-    mlm.save_pretrained(folder, state_dict=state)
-    as_wide = with_every_id(tokenizer, len(output.weight))
-    _save_tokenizer(as_wide, folder)
-    write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_seq_length, "do_lower_case": False})
+    as_wide = _write_masked_lm(folder, documents)
     write_json(
         folder / "config_sentence_transformers.json",
         {"model_type": "SparseEncoder", "similarity_fn_name": "dot", "prompts": asdict(prompts)}
         | {name: limit for name, limit in asdict(cut).items() if limit},
     )
+    if idf_V is not None:
+        write_json(folder / _TABLE / "config.json", {"frozen": not idf_V.requires_grad})
+        table = idf_V.detach().clamp(min=0).cpu().contiguous()  # as the next step of a training would
+        save_file({"weight": table}, folder / _TABLE / "model.safetensors")
+        _save_tokenizer(as_wide, folder / _TABLE)
+        write_idf(folder / "idf.json", table, documents.tokenizer)
+        _write_router(folder, documents, {_TABLE: "SparseStaticEmbedding"})
+    elif queries is not None:
+        _write_masked_lm(folder / QUERY_MODEL, queries)
+        _write_pooling(folder / _QUERY_POOLING, queries)
+        _write_router(folder, documents, {QUERY_MODEL: "MLMTransformer", _QUERY_POOLING: "SpladePooling"})
+    else:
+        _write_pooling(folder / _POOLING, documents)
+        _write_modules(folder, {"": _class("MLMTransformer"), _POOLING: _class("SpladePooling")})
+    _as_readable_as(folder / "modules.json", folder.rglob("*.safetensors"))
+
+
+def _write_masked_lm(folder: Path, model: MaskedLM) -> Any:
+    """Weights, tokenizer and length; returns the tokenizer as it was saved."""
+    folder.mkdir(parents=True, exist_ok=True)
+    output = model.mlm.get_output_embeddings()
+    # The output bias under each of its names: transformers 4.44 resets RoBERTa's where one is left out.
+    bias = output.bias.data_ptr()
+    state = {name: v.clone() if v.data_ptr() == bias else v for name, v in model.mlm.state_dict().items()}
+    model.mlm.save_pretrained(folder, state_dict=state)
+    as_wide = with_every_id(model.tokenizer, len(output.weight))
+    _save_tokenizer(as_wide, folder)
+    length = {"max_seq_length": model.max_seq_length, "do_lower_case": False}
+    write_json(folder / "sentence_bert_config.json", length)
+    return as_wide
+
+
+def _write_pooling(folder: Path, model: MaskedLM) -> None:
     pooling = {
         "pooling_strategy": "max",
-        "activation_function": ACTIVATIONS[activation_type].stored_name,
+        "activation_function": ACTIVATIONS[model.activation_type].stored_name,
         "word_embedding_dimension": None,
     }
-    if idf_V is None:
-        write_json(folder / "1_SpladePooling" / "config.json", pooling)
-        _write_modules(folder, [("", "MLMTransformer"), ("1_SpladePooling", "SpladePooling")])
-    else:
-        write_json(folder / _POOLING / "config.json", pooling)
-        write_json(folder / _QUERY / "config.json", {"frozen": not idf_V.requires_grad})
-        table = idf_V.detach().clamp(min=0).cpu().contiguous()  # as the next step of a training would
-        save_file({"weight": table}, folder / _QUERY / "model.safetensors")
-        _save_tokenizer(as_wide, folder / _QUERY)
-        write_idf(folder / "idf.json", table, tokenizer)
-        _write_router(folder)
-    _as_readable_as(folder / "modules.json", folder.rglob("*.safetensors"))
+    write_json(folder / "config.json", pooling)
 
 
 def _as_readable_as(file: Path, others: Iterable[Path]) -> None:
@@ -104,20 +123,24 @@ def _join_merges(path: Path) -> None:
         path.write_text(json.dumps(says, ensure_ascii=False, indent=2), encoding="utf-8")
 
 
-def _write_modules(folder: Path, modules: list[tuple[str, str]]) -> None:
-    rows = [
-        {"idx": i, "name": str(i), "path": path, "type": f"{_CLASSES}{name}.{name}"}
-        for i, (path, name) in enumerate(modules)
-    ]
+def _class(name: str) -> str:
+    return f"sentence_transformers.sparse_encoder.models.{name}.{name}"
+
+
+def _write_modules(folder: Path, modules: Mapping[str, str]) -> None:
+    """modules: path → class."""
+    rows = [{"idx": i, "name": str(i), "path": path, "type": kind} for i, (path, kind) in enumerate(modules.items())]
     write_json(folder / "modules.json", rows)
 
 
-def _write_router(folder: Path) -> None:
-    """Queries by the table, documents through the model."""
-    types = {_QUERY: _CLASSES + "SparseStaticEmbedding.SparseStaticEmbedding"}
-    types |= {"": _CLASSES + "MLMTransformer.MLMTransformer", _POOLING: _CLASSES + "SpladePooling.SpladePooling"}
-    structure = {"query": [_QUERY], "document": ["", _POOLING]}
-    parameters = {"default_route": "document", "allow_empty_key": True}
-    write_json(folder / "router_config.json", {"types": types, "structure": structure, "parameters": parameters})
-    module = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Router"}
-    write_json(folder / "modules.json", [module])
+def _write_router(folder: Path, documents: MaskedLM, query: Mapping[str, str]) -> None:
+    """Queries through modules of their own (path → name of the class), documents through the masked LM in the root."""
+    _write_pooling(folder / _DOCUMENT_POOLING, documents)
+    document = {"": "MLMTransformer", _DOCUMENT_POOLING: "SpladePooling"}
+    says = {
+        "types": {path: _class(name) for path, name in {**query, **document}.items()},
+        "structure": {"query": list(query), "document": list(document)},
+        "parameters": {"default_route": "document", "allow_empty_key": True},
+    }
+    write_json(folder / "router_config.json", says)
+    _write_modules(folder, {"": "sentence_transformers.models.Router"})

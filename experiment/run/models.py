@@ -116,6 +116,11 @@ def load_start(settings: Settings) -> tuple["SparseEncoder", Settings]:
     options = _options(settings.one_by_one()[0].given_values(LOADED), settings.model.idf_revision)
     trusts = settings.run.trust_remote_code
     encoder = Chosen(named(settings.model), options, place, new_head=True, trust_remote_code=trusts).load()
+    if encoder.query_model is not None:
+        raise UserError(
+            f"inf_free: {settings.model.model_name_or_path} has a query model of its own, and one model alone is "
+            "trained: inf_free: true takes that of documents, with queries by a table; or name a masked LM for both."
+        )
     encoder.cut = Cut(prune_ratio=options.get("prune_ratio"))  # that of the start model is not the trained one's
     asked = settings.given_values(["train_lexical_share", "train_lexical_idf"])
     names = {key: key.removeprefix("train_") for key in asked}
@@ -213,7 +218,7 @@ def said_by(encoder: "SparseEncoder") -> dict[str, Any]:
 def query_weights(encoder: "SparseEncoder", idf_path: str | None) -> str:
     """How a model's queries get their weights, in words; idf_path: what it was loaded with."""
     if encoder.idf_V is None:
-        return "queries through the model (inf_free: false)"
+        return f"{encoder.query_words} (inf_free: false)"
     if idf_path:
         return f"inference-free, query weights: {idf_path}"
     weights = encoder.idf_V[encoder.idf_V > 0]

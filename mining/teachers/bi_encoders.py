@@ -51,9 +51,10 @@ class SparseTeacher:
         if role == "query" and self.encoder.inf_free:
             progress(len(texts))
             return self.encoder.encode_queries(texts)
+        side = self.encoder.query_side if role == "query" else self.encoder
         blocks = [texts[start : start + BLOCK] for start in range(0, len(texts), BLOCK)]
-        empty = csr_matrix((0, self.encoder.vocabulary_size), dtype=np.float32)
-        return vstack([empty, *self.encoder.encode_blocks(blocks, self.spec.batch_size, progress)], format="csr")
+        empty = csr_matrix((0, side.vocabulary_size), dtype=np.float32)
+        return vstack([empty, *side.encode_blocks(blocks, self.spec.batch_size, progress)], format="csr")
 
     def _behind_prompts(self, texts: Sequence[str], role: Role) -> Sequence[str]:
         return self.spec.prefixed(texts, role) if self.spec.prefixes[role] else self._prompts.before(role, texts)
@@ -65,9 +66,9 @@ class SparseTeacher:
         query = role == "query"
         rows = encoder.tokenize_queries(texts) if query else encoder.tokenize_documents(texts)
         weigh = encoder.query_weights if query else encoder.document_weights
-        dtype = encoder.encoding_dtype
+        dtype, side = encoder.encoding_dtype, encoder.query_side if query else encoder
         with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
-            return weigh(*(tensor.to(self.device) for tensor in encoder.pad(rows)))
+            return weigh(*(tensor.to(self.device) for tensor in side.pad(rows)))
 
 
 class DenseTeacher:

@@ -3,7 +3,8 @@
 model.onnx   input_ids, attention_mask [N, L] → logits [N, L, V]: sentence-transformers' ONNX backend, FastEmbed
 pooled.onnx  the same → weights [N, V]: pooling, mask and activation inside
 
-Beside them lies all of the checkpoint but its weights. With int8, matrix products of both are of 8-bit integers.
+Beside them lies all of the checkpoint but its weights. With int8, matrix products of both are of 8-bit integers. Where
+queries have a model of their own, its folder holds both too.
 """
 
 import logging
@@ -17,6 +18,7 @@ from sparse_model.commands import needed
 from sparse_model.encoder import SparseEncoder
 from sparse_model.export.graphs import Logits, Weights, example
 from sparse_model.modes import without_dropout
+from sparse_model.saving import QUERY_MODEL
 
 OPSET = 17  # onnxruntime 1.17 reads up to 20
 
@@ -31,6 +33,12 @@ def require(int8: bool = False) -> None:
 def export(encoder: SparseEncoder, folder: Path, int8: bool = False) -> None:
     """Write both forms, and the checkpoint's other files."""
     encoder.write(folder)
+    _write_graphs(encoder, folder, int8)
+    if encoder.query_model is not None:
+        _write_graphs(encoder.query_model, folder / QUERY_MODEL, int8)
+
+
+def _write_graphs(encoder: SparseEncoder, folder: Path, int8: bool) -> None:
     for weights in folder.glob("model*.safetensors*"):
         weights.unlink()
     write_graph(Logits(encoder), encoder, folder / "model.onnx", "logits", {0: "batch", 1: "length"})

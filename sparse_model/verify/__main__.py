@@ -47,7 +47,7 @@ def verify(checkpoint: str, texts_file: Path | None = None) -> int:
 
         encoder, comparison = opened.encoder, Comparison(opened.encoder, texts)
         print(
-            f"{encoder.activation_type}, {'query weights' if encoder.inf_free else 'queries through the model'}, "
+            f"{encoder.activation_type}, {encoder.query_words}, "
             f"V = {encoder.vocabulary_size}, {encoder.max_seq_length} tokens; {len(texts)} texts, of which "
             f"{int((~comparison.has_text).sum())} without a token are no documents"
         )

@@ -44,26 +44,25 @@ class Comparison:
     def __init__(self, encoder: SparseEncoder, texts: list[str]) -> None:
         self.texts = texts
         self.ours = Encoded(encoder.encode_documents(texts), encoder.encode_queries(texts))
-        frame = set(encoder.frame_ids.tolist())  # type: ignore[operator,union-attr]
         room = encoder.max_seq_length - encoder.tokenizer.num_special_tokens_to_add()
-        self.has_text = np.array([not frame.issuperset(row) for row in encoder.tokenize_documents(texts)])
+        self.has_text = _has_text(encoder, encoder.tokenize_documents(texts))
         asked = encoder.prompts.before("query", texts)
         self.is_short = np.array([not count_longer(encoder.tokenizer, [text], room) for text in asked])
-        self.has_query = self.has_text | encoder.inf_free  # whatever a table makes of it is alike everywhere
+        # Whatever a table makes of a query is alike everywhere.
+        self.has_query = encoder.inf_free | _has_text(encoder.query_side, encoder.tokenize_queries(texts))
         if encoder.prompts:
             says_something = np.array([bool(text.strip()) for text in texts])
             self.has_text, self.has_query = self.has_text & says_something, self.has_query & says_something
         self.is_tight = np.array([text == text.strip() for text in texts])
-        spoken_V = np.ones(encoder.vocabulary_size, np.float32)
-        spoken_V[silent_ids(encoder.tokenizer, encoder.vocabulary_size)] = 0
-        self.spoken = diags(spoken_V, format="csr")
+        self.spoken = _spoken(encoder), _spoken(encoder.query_side)
 
     def difference(self, theirs: Encoded, bound: float, cuts_queries: bool = False, strips: bool = False) -> Difference:
         """How far another program's vectors are from ours; scores within `bound` of each other are ties."""
         read = self.has_text & (self.is_tight | (not strips))
         asked = self.has_query & (self.is_short | (not cuts_queries))
+        of_documents, of_queries = self.spoken
         pairs = [
-            Encoded((part.documents @ self.spoken)[read], (part.queries @ self.spoken)[asked])
+            Encoded((part.documents @ of_documents)[read], (part.queries @ of_queries)[asked])
             for part in (theirs, self.ours)
         ]
         weights = max(_largest(a - b) for a, b in zip(*pairs, strict=True))
@@ -71,6 +70,18 @@ class Comparison:
         unit = max(1.0, float(np.abs(our_scores).max(initial=0.0)))
         scores = float(np.abs(their_scores - our_scores).max(initial=0.0)) / unit
         return Difference(weights, scores, _rank_alike(their_scores, our_scores, 2 * bound * unit))
+
+
+def _has_text(encoder: SparseEncoder, rows: list[list[int]]) -> np.ndarray:
+    frame = set(encoder.frame_ids.tolist())  # type: ignore[operator,union-attr]
+    return np.array([not frame.issuperset(row) for row in rows])
+
+
+def _spoken(encoder: SparseEncoder) -> csr_matrix:
+    """[V, V] that leaves special ids out."""
+    spoken_V = np.ones(encoder.vocabulary_size, np.float32)
+    spoken_V[silent_ids(encoder.tokenizer, encoder.vocabulary_size)] = 0
+    return diags(spoken_V, format="csr")
 
 
 def _largest(matrix: csr_matrix) -> float:

@@ -17,6 +17,7 @@ from sparse_model.commands import needed
 from sparse_model.encoder import SparseEncoder
 from sparse_model.layout import require_object
 from sparse_model.prompts import Role, obeyed
+from sparse_model.saving import QUERY_MODEL
 from sparse_model.verify.compare import Encoded
 
 BATCH = 8
@@ -46,11 +47,16 @@ class Checkpoint:
         return self._exported("fastembed")
 
     @cached_property
-    def batches(self) -> list[dict[str, np.ndarray]]:
-        """input_ids and attention_mask [N, L] of the texts, by tokenizer.json and sentence_bert_config.json alone."""
+    def query_side(self) -> "Checkpoint":
+        """What reads queries as its documents where they go through a model: the query model, or this checkpoint."""
+        model = self.encoder.query_model
+        return Checkpoint(self.folder / QUERY_MODEL, model, [], self.scratch / "queries") if model else self
+
+    def batches(self, texts: list[str]) -> list[dict[str, np.ndarray]]:
+        """input_ids and attention_mask [N, L] of texts, by tokenizer.json and sentence_bert_config.json alone."""
         tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
         tokenizer.enable_truncation(require_object(self.folder / "sentence_bert_config.json")["max_seq_length"])
-        ids = [each.ids or [0] for each in tokenizer.encode_batch(self._behind("document"))]
+        ids = [each.ids or [0] for each in tokenizer.encode_batch(texts)]
         return [_padded(ids[start : start + BATCH]) for start in range(0, len(ids), BATCH)]
 
     @cached_property
@@ -61,12 +67,12 @@ class Checkpoint:
             tokenizer.enable_truncation(longest)
         weights = require_object(self.folder / "idf.json")
         table = {token_id: weights[token] for token, token_id in tokenizer.get_vocab().items() if weights.get(token)}
-        encodings = tokenizer.encode_batch(self._behind("query"), add_special_tokens=False)
+        encodings = tokenizer.encode_batch(self.behind("query"), add_special_tokens=False)
         found = (sorted(set(each.ids) & table.keys()) for each in encodings)
         rows = ((np.array(ids, int), np.array([table[i] for i in ids], np.float32)) for ids in found)
         return _rows(rows, self.encoder.vocabulary_size)
 
-    def _behind(self, role: Role) -> list[str]:
+    def behind(self, role: Role) -> list[str]:
         """The texts behind the prompt that config_sentence_transformers.json says."""
         return list(obeyed(require_object(self.folder / "config_sentence_transformers.json")).before(role, self.texts))
 
@@ -79,7 +85,7 @@ class Checkpoint:
         module = import_module(f"sparse_model.export.{form}")
         module.require(**options)
         out = self.scratch / "-".join([form, *options])
-        out.mkdir()
+        out.mkdir(parents=True)
         module.export(self.encoder, out, **options)
         return out
 
@@ -131,37 +137,37 @@ def _sentence_transformers(checkpoint: Checkpoint) -> Encoded:
 
 
 def _transformers(checkpoint: Checkpoint) -> Encoded:
-    return _with_table(checkpoint, _by_masked_lm(checkpoint, checkpoint.logarithms))
+    return _both_sides(checkpoint, lambda side: _by_masked_lm(side, side.logarithms))
 
 
 def _one_logarithm(checkpoint: Checkpoint) -> Encoded:
     """What a server gives that takes log1p once, and the client's further ones on what it sent."""
-    serve = _by_masked_lm(checkpoint, 1)
 
-    def on_client(inputs: dict[str, np.ndarray]) -> np.ndarray:
-        return saturate(torch.from_numpy(serve(inputs)), checkpoint.logarithms - 1).numpy()
+    def with_client(side: Checkpoint) -> Weigh:
+        serve = _by_masked_lm(side, 1)
+        return lambda inputs: saturate(torch.from_numpy(serve(inputs)), side.logarithms - 1).numpy()
 
-    return _with_table(checkpoint, on_client)
+    return _both_sides(checkpoint, with_client)
 
 
 def _as_served(checkpoint: Checkpoint) -> Encoded:
     if checkpoint.logarithms == 1:
         raise Unfit("right as they are: one logarithm is all that the checkpoint takes")
-    return _with_table(checkpoint, _by_masked_lm(checkpoint, 1))
+    return _both_sides(checkpoint, lambda side: _by_masked_lm(side, 1))
 
 
-def _by_masked_lm(checkpoint: Checkpoint, logarithms: int) -> "Documents":
+def _by_masked_lm(side: Checkpoint, logarithms: int) -> "Weigh":
     """The plain masked LM of the folder, its logits pooled over the mask."""
     from transformers import AutoModelForMaskedLM
 
-    mlm = AutoModelForMaskedLM.from_pretrained(checkpoint.folder, trust_remote_code=False).eval()
+    mlm = AutoModelForMaskedLM.from_pretrained(side.folder, trust_remote_code=False).eval()
 
-    def encode(inputs: dict[str, np.ndarray]) -> np.ndarray:
+    def weigh(inputs: dict[str, np.ndarray]) -> np.ndarray:
         with torch.inference_mode():
             logits_NLV = mlm(**{name: torch.from_numpy(array) for name, array in inputs.items()}).logits
         return saturate(_pooled(logits_NLV, inputs), logarithms).numpy()
 
-    return encode
+    return weigh
 
 
 def _pooled(logits_NLV: torch.Tensor, inputs: dict[str, np.ndarray]) -> torch.Tensor:
@@ -169,41 +175,46 @@ def _pooled(logits_NLV: torch.Tensor, inputs: dict[str, np.ndarray]) -> torch.Te
 
 
 def _onnx_raw(checkpoint: Checkpoint) -> Encoded:
-    run = _session(checkpoint.onnx / "model.onnx")
-    return _with_table(
-        checkpoint,
-        lambda inputs: saturate(_pooled(torch.from_numpy(run(inputs)), inputs), checkpoint.logarithms).numpy(),
-    )
+    def on_client(side: Checkpoint) -> Weigh:
+        run = _session(side.onnx / "model.onnx")
+        return lambda inputs: saturate(_pooled(torch.from_numpy(run(inputs)), inputs), side.logarithms).numpy()
+
+    return _both_sides(checkpoint, on_client)
 
 
 def _onnx_pooled(checkpoint: Checkpoint) -> Encoded:
-    return _with_table(checkpoint, _session(checkpoint.onnx / "pooled.onnx"))
+    return _both_sides(checkpoint, lambda side: _session(side.onnx / "pooled.onnx"))
 
 
 def _onnx_int8(checkpoint: Checkpoint) -> Encoded:
-    return _with_table(checkpoint, _session(checkpoint.int8 / "pooled.onnx"))
+    return _both_sides(checkpoint, lambda side: _session(side.int8 / "pooled.onnx"))
 
 
-def _session(path: Path) -> "Documents":
+def _session(path: Path) -> "Weigh":
     onnxruntime = needed("onnxruntime", "onnxruntime")
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return lambda inputs: session.run(None, inputs)[0]
 
 
 def _torchscript(checkpoint: Checkpoint) -> Encoded:
+    return _both_sides(checkpoint, _traced)
+
+
+def _traced(side: Checkpoint) -> "Weigh":
     from sparse_model.export.graphs import Weights, example
 
-    path = checkpoint.scratch / "traced.pt"
+    side.scratch.mkdir(exist_ok=True)
+    path = side.scratch / "traced.pt"
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of shapes that tracing has seen, which is what is found out here
-        torch.jit.trace(Weights(checkpoint.encoder).eval(), example(checkpoint.encoder)).save(path)
+        torch.jit.trace(Weights(side.encoder).eval(), example(side.encoder)).save(path)
     traced = torch.jit.load(path)
 
-    def encode(inputs: dict[str, np.ndarray]) -> np.ndarray:
+    def weigh(inputs: dict[str, np.ndarray]) -> np.ndarray:
         with torch.inference_mode():
             return traced(*(torch.from_numpy(inputs[name]) for name in ("input_ids", "attention_mask"))).numpy()
 
-    return _with_table(checkpoint, encode)
+    return weigh
 
 
 FASTEMBED_MODEL = "opensearch-project/opensearch-neural-sparse-encoding-doc-v3-gte"
@@ -228,14 +239,25 @@ def _fastembed(checkpoint: Checkpoint) -> Encoded:
     return Encoded(documents, queries)
 
 
-Documents = Callable[[dict[str, np.ndarray]], np.ndarray]
+Weigh = Callable[[dict[str, np.ndarray]], np.ndarray]
 """weights [N, V] of input_ids and attention_mask [N, L]"""
 
 
-def _with_table(checkpoint: Checkpoint, documents: Documents) -> Encoded:
-    """A program that gives documents' weights, and queries by the folder's table."""
-    of_documents = vstack([csr_matrix(documents(inputs)) for inputs in checkpoint.batches], "csr")
-    return Encoded(of_documents, checkpoint.queries if checkpoint.encoder.inf_free else of_documents)
+def _both_sides(checkpoint: Checkpoint, program: Callable[[Checkpoint], Weigh]) -> Encoded:
+    """What a program makes of documents, and of queries by the folder's table, else as of documents.
+
+    Args:
+        program: opened on a side's folder.
+    """
+
+    def weights(side: Checkpoint, texts: list[str]) -> csr_matrix:
+        weigh = program(side)
+        return vstack([csr_matrix(weigh(inputs)) for inputs in side.batches(texts)], "csr")
+
+    documents = weights(checkpoint, checkpoint.behind("document"))
+    if checkpoint.encoder.inf_free:
+        return Encoded(documents, checkpoint.queries)
+    return Encoded(documents, weights(checkpoint.query_side, checkpoint.behind("query")))
 
 
 CONSUMERS = {

@@ -15,7 +15,7 @@ from sparse_model.verify import compare, consumers
 from sparse_model.verify.compare import Comparison, Encoded
 from sparse_model.verify.consumers import CONSUMERS, Checkpoint, Consumer
 from sparse_model.verify.texts import TEXTS
-from tests.conftest import SENTENCES
+from tests.conftest import SENTENCES, make_model
 from tests.interop.conftest import make_checkpoint
 
 Shown = pytest.CaptureFixture[str]
@@ -87,6 +87,19 @@ def test_a_siamese_checkpoint(tiny_model: Path, few: list[str], tmp_path: Path, 
     assert command.main([str(tmp_path / "c"), *few]) == 0
     shown = rows(capsys)
     assert " agree" in shown["sentence-transformers"] and " agree" in shown["transformers"]
+
+
+@pytest.mark.slow
+def test_a_query_model_of_its_own(tiny_model: Path, few: list[str], tmp_path: Path, capsys: Shown) -> None:
+    """Of another kind, length and activation; each program opens both folders."""
+    own = sparse_model.load(make_model(tmp_path / "own", "distilbert", seed=1), inf_free=False, max_seq_length=12)
+    plain = sparse_model.load(tiny_model, inf_free=False)
+    options = {"activation_type": "l1_relu", "max_seq_length": 32, "query_prompt": "city ", "query_model": own}
+    sparse_model.SparseEncoder(plain.mlm, plain.tokenizer, inf_free=False, **options).eval().save(tmp_path / "c")
+    assert command.main([str(tmp_path / "c"), *few]) == 0
+    shown = rows(capsys)
+    assert " agree" in shown["sentence-transformers"] and " agree" in shown["transformers"]
+    assert "not for a siamese checkpoint" in shown["FastEmbed"] or "not installed" in shown["FastEmbed"]
 
 
 def _off_by(delta: float) -> Consumer:

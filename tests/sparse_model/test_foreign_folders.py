@@ -273,16 +273,6 @@ def test_all_that_a_file_says_wrongly_is_told_at_once(made: dict[str, Path], tmp
     assert {line.split(": ")[1] for line in str(caught.value).splitlines()} == {"max_active_dims", "similarity_fn_name"}
 
 
-def test_a_query_model_of_its_own_is_refused(made: dict[str, Path], tmp_path: Path) -> None:
-    from sentence_transformers.models import Router
-    from sentence_transformers.sparse_encoder.models import MLMTransformer, SpladePooling
-
-    sides = [[MLMTransformer(str(make_model(tmp_path / str(n), seed=n))), SpladePooling("max")] for n in (1, 2)]
-    st.SparseEncoder(modules=[Router.for_query_document(*sides)], device="cpu").save(str(tmp_path / "two"))
-    with pytest.raises(UserError, match="router_config.json: .* separate query model is not supported"):
-        sparse_model.load(tmp_path / "two")
-
-
 @pytest.mark.parametrize("weight", ["-1", "NaN", "Infinity", "1e7", "1" + "0" * 400, "true", '"1"', "null", "[1]"])
 def test_query_weights_of_a_file_are_numbers(weight: str, tiny_model: Path, tmp_path: Path) -> None:
     path = tmp_path / "idf.json"

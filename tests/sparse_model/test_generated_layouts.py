@@ -25,11 +25,12 @@ MODULES = {
     "document": f"{PLACE}MLMTransformer.MLMTransformer",
     "pooling": f"{PLACE}SpladePooling.SpladePooling",
     "table": f"{PLACE}SparseStaticEmbedding.SparseStaticEmbedding",
+    "query": f"{PLACE}MLMTransformer.MLMTransformer",
     "normalize": "sentence_transformers.models.Normalize",
     "lost": f"{PLACE}SpladePooling.SpladePooling",
 }
 PATHS = some.lists(some.sampled_from(sorted(MODULES)), min_size=0, max_size=3)
-ORDERS = some.one_of(some.just(["document", "pooling"]), some.just(["table"]), PATHS)
+ORDERS = some.one_of(*map(some.just, (["document", "pooling"], ["query", "pooling"], ["table"])), PATHS)
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "document": MLMTransformer(str(root / "plain"), max_seq_length=9),
         "pooling": SpladePooling("max"),
         "table": SparseStaticEmbedding(tokenizer, torch.rand(len(tokenizer)) * 3),
+        "query": MLMTransformer(str(make_model(root / "other", "distilbert", seed=1)), max_seq_length=7),
     }
     for name, module in modules.items():
         (root / "parts" / name).mkdir(parents=True)
