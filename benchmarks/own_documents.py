@@ -3,31 +3,39 @@
     python -m benchmarks.own_documents files data/beir/medquad data/files/medquad
     python train_ir.py config/own_documents.yaml documents=data/files/medquad output_dir=output/own/medquad
     python -m benchmarks.own_documents score output/own/medquad data/beir/medquad --split test
+    python -m benchmarks.own_documents shift rasyosef/splade-tiny IDF data/beir/*
 
 `files` writes a corpus as plain files, without queries and judgements. `score` asks a run's passages (all judged
 documents and some of the others, at most --passages) the real queries: NDCG@10 of every rung at every length, and of
 the last rung against the one that it stands on. With --correlations also how well each kind of pseudo-query orders
 models as the real ones do (Spearman's rank correlation over the start and the trained model × query weights × lexical
-shares). What was scored once stays in RUN/real.
+shares). What was scored once stays in RUN/real. `shift` says how far corpora, and parts of them, lie from the texts that
+a table of query weights was counted on.
 """
 
 import argparse
 import json
 import logging
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 from scipy import stats
+from transformers import AutoTokenizer
 
 from experiment.ladder.climb import Climb, Model
 from experiment.ladder.judge import Judge, named
+from experiment.ladder.shift import shift
 from experiment.settings.settings import load_settings
 from retrieval.beir_data import load_beir
+from retrieval.beir_files import read_records
 from retrieval.tables import text_table
+from sparse_model import corpus_idf
 from sparse_model.lexical import TrainedShare
+from sparse_model.query_weights import read_idf
 
 LENGTHS = [None, 80, 64, 48, 32, 24]
 SHARES = (0.0, 0.1, 0.25, 0.5, 1.0)
@@ -104,6 +112,8 @@ def score(run: Path, beir: Path, split: str, passages: int, with_correlations: b
         [f"{rung.name}{'' if rung.kept else ' (not kept)'}", *(f"{value:.4f}" for value in judged.mean_L)]
         for rung, judged in zip(climbed.rungs, found, strict=True)
     ]
+    if climbed.at_home:
+        return f"at home: {text_table([['real queries, NDCG@10', *map(named, LENGTHS)], *rows])}"
     below = max(number for number, rung in enumerate(climbed.rungs[:-1]) if rung.kept)
     gain_LQ = found[-1].ndcg_LQ - found[below].ndcg_LQ
     rows.append(["last rung's gain", *(f"{gain:+.4f}" for gain in gain_LQ.mean(axis=1))])
@@ -136,6 +146,22 @@ def correlations(climb: Climb, run: Path, judge: Judge) -> str:
     return text_table([heads, *rows])
 
 
+def shifts(model: str, idf_path: str, corpora: list[Path], sizes: Sequence[int] = (300, 1000, 5000)) -> str:
+    """A row for each corpus, a column for so many of its documents, drawn at random."""
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    source_V = read_idf(idf_path, tokenizer, len(tokenizer))
+    rows = []
+    for corpus in corpora:
+        texts = [record.document for record in read_records(corpus / "corpus.jsonl", "document", [])]
+        random.Random(0).shuffle(texts)
+        tables = [corpus_idf(tokenizer, texts[:size], len(tokenizer)).numpy() for size in sizes]
+        found = [
+            shift(source_V.numpy(), table, min(size, len(texts))) for size, table in zip(sizes, tables, strict=True)
+        ]
+        rows.append([corpus.name, *(f"{value:.3f}" for value in found)])
+    return text_table([["shift, bits", *map(str, sizes)], *rows])
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -151,11 +177,17 @@ def main() -> None:
     scoring.add_argument("--split", default="test")
     scoring.add_argument("--passages", type=int, default=6000)
     scoring.add_argument("--correlations", action="store_true")
+    apart = commands.add_parser("shift")
+    apart.add_argument("model", help="a folder or hub id whose tokenizer it is")
+    apart.add_argument("idf", help="the query weights, as in idf_path")
+    apart.add_argument("corpora", type=Path, nargs="+", metavar="BEIR")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     if arguments.command == "files":
         written = write_files(arguments.beir, arguments.out, arguments.split, arguments.documents)
         print(f"{arguments.out}: {written} files")
+    elif arguments.command == "shift":
+        print(shifts(arguments.model, arguments.idf, arguments.corpora))
     else:
         given = arguments.run, arguments.beir, arguments.split, arguments.passages, arguments.correlations
         print(score(*given))

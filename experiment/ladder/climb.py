@@ -14,6 +14,7 @@ from torch import Tensor
 
 from experiment.ladder.judge import Judge, Judged, Verdict
 from experiment.ladder.mined import rows_with_negatives
+from experiment.ladder.shift import shift
 from experiment.run.models import load_start, model_files, named
 from experiment.run.train import train
 from experiment.settings.settings import Settings
@@ -64,10 +65,12 @@ class Rung:
 
 @dataclass(frozen=True)
 class Climbed:
-    """All rungs, and BM25."""
+    """All rungs, BM25, and how far the documents lie from the start model's home; at home there is one rung alone."""
 
     rungs: list[Rung]
     bm25: Judged
+    shift: float
+    at_home: bool
 
     @property
     def best(self) -> Model:
@@ -87,15 +90,17 @@ class Climb:
         self.judge = Judge(data, asked, self._folder / "ladder", keys.passages, batch_size)
 
     def climb(self) -> Climbed:
-        """Try every rung in turn."""
+        """Try every rung in turn, unless the start model is at home."""
         bm25 = self.judge.bm25(self._settings.evaluation.bm25_language)
         best = self.start_model
         rungs = [Rung("start model", best, best.judged(self.judge, "start"))]
-        for step in (self._query_weights, self._lexical_share, self._training):
+        apart = shift(self._start_table_V.cpu().numpy(), self._documents_idf_V.numpy(), len(self.judge.data.doc_ids))
+        at_home = apart < self._settings.data.ladder_min_shift
+        for step in () if at_home else (self._query_weights, self._lexical_share, self._training):
             kept = next(rung for rung in reversed(rungs) if rung.kept)
             rungs.append(step(kept.model, kept.judged))
             self._say(rungs[-1])
-        return Climbed(rungs, bm25)
+        return Climbed(rungs, bm25, apart, at_home)
 
     @property
     def start_model(self) -> Model:
@@ -193,18 +198,29 @@ class Climb:
     @cached_property
     def query_weights_V(self) -> Tensor:
         """[V] ladder_idf_share of the documents' IDF, and the start model's weights for the rest."""
-        tokenizer, size = self._start.tokenizer, self._start.vocabulary_size
-        if not on_main(self._weights_file.is_file):
-            on_main(lambda: self._write_weights(tokenizer, size))
-        return read_idf(str(self._weights_file), tokenizer, size)
+        mixed = lambda: torch.lerp(  # noqa: E731
+            self._start_table_V.cpu(), self._documents_idf_V, self._settings.data.ladder_idf_share
+        )
+        return self._table(self._weights_file, mixed)
 
-    def _write_weights(self, tokenizer: Any, size: int) -> None:
+    @cached_property
+    def _documents_idf_V(self) -> Tensor:
         corpus = self._folder / "documents" / "corpus.jsonl"
         texts = (record.document for record in read_records(corpus, "document", []))
-        idf_V = corpus_idf(tokenizer, texts, size, show_progress=True)
-        table_V = torch.lerp(self._start_table_V.cpu(), idf_V, self._settings.data.ladder_idf_share)
-        with whole(self._weights_file) as partial:
-            write_idf(partial, table_V, tokenizer)
+        tokenizer, size = self._start.tokenizer, self._start.vocabulary_size
+        counted = lambda: corpus_idf(tokenizer, texts, size, show_progress=True)  # noqa: E731
+        return self._table(self._folder / "ladder" / "documents_idf.json", counted)
+
+    def _table(self, path: Path, made: Callable[[], Tensor]) -> Tensor:
+        """A table of query weights as its file has it, which is made once."""
+
+        def ensure() -> None:
+            if not path.is_file():
+                with whole(path) as partial:
+                    write_idf(partial, made(), self._start.tokenizer)
+
+        on_main(ensure)
+        return read_idf(str(path), self._start.tokenizer, self._start.vocabulary_size)
 
     def _say(self, rung: Rung) -> None:
         if is_main() and rung.verdict:

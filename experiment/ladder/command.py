@@ -107,7 +107,8 @@ def _climb(settings: Settings, run_id: str) -> None:
     encoder.use_idf(climbed.best.table_V)
     encoder.trained_share = climbed.best.share
     if is_main():
-        print(plain(write_page(folder / "ladder", record, [*about, kept(record)])))
+        table = write_page(folder / "ladder", record, [*about, kept(record)])
+        print(plain(f"{table}\n{kept(record)}"))
         length = planned_length(settings.value)
         encoder.save(folder, run=run_id, finished=length)
         close_run(folder, length)
@@ -115,7 +116,13 @@ def _climb(settings: Settings, run_id: str) -> None:
 
 
 def kept(record: dict[str, Any]) -> str:
-    """What was kept, in a sentence."""
+    """What was kept, in a sentence, and why nothing was tried."""
+    if record["at_home"]:
+        return (
+            "The start model is at home here: the documents lie as near to the texts that its query weights were counted "
+            f"on (a shift of {record['shift']:.3f}, below ladder_min_shift) as if they were some of them. Pseudo-queries "
+            "do not show what is better there, so that nothing was tried."
+        )
     names = [rung["name"] for rung in record["rungs"][1:] if rung["kept"]]
     return f"Kept above the start model: {', '.join(names)}." if names else "Nothing was better than the start model."
 

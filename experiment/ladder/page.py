@@ -26,6 +26,8 @@ def as_record(climbed: Climbed, lengths: Sequence[int | None]) -> dict[str, Any]
         "lengths": list(lengths),
         "queries": climbed.bm25.ndcg_LQ.shape[1],
         "bm25": _figures(climbed.bm25),
+        "shift": climbed.shift,
+        "at_home": climbed.at_home,
         "rungs": [_rung(number, rung) for number, rung in enumerate(climbed.rungs)],
         **asdict(climbed.best.share),
     }

@@ -126,6 +126,23 @@ def test_it_goes_on_after_kills(command: Callable[..., Done], words: list[str], 
     assert figures[0]["ndcg@10"] == figures[1]["ndcg@10"]
 
 
+@pytest.mark.slow
+def test_at_home_nothing_is_tried(command: Callable[..., Done], tmp_path: Path) -> None:
+    """Query weights that were counted on the documents themselves: the start model is handed over, evaluated, reported."""
+    assert command("max_steps=1", "save_steps=1").returncode == 0
+    counted = tmp_path / "run/ladder/documents_idf.json"
+    done = command(f"idf_path={counted}", out="home")
+    assert done.returncode == 0, done.stderr
+    ladder = json.loads((tmp_path / "home/ladder/ladder.json").read_text())
+    assert ladder["at_home"] and ladder["shift"] < 0.05 and len(ladder["rungs"]) == 1
+    assert "is at home" in done.stdout and not (tmp_path / "home/training").exists()
+    encoder = load(str(tmp_path / "home"))
+    assert torch.equal(encoder.idf_V, read_idf(str(counted), encoder.tokenizer, encoder.vocabulary_size))
+    assert (tmp_path / "home/evaluation/pseudo.json").is_file() and (tmp_path / "home/report/index.html").is_file()
+    tried = command(f"idf_path={counted}", "ladder_min_shift=0", "max_steps=1", "save_steps=1", out="tried")
+    assert tried.returncode == 0 and (tmp_path / "tried/training").is_dir()
+
+
 def test_a_dry_run_writes_nothing(command: Callable[..., Done], tmp_path: Path) -> None:
     done = command("dry_run=true")
     assert done.returncode == 0 and "120 files" in done.stdout and "lexical share of [0.1, 0.25, 0.5]" in done.stdout

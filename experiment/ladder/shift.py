@@ -1,0 +1,36 @@
+"""How far documents lie from the texts that a model's query weights were counted on."""
+
+import numpy as np
+from scipy.spatial.distance import jensenshannon
+
+DRAWS = 5
+"""Samples that say what chance alone makes of as many occurrences."""
+
+
+def shift(source_V: np.ndarray, documents_V: np.ndarray, n_documents: int) -> float:
+    """Jensen-Shannon divergence in bits of two corpora's document frequencies, less what chance makes of it.
+
+    Frequencies are read off IDF tables, ln((N + 1) / (df + 0.5)), as shares of all pairs of a document and a token. A few
+    documents are apart from any corpus, even their own: the same divergence of Poisson samples of the source, with as
+    many pairs as the documents have, is what that is worth.
+
+    Args:
+        source_V: [V] the IDF of the texts behind the query weights, of however many; 0, or 1 as tables give it to what
+            was never seen: left out.
+        documents_V: [V] the documents' own IDF. n_documents: how many they are.
+
+    Returns:
+        about 0 for documents of the source, up to 1 where the tables share no token.
+    """
+    known_V = (source_V != 0) & (source_V != 1) & (documents_V != 0)
+    source = np.exp(-source_V[known_V].astype(np.float64))
+    pairs = np.maximum(np.rint((n_documents + 1) * np.exp(-documents_V[known_V].astype(np.float64)) - 0.5), 0)
+    if not source.any() or not pairs.any():
+        return 1.0
+    expected, draw = source / source.sum() * pairs.sum(), np.random.default_rng(0)
+    chance = np.mean([_divergence(source, draw.poisson(expected)) for _ in range(DRAWS)])
+    return max(0.0, float(_divergence(source, pairs) - chance))
+
+
+def _divergence(one: np.ndarray, other: np.ndarray) -> float:
+    return float(jensenshannon(one, other, base=2) ** 2)
