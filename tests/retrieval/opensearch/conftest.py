@@ -5,7 +5,9 @@ What holds on an OpenSearch 3 too is marked `HOMES`: OPENSEARCH3_HOME names one,
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,41 +24,51 @@ from tests.retrieval.opensearch.helpers import ALL, NEWER, OLDER, TOKENS, MakeEn
 from tests.retrieval.opensearch.proxy import Proxy, proxied
 
 
-@pytest.fixture(scope="session")
-def home(request: pytest.FixtureRequest) -> Iterator[Path]:
+@pytest.fixture
+def home(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The unpacked distribution, and its Java in the environment."""
     variable = getattr(request, "param", OLDER)
     named = os.environ.get(variable)
     if not named:
         pytest.skip(f"{variable} (an unpacked OpenSearch with mapper-extras) is not set")
-    with pytest.MonkeyPatch.context() as patch:
-        if variable == NEWER and (java := os.environ.get("OPENSEARCH3_JAVA_HOME")):
-            patch.setenv("OPENSEARCH_JAVA_HOME", java)
-        yield Path(named)
+    if variable == NEWER and (java := os.environ.get("OPENSEARCH3_JAVA_HOME")):
+        monkeypatch.setenv("OPENSEARCH_JAVA_HOME", java)
+    return Path(named)
 
 
-@pytest.fixture(scope="session")
+def _make_node(home: Path, tmp_path_factory: pytest.TempPathFactory, ended: ExitStack, **options: Any) -> Node:
+    """A node (not started) that is stopped and removed when `ended` is."""
+    node = Node(home, usable_folder(tmp_path_factory.mktemp("node")), **{"heap": "512m", **options})
+    ended.callback(node.remove)
+    ended.callback(node.stop)
+    return node
+
+
+@pytest.fixture
 def make_node(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeNode]:
     """Makes nodes (not started), which are stopped and removed at the end."""
-    nodes: list[Node] = []
-
-    def make(**options: Any) -> Node:
-        folder = usable_folder(tmp_path_factory.mktemp("node"))
-        nodes.append(Node(home, folder, **{"heap": "512m", **options}))
-        return nodes[-1]
-
-    yield make
-    for node in nodes:
-        node.stop()
-        node.remove()
+    with ExitStack() as ended:
+        yield partial(_make_node, home, tmp_path_factory, ended)
 
 
 @pytest.fixture(scope="session")
-def node(make_node: MakeNode) -> Node:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], Node]]:
+    """The node of a distribution, which runs from when a test first asks for it to the end of the session."""
+    with ExitStack() as ended:
+
+        @cache
+        def of(home: Path) -> Node:
+            node = _make_node(home, tmp_path_factory, ended)
+            node.start()
+            return node
+
+        yield of
+
+
+@pytest.fixture
+def node(home: Path, running: Callable[[Path], Node]) -> Node:
     """A running node for tests that leave it as it is."""
-    node = make_node()
-    node.start()
-    return node
+    return running(home)
 
 
 @pytest.fixture
