@@ -93,10 +93,10 @@ test-kernels: install .venv/kernels/installed  ## the head's GPU kernels on a CP
 
 test-attack: install  ## generated inputs; kills and broken disks at each command's file operations (SPARSE_ATTACK=every: all)
 	SPARSE_ATTACK=$${SPARSE_ATTACK:-places} OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 -m generated --ignore tests/kernels
-	SPARSE_ATTACK=$${SPARSE_ATTACK:-places} OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 -rP tests/attack
+	SPARSE_ATTACK=$${SPARSE_ATTACK:-places} OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadgroup -rP tests/attack
 
 test-attack-short: install  ## the same at one operation of each command, killed or short of room
-	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 tests/attack -k "kill or limit"
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadgroup tests/attack -k "kill or limit"
 
 # On the machine's own torch and transformers: nothing is installed. PY=python3 where there is no .venv.
 DEVICE ?= cuda

@@ -143,7 +143,9 @@ HOME = "OPENSEARCH_HOME"
 SWEEP = "tests.attack.sweep"
 SAVE = "tests.attack.save"
 REPORT = "experiment.report.__main__"
-JOBS: dict[str, Job] = {
+JOBS: dict[str, Job] = {  # the longest first, so that no other waits for them
+    "search in OpenSearch": Job("evaluate_beir.py", _search, _searched, ("train",), most=3, needs=HOME),
+    "sweep": Job(SWEEP, _sweep, _swept, most=3),
     "train": Job("train_ir.py", _train, _trained),
     "train by newer keys": Job("train_ir.py", lambda i, f: [str(i.newer), f"output_dir={f / 'run'}"], _trained, most=6),
     "train longer": Job("train_ir.py", lambda i, f: _train(i, f, "max_steps=8"), _trained, ("train",)),
@@ -162,8 +164,6 @@ JOBS: dict[str, Job] = {
     "save over": Job(SAVE, lambda i, f: _save(i, f, 32), _saved, ("save",)),
     "report": Job(REPORT, _report, _reported, ("train", "evaluate")),
     "report again": Job(REPORT, _report, _reported, ("train", "evaluate", "report")),
-    "sweep": Job(SWEEP, _sweep, _swept, most=3),
-    "search in OpenSearch": Job("evaluate_beir.py", _search, _searched, ("train",), most=3, needs=HOME),
 }
 
 

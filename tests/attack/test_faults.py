@@ -5,7 +5,10 @@ SPARSE_ATTACK=every make test-attack   at every operation
 """
 
 import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -45,6 +48,33 @@ def inputs(
     return Inputs(tiny_model, train, newer, prepare)
 
 
+class Undisturbed(NamedTuple):
+    """A job as it was run without a fault: where, what lay there before, how it ended and with what result."""
+
+    place: Path
+    initial: Path
+    ended: Ended
+    expected: jobs.Result
+
+
+@pytest.fixture(scope="module")
+def undisturbed(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, bool], Undisturbed]:
+    """Runs a job of this name, its readings counted or not, once for all faults; each begins with `initial` anew."""
+
+    @cache
+    def of(name: str, reads: bool) -> Undisturbed:
+        folder = tmp_path_factory.mktemp("job")
+        job, place = JOBS[name], folder / "place"
+        jobs.start(name, inputs, place)
+        initial = jobs.copy(place, folder / "initial")
+        fault = Fault("EIO" if reads else "none")
+        ended = faulted(job.script, *job.words(inputs, place), *job.more, folder=place, fault=fault)
+        assert ended.code == 0, ended.output
+        return Undisturbed(place, initial, ended, job.result(place))
+
+    return of
+
+
 def _points(kind: str, undisturbed: Ended, most: int | None) -> list[int]:
     """Where the fault strikes."""
     if ATTACK == "every" and kind != "limit":
@@ -57,25 +87,21 @@ def _points(kind: str, undisturbed: Ended, most: int | None) -> list[int]:
 
 
 @pytest.mark.parametrize("kind", ["kill", "ENOSPC", "EIO", "limit"])
-@pytest.mark.parametrize("name", JOBS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in JOBS])
 def test_the_next_start_ends_with_the_same_result(
-    name: str, kind: str, inputs: Inputs, tmp_path: Path, record_property: pytest.FixtureRequest
+    name: str, kind: str, inputs: Inputs, undisturbed: Callable[[str, bool], Undisturbed]
 ) -> None:
     """After a fault the same command gives what an undisturbed one gives, or says clearly why not; nothing is lost."""
-    job, initial, place = JOBS[name], tmp_path / "initial", tmp_path / "place"
+    job = JOBS[name]
     if job.needs and not os.environ.get(job.needs):
         pytest.skip(f"{job.needs} is not set")
-    jobs.start(name, inputs, jobs_folder := place)
-    jobs.copy(jobs_folder, initial)
+    place, initial, ended, expected = undisturbed(name, kind == "EIO")
 
     def run(fault: Fault, *more: str) -> Ended:
         return faulted(job.script, *job.words(inputs, place), *more, folder=place, fault=fault)
 
-    undisturbed = run(Fault("EIO" if kind == "EIO" else "none"), *job.more)
-    assert undisturbed.code == 0, undisturbed.output
-    expected = job.result(place)
     refusals, problems = 0, []
-    points = _points(kind, undisturbed, job.most)
+    points = _points(kind, ended, job.most)
     for point in points:
         jobs.copy(initial, place)
         fault = Fault(kind, point)
@@ -94,7 +120,7 @@ def test_the_next_start_ends_with_the_same_result(
         else:
             problems.append(f"{fault}: the next start: {again.output[-400:]}")
     print(
-        f"{name}, {kind}: {len(points)} points of {undisturbed.operations} operations, {refusals} refusals, "
+        f"{name}, {kind}: {len(points)} points of {ended.operations} operations, {refusals} refusals, "
         f"{len(problems)} problems"
     )
     assert not problems, "\n".join(problems)
