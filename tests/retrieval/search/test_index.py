@@ -1,8 +1,10 @@
 """The index finds what the model finds, and follows its corpus."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +13,11 @@ import sparse_model
 from retrieval.arrays import write_arrays
 from retrieval.search import build
 from retrieval.search.__main__ import main
-from retrieval.search.index import Hit, SearchIndex
+from retrieval.search.index import Hit, Match, SearchIndex
 from retrieval.search.part import Document
 from retrieval.search.snippets import snippet
 from sparse_model import UserError
-from tests.conftest import write_jsonl
+from tests.conftest import byte_level_tokenizer, wordpiece_tokenizer, write_jsonl
 from tests.retrieval.search.conftest import documents
 
 QUERIES = ["weather in new york", "insulin binds protein", "the red bird"]
@@ -213,6 +215,22 @@ def test_a_snippet_marks_words_and_finds_the_best_place(search: Callable[..., in
     assert shown.startswith("… ") and shown.endswith(" …") and len(shown) <= 90
     assert [text for text, is_marked in pieces if is_marked] == ["insulin"]
     assert snippet(Hit(Document("x", "", "", "", ""), 1.0, hit.matches), index.tokenizer) == []
+
+
+@pytest.mark.parametrize("make_tokenizer", [wordpiece_tokenizer, byte_level_tokenizer])
+@pytest.mark.parametrize(
+    "text",
+    ["rain " * 2_000_000, "x" * 10_000_000, "東京雨" * 3_333_333, "x" * 5_000_000 + " rain" * 1_000_000],
+    ids=["every word counts", "one word", "no spaces", "a word, then all that counts"],
+)
+def test_ten_megabytes_are_shown_at_once(make_tokenizer: Callable[[], Any], text: str) -> None:
+    """In seconds of this process; half of one is ten times what it takes."""
+    tokenizer = make_tokenizer()
+    matches = [Match(id, "", 1.0, 1.0) for id in tokenizer(" rain", add_special_tokens=False)["input_ids"]]
+    started = time.process_time()
+    pieces = snippet(Hit(Document("x", "", text, "", ""), 1.0, matches), tokenizer)
+    assert time.process_time() - started < 0.5
+    assert sum(len(text) for text, _ in pieces) < 260
 
 
 def test_a_text_that_is_moved_has_its_new_name(
