@@ -13,6 +13,7 @@ from retrieval import distributed
 from retrieval.beir_files import halves, id_mistake, json_lines, packed_or_not
 from retrieval.fingerprint import fingerprint, hash_of
 from retrieval.mapped_corpus import MappedCorpus, Source, map_corpus
+from retrieval.row_lines import parquet_batches
 from sparse_model.errors import UserError
 from sparse_model.tokens import BLOCK
 
@@ -109,14 +110,13 @@ def parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(number from 1, row) of each row of a parquet file.
 
     Raises:
-        UserError: it cannot be read, with the last row that could.
+        UserError: it cannot be read, with the last row that could; columns of one name.
     """
     import pyarrow as pa
-    from pyarrow import parquet
 
     number = 0
     try:
-        for batch in parquet.ParquetFile(path).iter_batches(BLOCK):
+        for batch in parquet_batches(path, BLOCK):
             for row in batch.to_pylist():
                 yield (number := number + 1), row
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:

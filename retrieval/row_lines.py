@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from retrieval.files import whole
 from sparse_model.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +30,7 @@ def readable(path: Path, copies: Path) -> Path:
     """The file, or a copy in the folder `copies` in which U+FFFD stands for each half of a surrogate pair.
 
     Raises:
-        UserError: with line or row: what is not UTF-8, and lines that are nested too deep.
+        UserError: with line or row: what is not UTF-8, and lines that are nested too deep; columns of one name.
     """
     if path.suffix == ".parquet":
         _check_parquet(path)
@@ -88,11 +92,28 @@ def _depth(line: bytes) -> int:
     return deepest
 
 
-def _check_parquet(path: Path) -> None:
+def require_distinct(path: Path, columns: Iterable[str]) -> None:
+    """UserError if two columns of a file have one name: a row holds one of them alone."""
+    if twice := [name for name, n in Counter(columns).items() if n > 1]:
+        raise UserError(f"{path}: more than one column is named {', '.join(twice)}; rename all but one.")
+
+
+def parquet_batches(path: Path, rows: int) -> Iterator[pa.RecordBatch]:
+    """A parquet file in batches of so many rows.
+
+    Raises:
+        UserError: columns of one name.
+    """
     from pyarrow import parquet
 
+    file = parquet.ParquetFile(path)
+    require_distinct(path, file.schema_arrow.names)
+    yield from file.iter_batches(rows)
+
+
+def _check_parquet(path: Path) -> None:
     start = 0
-    for batch in parquet.ParquetFile(path).iter_batches(4096):
+    for batch in parquet_batches(path, 4096):
         if not _is_valid(batch):
             row = next(i for i in range(len(batch)) if not _is_valid(batch.slice(i, 1)))
             raise UserError(f"{path}: row {start + row}: a text is not UTF-8; write the file anew.")

@@ -13,6 +13,7 @@ from typing import Any
 from mining.documents.markup import Section, sections_of_html, sections_of_markdown
 from retrieval.beir_files import id_mistake, json_lines
 from retrieval.corpus import parquet_rows
+from retrieval.row_lines import require_distinct
 from sparse_model.errors import UserError
 
 MOST_BYTES = 50 * 2**20
@@ -133,6 +134,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+            require_distinct(path, reader.fieldnames or ())
             for row in reader:
                 number = reader.line_num
                 if None in row or None in row.values():

@@ -179,6 +179,7 @@ MISTAKES = {
     "not UTF-8 rows": ({"a__jsonl": b'{"text": "x"}\n{"text": "\xe9"}\n'}, "", r"a.jsonl:2: not UTF-8"),
     "no text": ({"a__jsonl": '{"text": 3}\n'}, "", r"a.jsonl:1: text is no text \(int\)"),
     "csv fields": ({"a__csv": "id,text\n1,x,y\n"}, "", r"a.csv:2: other fields than the first line names"),
+    "csv columns": ({"a__csv": "id,text,text\n1,x,y\n"}, "", "a.csv: more than one column is named text; rename all"),
     "csv not UTF-8": ({"a__csv": b"id,text\n1,\xe9\n"}, "", r"a.csv: not UTF-8 after line 1"),
     "parquet": ({"a__parquet": b"no"}, "", "a.parquet: cannot be read after row 0"),
     "one id twice": ({"a__jsonl": '{"id": "x", "text": "a"}\n{"id": "x", "text": "b"}\n'}, "", "id 'x' stands twice"),

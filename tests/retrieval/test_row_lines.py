@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from retrieval import row_lines
+from retrieval.corpus import open_corpus
 from retrieval.row_files import read_rows
 from sparse_model.errors import UserError
 from sparse_model.texts import whole_characters
@@ -78,3 +79,12 @@ def test_a_parquet_file_that_is_no_utf_8(tmp_path: Path) -> None:
     parquet.write_table(pa.table({"query": texts}), tmp_path / "rows.parquet")
     with pytest.raises(UserError, match="rows.parquet: row 1: a text is not UTF-8"):
         read_rows(tmp_path / "rows.parquet")
+
+
+def test_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    """Training rows and documents; pyarrow's rows hold the last of them."""
+    table = pa.Table.from_arrays([pa.array(["a"])] * 3, names=["text", "id", "text"])
+    parquet.write_table(table, tmp_path / "rows.parquet")
+    for read in (read_rows, open_corpus):
+        with pytest.raises(UserError, match="rows.parquet: more than one column is named text; rename all but one"):
+            read(tmp_path / "rows.parquet")
