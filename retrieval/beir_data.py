@@ -143,6 +143,23 @@ def why_missing(name_or_path: str, beir_dir: str) -> str | None:
     return _unknown(name_or_path, beir_dir)
 
 
+def why_unusable(name: str, beir_dir: str, split: str | None = None) -> str | None:
+    """Why a data set cannot be had, or which of its files is not there; None: it can, or what it lacks is downloaded.
+
+    Args:
+        name, split: as for `load_beir`.
+    """
+    place = parse_name(name)[0]
+    folder, fetched = local_folder(place, beir_dir), Path(beir_dir, folder_name(archive_of(place)))
+    can_be_fetched = is_named(place) or archive_of(place) in download.NAMES
+    if folder and (download.is_beir_folder(fetched) or not (can_be_fetched and folder.is_relative_to(fetched))):
+        try:
+            data_files(folder, scored_split(name, split))
+        except UserError as error:
+            return str(error)
+    return why_missing(place, beir_dir)
+
+
 def locate(name_or_path: str, beir_dir: str) -> Path:
     """The absolute folder of a data set; what is known by its name is downloaded if it is absent.
 

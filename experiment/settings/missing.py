@@ -5,7 +5,6 @@ from pathlib import Path
 
 from experiment.settings.keys import DataKeys, EvaluationKeys, ModelKeys
 from experiment.settings.mistakes import Mistake, refuse
-from retrieval.dataset_names import parse_name
 from sparse_model.errors import UserError
 from sparse_model.layout import is_path
 from training.files import training_files
@@ -85,9 +84,9 @@ def _missing_data_sets(
 ) -> list[Mistake]:
     if not names:
         return []
-    from retrieval.beir_data import why_missing  # what downloads is slow to import
+    from retrieval.beir_data import why_unusable  # what downloads is slow to import
 
-    reasons = {name: why_missing(parse_name(name)[0], evaluation.beir_dir) for name in names}
+    reasons = {name: why_unusable(name, evaluation.beir_dir, evaluation.split) for name in names}
     missing = {name: why for name, why in reasons.items() if why}
     command = making(data, given, "beir_dir")
     if missing and command:
@@ -96,7 +95,7 @@ def _missing_data_sets(
 
 
 def require_data_sets(evaluation: EvaluationKeys, data: DataKeys, given: Mapping[str, str]) -> None:
-    """Look for the data sets before anything is loaded or written.
+    """Look for the data sets, and for the files that each needs, before anything is loaded or written.
 
     Raises:
         UserError: for all that are missing and cannot be downloaded.

@@ -346,6 +346,20 @@ def test_some_folders_of_cqadupstack_are_data_sets_of_their_own(beir_folder: Pat
         load_beir(f"{beir_dir}/cqadupstack", "")
 
 
+def test_folders_of_cqadupstack_that_lack_a_file(beir_folder: Path, tmp_path: Path) -> None:
+    """All of them are told at once, and before the model is looked for; so is a split that another data set lacks."""
+    beir_dir = _cqadupstack(beir_folder, tmp_path / "beir")
+    (beir_dir / "cqadupstack" / "gis" / "queries.jsonl").unlink()
+    qrels = beir_dir / "cqadupstack" / "tex" / "qrels"
+    (qrels / "test.tsv").rename(qrels / "a.tsv")
+    names = f"beir_datasets={beir_dir}/cqadupstack,{beir_folder}:dev"
+    with pytest.raises(UserError) as caught:
+        run_evaluation(load_settings(["model_name_or_path=no/model", f"output_dir={tmp_path / 'run'}", names]))
+    told = str(caught.value).splitlines()
+    assert len(told) == 3 and "cqadupstack/gis: no queries.jsonl" in told[0]
+    assert "cqadupstack/tex: no qrels/test.tsv; splits that are there: a" in told[1] and "no qrels/dev.tsv" in told[2]
+
+
 def test_a_folder_of_cqadupstack_that_is_missing(
     beir_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
