@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,7 +65,7 @@ def usable_folder(folder: Any, key: str) -> Path:
     """A folder that may be written to, which need not be there.
 
     Raises:
-        UserError: beginning with `key`, if it is the name of none, or of a file.
+        UserError: beginning with `key`, if it is the name of none, or of a file, or nothing can be written there.
     """
     if not isinstance(folder, (str, os.PathLike)) or not str(folder).strip() or "\0" in str(folder):
         raise UserError(f"{key}: {str(folder)!r} names no folder.")
@@ -72,4 +73,9 @@ def usable_folder(folder: Any, key: str) -> Path:
     for part in (path, *path.parents):
         if os.path.lexists(part) and not os.path.isdir(part):
             raise UserError(f"{key}: {part} is no folder; name another.")
+    there = next(part for part in (path.absolute(), *path.absolute().parents) if part.exists())
+    try:
+        tempfile.TemporaryFile(dir=there).close()  # which no kill leaves behind
+    except OSError as error:
+        raise UserError(f"{key}: {path} cannot be written ({there}: {error.strerror}); name another.") from None
     return path

@@ -89,11 +89,14 @@ def place_of(path: str) -> Path:
 
 def write_page(arguments: argparse.Namespace, asked: AskedShape) -> str:
     """Write the page; what is to be said of it."""
+    folder = arguments.output.parent if arguments.output else place_of(arguments.model) / "inspect"
+    usable_folder(folder, "--output")
     data = load_beir(arguments.dataset, arguments.beir_dir)
-    output = arguments.output or place_of(arguments.model) / "inspect" / f"{data.name}.html"
+    output = arguments.output or folder / f"{data.name}.html"
+    if output.is_dir():
+        raise UserError(f"--output {output}: is a folder; name a file.")
     if output.exists() and not arguments.overwrite:
         raise UserError(f"--output {output}: is there already; name another file, or give --overwrite.")
-    usable_folder(output.parent, "--output")
     model = Scored(arguments.model, data, asked, arguments.use_cpu)
     other, values = _others(arguments, data, asked)
     page = _page(model, other, values, arguments.queries)

@@ -11,6 +11,7 @@ import sparse_model
 from experiment.inspect.__main__ import main
 from experiment.inspect.collect import Explainer, Vectors, postings, spread
 from experiment.inspect.page import Scored
+from experiment.run.models import Chosen
 from retrieval.asked import AskedShape
 from retrieval.beir_data import BeirData, load_beir
 from sparse_model.lexical import TrainedShare
@@ -127,8 +128,18 @@ def test_a_trained_share_counts(tiny_model: Path, folder: Path, tmp_path: Path) 
     assert [shape.lexical_share for shape in shares] == [0.5, 0.0]
 
 
-def test_mistakes(inspect: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes(
+    inspect: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told before anything is loaded."""
+    monkeypatch.setattr(Chosen, "load", None)
     assert inspect("--queries", "0") == inspect("--lexical-share", "nan") == inspect("--max-active-dims", "0") == 2
     said = capsys.readouterr().err
     assert "--queries 0" in said and "--lexical-share" in said and "--max-active-dims: 0" in said
+    for place, message in (
+        ("/proc/pages/x.html", "--output: /proc/pages cannot be written (/proc: "),
+        (".", "--output .: is a folder; name a file"),
+    ):
+        assert inspect("--output", place, "--overwrite") == 2
+        assert f"error: {message}" in capsys.readouterr().err
     assert main(["absent/model", "absent/data"]) == 2
