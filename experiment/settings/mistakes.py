@@ -9,7 +9,7 @@ from sparse_model.errors import UserError
 
 def without_credentials(text: str) -> str:
     """The text with user and password taken out of every URL in it."""
-    return re.sub(r"(\w+://)[^\s,]*@", r"\1", text)
+    return re.sub(r"\b(\w+://)[^\s,]*@", r"\1", text)
 
 
 @dataclass(frozen=True)

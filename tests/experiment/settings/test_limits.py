@@ -1,5 +1,6 @@
 """Every key with extreme values: a mistake that names the key, or a value that can be used; never an exception."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from experiment.run.folder import yaml_text
 from experiment.run.train import trainer_fields
 from experiment.settings.keys import GROUP_OF
 from experiment.settings.limits import LARGEST, faults
-from experiment.settings.mistakes import Mistakes
+from experiment.settings.mistakes import Mistakes, without_credentials
 from experiment.settings.old_keys import OLD
 from experiment.settings.settings import Settings, load_settings
 from experiment.settings.trainer_keys import fields
@@ -111,6 +112,13 @@ def test_limits_that_no_type_says(word: str, message: str) -> None:
 @pytest.mark.parametrize("value", [LARGEST, -LARGEST, 0.1, True, None, "a b", {"a": [1, {"b": 2.0}]}, [], ("x",)])
 def test_usual_values_pass(value: Any) -> None:
     assert list(faults(value)) == []
+
+
+def test_a_mistake_is_written_as_fast_as_it_is_long() -> None:
+    """Every letter of a long value could begin an address."""
+    started = time.process_time()
+    assert without_credentials("x" * 200_000 + " http://u:geheim@h") == "x" * 200_000 + " http://h"
+    assert time.process_time() - started < 1
 
 
 BOMB = "model_overrides:\n  k0: &a0 [x]\n" + "".join(
