@@ -82,18 +82,14 @@ def score_dataset(
     """
     started = time.perf_counter()
     engine = engine or ExactEngine()
-    order = data.doc_ids.order
     whole_queries = prune(encoder.encode_queries(data.queries), 0)
     queries = prune(whole_queries, query_prune)
     require_weights(queries.nnz, data, "queries", OF_QUERIES)
-    texts = Ordered(data.texts, order)
-    vectors = document_vectors(encoder, texts, batch_size, vectors_folder)
-    if shape:
-        vectors = ShapedVectors(vectors, shape, queries.shape[1], texts, encoder.count_tokens, vectors_folder)
-    document_df = engine.index(Ordered(data.doc_ids, order), queries.shape[1], vectors)
+    vectors = document_vectors(encoder, data, queries.shape[1], batch_size, vectors_folder, shape)
+    document_df = engine.index(Ordered(data.doc_ids, data.doc_ids.order), queries.shape[1], vectors)
     require_weights(document_df.any(), data, "documents", OF_DOCUMENTS)
     if not search:
-        return DatasetScores({"documents": len(order), **engine.measure(queries[:0], top_k)}, {}, {})
+        return DatasetScores({"documents": len(data.doc_ids), **engine.measure(queries[:0], top_k)}, {}, {})
     distributed.barrier()
     searching = time.perf_counter()
     n_hits = depth(data, top_k)
@@ -121,12 +117,24 @@ def score_dataset(
 
 
 def document_vectors(
-    encoder: Encoder, texts: Sequence[str], batch_size: int, folder: Path | None = None
+    encoder: Encoder,
+    data: BeirData,
+    vocabulary: int,
+    batch_size: int,
+    folder: Path | None = None,
+    shape: Shape = NO_SHAPE,
 ) -> DocumentVectors:
-    """The texts' vectors: those in the folder, with what it lacks encoded into it; without a folder encoded anew."""
-    if folder is None:
-        return FreshVectors(encoder, texts, batch_size)
-    return VectorCache(folder, texts, lambda lists, progress: encoder.encode_blocks(lists, batch_size, progress))
+    """The documents' vectors [N, V], by id descending, in a shape.
+
+    Args:
+        vocabulary: V.
+        folder: where the model's vectors are taken from, with what it lacks encoded into it; None: encoded anew.
+    """
+    texts = Ordered(data.texts, data.doc_ids.order)
+    vectors: DocumentVectors = FreshVectors(encoder, texts, batch_size)
+    if folder is not None:
+        vectors = VectorCache(folder, texts, lambda lists, progress: encoder.encode_blocks(lists, batch_size, progress))
+    return ShapedVectors(vectors, shape, vocabulary, texts, encoder.count_tokens, folder) if shape else vectors
 
 
 def prune(queries: csr_matrix, share: float) -> csr_matrix:

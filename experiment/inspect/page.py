@@ -22,8 +22,7 @@ from retrieval.metrics import DEFAULT_METRICS, PRIMARY
 from retrieval.plain import plain
 from retrieval.score_dataset import DatasetScores, document_vectors, prune, score_dataset
 from retrieval.search.index import Match
-from retrieval.shaped import Shape, ShapedVectors
-from retrieval.strings import Ordered
+from retrieval.shaped import Shape
 from sparse_model.disk_errors import usable_folder
 from sparse_model.errors import UserError
 from sparse_model.pruning import Cut
@@ -156,10 +155,7 @@ def _vectors(model: Scored, wanted: set[int]) -> Vectors:
     """Of the whole corpus; the kept ones are by id descending."""
     data, encoder, V = model.data, model.encoder, model.encoder.vocabulary_size
     order = data.doc_ids.order.tolist()
-    texts = Ordered(data.texts, data.doc_ids.order)
-    vectors = document_vectors(encoder, texts, 32, model.folder)
-    if model.shape:
-        vectors = ShapedVectors(vectors, model.shape, V, texts, encoder.count_tokens, model.folder)
+    vectors = document_vectors(encoder, data, V, 32, model.folder, model.shape)
     places = [n for n, line in enumerate(order) if line in wanted]
     found = read_vectors(vectors, len(order), V, set(places))
     return replace(found, rows={order[n]: row for n, row in found.rows.items()})

@@ -13,7 +13,6 @@ from retrieval.models import open_model
 from retrieval.prune.measure import measure, table, write
 from retrieval.prune.methods import METHODS
 from retrieval.score_dataset import document_vectors, prune
-from retrieval.strings import Ordered
 from sparse_model.errors import UserError
 from sparse_model.pruning import Cut
 
@@ -37,7 +36,7 @@ def _run(arguments: argparse.Namespace, cut: Cut, data: BeirData, name: str, out
     folder = output / ".vectors" / hash_of([facts, corpus])
     if any(output.glob("prune.*")) and not folder.is_dir():
         raise UserError(f"{output} holds figures of another model or corpus; name another --output, or remove it.")
-    vectors = document_vectors(encoder, Ordered(data.texts, data.doc_ids.order), arguments.batch_size, folder)
+    vectors = document_vectors(encoder, data, encoder.vocabulary_size, arguments.batch_size, folder)
     vectors_NV = vstack([weights for _, weights in vectors.blocks()], format="csr")
     queries_QV = prune(encoder.encode_queries(data.queries), 0)
     total = 1 + sum(len(strengths) for _, strengths in METHODS.values())
