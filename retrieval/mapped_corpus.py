@@ -5,7 +5,7 @@ One of 16 MiB or more is read by rank 0 into a folder of the user's cache, found
     ~/.cache/sparse-retrieval-l0/corpora/<hash>/    XDG_CACHE_HOME in place of ~/.cache
         ids.arrow      ids, and their positions from the highest to the lowest
         texts.arrow    texts, ROWS at a time
-        said.arrow     all that documents say, where that was asked for: what is searched shows it
+        said.arrow     what else documents say, where that was asked for: what is searched shows it
         facts.json     which file it was made of, and what was counted on the way
 
 The folder has its name once it is whole, and is made anew if a file of it was cut or removed since. When the next one
@@ -24,6 +24,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -35,25 +36,27 @@ from retrieval import distributed
 from retrieval.beir_files import Record, records, repeated
 from retrieval.files import has_ended, read_json, require_disk, write_json
 from retrieval.fingerprint import KEPT_FROM, cache_folder, corpus_hash, hash_of
-from retrieval.strings import Ids, Texts
+from retrieval.strings import AT_ONCE, Ids, Texts
 from sparse_model.disk_errors import disk_problem
 from sparse_model.errors import UserError
 from sparse_model.texts import whole_characters
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 3
+FORMAT = 4
 """Of the folders: another one whenever the same file is read otherwise."""
 ROWS = 8192
 IDS, TEXTS, SAID = "ids.arrow", "texts.arrow", "said.arrow"
 UNUSED_DAYS = 90
-# A byte of JSON makes hardly more than one here, and once more where all is kept; of a packed one, up to six.
+# A byte of JSON makes hardly more than one here; of a packed one, up to six.
 BYTES_A_BYTE, BYTES_A_PACKED_BYTE = 1.2, 7
 
 Mend = Callable[[str], str]
 _IDS = pa.schema({"id": pa.large_string(), "order": pa.int32()})
 _TEXTS = pa.schema({"text": pa.large_string(), "title_words": pa.int32(), "passage_of": pa.large_string()})
-_SAID = pa.schema({"title": pa.large_string(), "text": pa.large_string(), "more": pa.large_string()})
+_JSON = json.JSONEncoder(ensure_ascii=False, default=str)
+_SAID = pa.schema({"title": pa.int32()} | dict.fromkeys(("before", "after", "more"), pa.large_string()))
+"""Characters of the title, what was stripped off the text's ends, and the rest as JSON."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Source:
     mend: Mend | None = None
     """a named function that every document's text goes through; another name is another folder"""
     keeps_all: bool = False
-    """whether `MappedCorpus.fields` is asked for"""
+    """whether `MappedCorpus.fields` is asked for, of texts as they are (without `mend`)"""
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -92,16 +95,17 @@ class MappedCorpus:
     counts: dict[str, int]
     """By name: parts (lines that are one of a document), halved (with half a surrogate pair), repeated (texts), empty,
     mended (by `mend`)."""
-    said: list[pa.RecordBatch]
-    """Title, text and the rest as JSON, ROWS at a time; [] unless all was kept."""
+    said: Callable[[int], list[tuple[str, int, str, str, str]]]
+    """Text and what _SAID has of AT_ONCE documents, by their number."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def fields(self, position: int) -> dict[str, Any]:
         """All that a document says beside its id: title, text, and whatever else stood there."""
-        row = self.said[position // ROWS].slice(position % ROWS, 1).to_pylist()[0]
-        return {"title": row["title"], "text": row["text"], **json.loads(row["more"])}
+        text, title, before, after, more = self.said(position // AT_ONCE)[position % AT_ONCE]
+        whole = f"{before}{text}{after}"
+        return {"title": whole[:title], "text": whole[title + 1 :], **json.loads(more)}
 
     def says(self, position: int, query: str) -> bool:
         """Whether a document's title, text or both are the query, but for white space (of Quora it is the text, of
@@ -148,6 +152,13 @@ def _opened(files: dict[str, Any], facts: dict[str, Any]) -> MappedCorpus:
     ids, texts = tables[IDS], tables[TEXTS]
     names, order = (ids.column(name).chunk(0) for name in ("id", "order"))
     corpus, passage_of = facts.get("corpus"), {}
+    columns = [texts.column("text"), *(tables[SAID].columns if SAID in tables else [])]
+
+    @lru_cache(1)
+    def said(number: int) -> list[Any]:
+        rows = (column.slice(number * AT_ONCE, AT_ONCE).to_pylist() for column in columns)
+        return list(zip(*rows, strict=True))
+
     if facts["counts"]["parts"]:
         wholes = texts.column("passage_of").to_pylist()
         passage_of = {name: whole for name, whole in zip(names.to_pylist(), wholes, strict=True) if whole}
@@ -157,7 +168,7 @@ def _opened(files: dict[str, Any], facts: dict[str, Any]) -> MappedCorpus:
         texts.column("title_words").chunks,
         passage_of,
         facts["counts"],
-        tables[SAID].to_batches() if SAID in tables else [],
+        said,
     )
 
 
@@ -169,8 +180,7 @@ def _made(source: Source) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         _remove_stale(root, source.facts)
         by_byte = BYTES_A_PACKED_BYTE if path.suffix in (".gz", ".parquet") else BYTES_A_BYTE
-        room = int(by_byte * _size(source) * (2 if source.keeps_all else 1))
-        require_disk(root, room, f"reading {path}", "XDG_CACHE_HOME")
+        require_disk(root, int(by_byte * _size(source)), f"reading {path}", "XDG_CACHE_HOME")
         logger.info("%s: is read once, into %s", path, folder)
         _make(folder, source, digest)
     with suppress(OSError):  # somebody else's
@@ -200,8 +210,9 @@ def _make(folder: Path, source: Source, digest: str) -> None:
         if source.digest() != digest:
             raise UserError(f"{source.path}: was changed while it was read; run the same command again.")
         write_json(new / "facts.json", facts)
-        made = _mapped(new)
-        write_json(new / "facts.json", {**facts, "corpus": corpus_hash(made.ids, made.texts)})
+        if not source.keeps_all:  # of which no result is filed by it
+            made = _mapped(new)
+            write_json(new / "facts.json", {**facts, "corpus": corpus_hash(made.ids, made.texts)})
         new.rename(folder)
     except OSError as error:
         if not folder.is_dir():  # another process was quicker
@@ -258,9 +269,8 @@ def _write(source: Source, files: dict[str, Any]) -> dict[str, int]:
             counts["parts"] += len(wholes) - wholes.count(None)
             file.write_batch(pa.record_batch([texts, title_words, wholes], schema=_TEXTS))
             if said:
-                more = [whole_characters(json.dumps(record.more, ensure_ascii=False, default=str)) for record in batch]
-                own = [[record.title for record in batch], [record.text for record in batch], more]
-                said.write_batch(pa.record_batch(own, schema=_SAID))
+                rows = [_said(record, text) for record, text in zip(batch, texts, strict=True)]
+                said.write_batch(pa.record_batch([list(column) for column in zip(*rows, strict=True)], schema=_SAID))
     if not names:
         raise UserError(f"{source.path}: the corpus is empty; expected documents with _id, title, text.")
     counts["repeated"] = len(hashes) - len(np.unique(np.frombuffer(hashes, np.int64)))
@@ -270,6 +280,13 @@ def _write(source: Source, files: dict[str, Any]) -> dict[str, int]:
     with pa.ipc.new_file(files[IDS], _IDS) as file:
         file.write_batch(pa.record_batch([ids.names, pa.array(ids.order)], schema=_IDS))
     return counts
+
+
+def _said(record: Record, text: str) -> tuple[int, str, str, str]:
+    """What _SAID has of a document beside its text."""
+    whole = f"{record.title} {record.text}"
+    before = whole[: len(whole) - len(whole.lstrip())]
+    return len(record.title), before, whole[len(before) + len(text) :], whole_characters(_JSON.encode(record.more))
 
 
 def _records(source: Source) -> Iterator[Record]:

@@ -241,8 +241,10 @@ def test_two_processes_share_what_one_has_read(tmp_path: Path, cache: Path) -> N
 
 
 def test_all_that_documents_say_is_kept_where_it_is_shown(tmp_path: Path, cache: Path) -> None:
-    """Mapped as in memory: titles and texts as they are, and the rest; BEIR's corpus beside it keeps texts alone."""
+    """Mapped as in memory: titles and texts as they are, white space too, and the rest; no text is written twice."""
     rows = [*UNUSUAL, {"id": "own", "contents": " two ", "year": 1999, "tags": ["a"]}]
+    rows += [{"_id": "none", "title": " ", "text": "\n\t"}, {"_id": "ends", "title": "\ta", "text": "b\n"}]
+    rows.append({"_id": "long", "title": "t", "text": "x" * 10_000 + "\n"})
     path = write_jsonl(tmp_path / "corpus.jsonl", rows)
     mapped, digest = open_corpus(path)
     with pytest.MonkeyPatch.context() as patch:
@@ -252,7 +254,10 @@ def test_all_that_documents_say_is_kept_where_it_is_shown(tmp_path: Path, cache:
     assert [mapped.fields(n) for n in range(len(rows))] == [small.fields(n) for n in range(len(rows))]
     assert mapped.fields(5) == {"title": "", "text": " two ", "year": 1999, "tags": ["a"]}
     assert mapped.fields(0) == {"title": "A  title", "text": " of two spaces "} and mapped.texts[5] == "two"
+    for n, row in [*enumerate(rows)][-3:]:
+        assert mapped.fields(n) == {"title": row["title"], "text": row["text"]}
     (folder,) = cache.iterdir()
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 18_000
     assert {file.name for file in folder.iterdir()} == {"ids.arrow", "texts.arrow", "said.arrow", "facts.json"}
 
 
