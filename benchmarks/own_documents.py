@@ -9,8 +9,8 @@
 documents and some of the others, at most --passages) the real queries: NDCG@10 of every rung at every length, and of
 the last rung against the one that it stands on. With --correlations also how well each kind of pseudo-query orders
 models as the real ones do (Spearman's rank correlation over the start and the trained model × query weights × lexical
-shares). What was scored once stays in RUN/real. `shift` says how far corpora, and parts of them, lie from the texts that
-a table of query weights was counted on.
+shares). What was scored once stays in RUN/real. `shift` says how far corpora, and parts of them, lie from the texts
+that a table of query weights was counted on.
 """
 
 import argparse

@@ -119,9 +119,9 @@ def kept(record: dict[str, Any]) -> str:
     """What was kept, in a sentence, and why nothing was tried."""
     if record["at_home"]:
         return (
-            "The start model is at home here: the documents lie as near to the texts that its query weights were counted "
-            f"on (a shift of {record['shift']:.3f}, below ladder_min_shift) as if they were some of them. Pseudo-queries "
-            "do not show what is better there, so that nothing was tried."
+            "The start model is at home here: the documents lie as near to the texts that its query weights were "
+            f"counted on (a shift of {record['shift']:.3f}, below ladder_min_shift) as if they were some of them. "
+            "Pseudo-queries do not show what is better there, so that nothing was tried."
         )
     names = [rung["name"] for rung in record["rungs"][1:] if rung["kept"]]
     return f"Kept above the start model: {', '.join(names)}." if names else "Nothing was better than the start model."

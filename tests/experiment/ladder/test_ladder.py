@@ -128,7 +128,7 @@ def test_it_goes_on_after_kills(command: Callable[..., Done], words: list[str], 
 
 @pytest.mark.slow
 def test_at_home_nothing_is_tried(command: Callable[..., Done], tmp_path: Path) -> None:
-    """Query weights that were counted on the documents themselves: the start model is handed over, evaluated, reported."""
+    """Query weights that were counted on the documents themselves: the start model is handed over, and evaluated."""
     assert command("max_steps=1", "save_steps=1").returncode == 0
     counted = tmp_path / "run/ladder/documents_idf.json"
     done = command(f"idf_path={counted}", out="home")

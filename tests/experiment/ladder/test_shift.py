@@ -22,7 +22,7 @@ def test_a_sample_of_the_source_is_at_home_however_small(n: int, nearly: float) 
 
 @pytest.mark.parametrize("n", [200, 1000, 20_000])
 def test_half_of_other_words(n: int) -> None:
-    """Half of the pairs are of tokens that the source hardly has: Σ of -p log(p/m)/2 over both halves by hand, 0.311."""
+    """Half of the pairs are of tokens that the source hardly has: Σ of -p log(p/m)/2 over both halves, 0.311."""
     df = np.full(2000, 0.0)
     df[:2] = n / 2
     source = idf(np.array([2e6, 0.01, *np.zeros(1998)]), 4_000_000)
