@@ -3,6 +3,8 @@
 import numpy as np
 from scipy.spatial.distance import jensenshannon
 
+COMMON = 200
+"""Tokens that a text of the source has whatever it is about. Rarer ones tell topics apart, of which documents may have few."""
 DRAWS = 5
 """Samples that say what chance alone makes of as many occurrences."""
 
@@ -10,7 +12,7 @@ DRAWS = 5
 def shift(source_V: np.ndarray, documents_V: np.ndarray, n_documents: int) -> float:
     """Jensen-Shannon divergence in bits of two corpora's document frequencies, less what chance makes of it.
 
-    Frequencies are read off IDF tables, ln((N + 1) / (df + 0.5)), as shares of all pairs of a document and a token. A
+    Of the COMMON tokens that most texts of the source have. Frequencies are read off IDF tables, ln((N + 1) / (df + 0.5)), as shares of all pairs of a document and a token. A
     few documents are apart from any corpus, even their own: the same divergence of Poisson samples of the source, with
     as many pairs as the documents have, is what that is worth.
 
@@ -22,9 +24,10 @@ def shift(source_V: np.ndarray, documents_V: np.ndarray, n_documents: int) -> fl
     Returns:
         about 0 for documents of the source, up to 1 where the tables share no token.
     """
-    known_V = (source_V != 0) & (source_V != 1) & (documents_V != 0)
-    source = np.exp(-source_V[known_V].astype(np.float64))
-    pairs = np.maximum(np.rint((n_documents + 1) * np.exp(-documents_V[known_V].astype(np.float64)) - 0.5), 0)
+    known = np.flatnonzero((source_V != 0) & (source_V != 1) & (documents_V != 0))
+    common = known[np.argsort(source_V[known], kind="stable")[:COMMON]]
+    source = np.exp(-source_V[common].astype(np.float64))
+    pairs = np.maximum(np.rint((n_documents + 1) * np.exp(-documents_V[common].astype(np.float64)) - 0.5), 0)
     if not source.any() or not pairs.any():
         return 1.0
     expected, draw = source / source.sum() * pairs.sum(), np.random.default_rng(0)
