@@ -148,7 +148,7 @@ def correlations(climb: Climb, run: Path, judge: Judge) -> str:
 
 def shifts(model: str, idf_path: str, corpora: list[Path], sizes: Sequence[int] = (300, 1000, 5000)) -> str:
     """A row for each corpus, a column for so many of its documents, drawn at random."""
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
     source_V = read_idf(idf_path, tokenizer, len(tokenizer))
     rows = []
     for corpus in corpora:

@@ -73,7 +73,7 @@ def usable_folder(folder: Any, key: str) -> Path:
     for part in (path, *path.parents):
         if os.path.lexists(part) and not os.path.isdir(part):
             raise UserError(f"{key}: {part} is no folder; name another.")
-    there = next(part for part in (path.absolute(), *path.absolute().parents) if part.exists())
+    there = next(part for part in (path.absolute(), *path.absolute().parents) if os.path.exists(part))
     try:
         tempfile.TemporaryFile(dir=there).close()  # which no kill leaves behind
     except OSError as error:

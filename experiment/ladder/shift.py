@@ -4,7 +4,7 @@ import numpy as np
 from scipy.spatial.distance import jensenshannon
 
 COMMON = 200
-"""Tokens that a text of the source has whatever it is about. Rarer ones tell topics apart, of which documents may have few."""
+"""Tokens that texts have whatever they are about. Rarer ones tell topics apart, of which documents may have few."""
 DRAWS = 5
 """Samples that say what chance alone makes of as many occurrences."""
 
@@ -12,9 +12,9 @@ DRAWS = 5
 def shift(source_V: np.ndarray, documents_V: np.ndarray, n_documents: int) -> float:
     """Jensen-Shannon divergence in bits of two corpora's document frequencies, less what chance makes of it.
 
-    Of the COMMON tokens that most texts of the source have. Frequencies are read off IDF tables, ln((N + 1) / (df + 0.5)), as shares of all pairs of a document and a token. A
-    few documents are apart from any corpus, even their own: the same divergence of Poisson samples of the source, with
-    as many pairs as the documents have, is what that is worth.
+    Of the COMMON tokens that most texts of the source have. Frequencies are read off IDF tables, ln((N + 1) / (df +
+    0.5)), as shares of all pairs of a document and a token. A few documents are apart from any corpus, even their own:
+    the same divergence of Poisson samples of the source, with as many pairs, is what that is worth.
 
     Args:
         source_V: [V] the IDF of the texts behind the query weights, of however many; 0, or 1 as tables give it to what

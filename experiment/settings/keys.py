@@ -132,7 +132,7 @@ class DataKeys(Keys):
     """lexical shares that are tried on held-out pseudo-queries (see lexical_share)"""
     ladder_min_shift: Annotated[float, Field(ge=0, le=1)] = key(0.03, WEIGHTS)
     """documents that are no farther from the texts behind the start model's query weights (Jensen-Shannon divergence of
-    common tokens' document frequencies, bits) are its home: pseudo-queries mislead there, nothing is tried; 0: always"""
+    common tokens' document frequencies) are its home: pseudo-queries mislead there, nothing is tried; 0: always"""
     data_command: str | None = key(None, NOTHING)
     """the command that makes the data which the same file names (train_file, train_file_dir, data sets in beir_dir);
     never run, but said where they are missing"""
