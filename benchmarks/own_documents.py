@@ -113,7 +113,7 @@ def score(run: Path, beir: Path, split: str, passages: int, with_correlations: b
         for rung, judged in zip(climbed.rungs, found, strict=True)
     ]
     if climbed.at_home:
-        return f"at home: {text_table([['real queries, NDCG@10', *map(named, LENGTHS)], *rows])}"
+        return f"at home\n\n{text_table([['real queries, NDCG@10', *map(named, LENGTHS)], *rows])}"
     below = max(number for number, rung in enumerate(climbed.rungs[:-1]) if rung.kept)
     gain_LQ = found[-1].ndcg_LQ - found[below].ndcg_LQ
     rows.append(["last rung's gain", *(f"{gain:+.4f}" for gain in gain_LQ.mean(axis=1))])
