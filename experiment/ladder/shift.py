@@ -14,7 +14,7 @@ def shift(source_V: np.ndarray, documents_V: np.ndarray, n_documents: int) -> fl
 
     Of the COMMON tokens that most texts of the source have. Frequencies are read off IDF tables, ln((N + 1) / (df +
     0.5)), as shares of all pairs of a document and a token. A few documents are apart from any corpus, even their own:
-    the same divergence of Poisson samples of the source, with as many pairs, is what that is worth.
+    the same divergence of samples of the source, with as many pairs, is what that is worth.
 
     Args:
         source_V: [V] the IDF of the texts behind the query weights, of however many; 0, or 1 as tables give it to what
@@ -30,8 +30,8 @@ def shift(source_V: np.ndarray, documents_V: np.ndarray, n_documents: int) -> fl
     pairs = np.maximum(np.rint((n_documents + 1) * np.exp(-documents_V[common].astype(np.float64)) - 0.5), 0)
     if not source.any() or not pairs.any():
         return 1.0
-    expected, draw = source / source.sum() * pairs.sum(), np.random.default_rng(0)
-    chance = np.mean([_divergence(source, draw.poisson(expected)) for _ in range(DRAWS)])
+    samples = np.random.default_rng(0).multinomial(int(pairs.sum()), source / source.sum(), DRAWS)
+    chance = np.mean([_divergence(source, sample) for sample in samples])
     return max(0.0, float(_divergence(source, pairs) - chance))
 
 

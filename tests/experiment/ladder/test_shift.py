@@ -44,3 +44,11 @@ def test_what_a_table_does_not_know_is_left_out() -> None:
 
 def test_nothing_in_common() -> None:
     assert shift(np.ones(4), idf(np.array([3.0, 2.0, 1.0, 0.0]), 5), 5) == 1
+
+
+@pytest.mark.parametrize("n", [1, 10])
+def test_documents_that_share_a_token_or_two(n: int) -> None:
+    """So few pairs that a sample may have none at all: a figure all the same, and that of no home."""
+    df = np.zeros(2000)
+    df[150:152] = 1
+    assert shift(SOURCE, idf(df, n), n) > 0.03
