@@ -119,7 +119,7 @@ def parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         for batch in parquet_batches(path, BLOCK):
             for row in batch.to_pylist():
                 yield (number := number + 1), row
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read after row {number}: {error}; write the file anew.") from None
 
 

@@ -93,8 +93,8 @@ def _depth(line: bytes) -> int:
 
 
 def require_distinct(path: Path, columns: Iterable[str]) -> None:
-    """UserError if two columns of a file have one name: a row holds one of them alone."""
-    if twice := [name for name, n in Counter(columns).items() if n > 1]:
+    """UserError if two columns of a file have one name: a row holds one of them alone. Without a name none is read."""
+    if twice := [name for name, n in Counter(columns).items() if name and n > 1]:
         raise UserError(f"{path}: more than one column is named {', '.join(twice)}; rename all but one.")
 
 

@@ -110,7 +110,7 @@ def test_a_folder_of_everything(tmp_path: Path, caplog: pytest.LogCaptureFixture
         picture__png=b"\x89PNG",
         __hidden__txt="not read",
     )
-    written(docs / "sub", c__html="<p>Text of c", rows__csv="id,title,text\nr1,T,row one\n,,row two\n")
+    written(docs / "sub", c__html="<p>Text of c", rows__csv="id,title,text,,\nr1,T,row one,,\n,,row two,,\n")
     record = make_beir(docs, tmp_path / "out")
     assert [(row["_id"], row["title"], row["text"]) for row in corpus(tmp_path / "out")] == [
         ("a.txt", "A title", "The text."),

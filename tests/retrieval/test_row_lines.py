@@ -88,3 +88,11 @@ def test_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     for read in (read_rows, open_corpus):
         with pytest.raises(UserError, match="rows.parquet: more than one column is named text; rename all but one"):
             read(tmp_path / "rows.parquet")
+
+
+def test_fields_of_one_name_within_a_column(tmp_path: Path) -> None:
+    """Which pyarrow writes, and makes no row of."""
+    said = pa.StructArray.from_arrays([pa.array(["a"])] * 2, names=["by", "by"])
+    parquet.write_table(pa.table({"id": ["1"], "text": ["a"], "said": said}), tmp_path / "rows.parquet")
+    with pytest.raises(UserError, match="rows.parquet: cannot be read after row 0: .*duplicate field names"):
+        open_corpus(tmp_path / "rows.parquet")
