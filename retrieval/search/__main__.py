@@ -29,6 +29,7 @@ from retrieval.search.index import SearchIndex, check_k, record_of
 from retrieval.search.serve import serve
 from retrieval.search.shown import as_lines, as_rows
 from retrieval.shaped import Shape
+from sparse_model.disk_errors import usable_folder
 from sparse_model.errors import UserError
 
 NAME = "python -m retrieval.search"
@@ -80,7 +81,7 @@ def _opened(arguments: argparse.Namespace) -> SearchIndex:
         folder = arguments.index or default_folder(arguments.checkpoint, arguments.corpus, model.made)
         if not is_current(folder, model.made, arguments.corpus):
             follow(
-                folder,
+                usable_folder(folder, "--index"),
                 model.encoder,
                 arguments.checkpoint,
                 model.made,

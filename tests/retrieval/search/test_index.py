@@ -198,7 +198,8 @@ def test_mistakes_are_told_before_anything_is_encoded(
     for words, said in (
         (("x", "-k", "0"), "k: 0; from 1"),
         (("--serve", "--port", "-1"), "--port -1: from 0"),
-        (("x", "--index", "file"), "file is a file"),
+        (("x", "--index", "file"), "--index: file is no folder; name another"),
+        (("x", "--index", "/proc/x"), "--index: /proc/x cannot be written (/proc: "),
         (("x", "--index", "damaged"), "damaged/index.json is damaged; remove damaged"),
     ):
         assert search(corpus, *words) == 2
