@@ -65,12 +65,16 @@ class Rung:
 
 @dataclass(frozen=True)
 class Climbed:
-    """All rungs, BM25, and how far the documents lie from the start model's home; at home there is one rung alone."""
+    """All rungs, BM25, and how far the documents lie from the start model's home."""
 
     rungs: list[Rung]
     bm25: Judged
     shift: float
-    at_home: bool
+
+    @property
+    def at_home(self) -> bool:
+        """Whether nothing was tried."""
+        return len(self.rungs) == 1
 
     @property
     def best(self) -> Model:
@@ -100,7 +104,7 @@ class Climb:
             kept = next(rung for rung in reversed(rungs) if rung.kept)
             rungs.append(step(kept.model, kept.judged))
             self._say(rungs[-1])
-        return Climbed(rungs, bm25, apart, at_home)
+        return Climbed(rungs, bm25, apart)
 
     @property
     def start_model(self) -> Model:
